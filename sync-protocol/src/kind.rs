@@ -1,0 +1,261 @@
+//! Document kinds: who may reach a document, how it begins, and what it says to the records.
+
+use crate::document_id::DocumentId;
+use crate::link::DocumentRecord;
+use crate::token::{Claims, Role};
+use automerge::transaction::{CommitOptions, Transactable as _};
+use automerge::{ActorId, Automerge, ObjType, ROOT, ReadDoc, Value};
+use std::collections::BTreeMap;
+use std::fmt;
+use std::str::FromStr;
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Kind {
+    /// The attendance sheet of a class; subject: class id.
+    Attendance,
+    /// The notes of a class; subject: class id.
+    Notes,
+    /// A doubt thread of a batch; subject: `BATCH/NAME`.
+    Doubt,
+    /// A study planner; subject: the user id of its owner.
+    Planner,
+    /// Brought by a client without registration; subject: the document id.
+    Private,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("kind is not one of attendance, notes, doubt, planner")]
+pub struct KindError;
+
+impl Kind {
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Kind::Attendance => "attendance",
+            Kind::Notes => "notes",
+            Kind::Doubt => "doubt",
+            Kind::Planner => "planner",
+            Kind::Private => "private",
+        }
+    }
+}
+
+impl fmt::Display for Kind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+impl FromStr for Kind {
+    type Err = KindError;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        match text {
+            "attendance" => Ok(Kind::Attendance),
+            "notes" => Ok(Kind::Notes),
+            "doubt" => Ok(Kind::Doubt),
+            "planner" => Ok(Kind::Planner),
+            "private" => Ok(Kind::Private),
+            _ => Err(KindError),
+        }
+    }
+}
+
+/// What somebody may do with a document. Ordered: write includes read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Access {
+    None,
+    Read,
+    Write,
+}
+
+/// Who asks for a document, as far as access depends on it.
+#[derive(Debug, Clone, Copy)]
+pub struct Member<'a> {
+    pub user: &'a str,
+    pub role: Role,
+    /// Batches that the user teaches or studies in.
+    pub batches: &'a [String],
+}
+
+impl<'a> From<&'a Claims> for Member<'a> {
+    fn from(claims: &'a Claims) -> Self {
+        Self { user: &claims.sub, role: claims.role, batches: &claims.batches }
+    }
+}
+
+/// What `member`, who is of the document's institute, may do with it.
+///
+/// A kind that this build does not know can be reached by its owner and by admins alone.
+pub fn access(record: &DocumentRecord, member: Member<'_>) -> Access {
+    let owner = record.owner == member.user;
+    let in_batch = record.batch.as_ref().is_some_and(|batch| member.batches.contains(batch));
+    let admin = member.role == Role::Admin;
+    let teacher = member.role == Role::Teacher && in_batch;
+    let student = member.role == Role::Student && in_batch;
+    let (write, read) = match record.kind.parse() {
+        Ok(Kind::Attendance) => (admin || teacher, false),
+        Ok(Kind::Notes) => (admin || teacher, student),
+        Ok(Kind::Doubt) => (admin || teacher || student, false),
+        Ok(Kind::Planner) => (owner, admin),
+        Ok(Kind::Private) | Err(KindError) => (owner, admin),
+    };
+    if write {
+        Access::Write
+    } else if read {
+        Access::Read
+    } else {
+        Access::None
+    }
+}
+
+/// The first change of a registered document, as a saved document.
+///
+/// Every replica that makes it makes the same bytes: the actor is derived from the document's id and the time is 0, so
+/// containers exist once however many devices begin to use the document offline. None for [`Kind::Private`].
+pub fn genesis(kind: Kind, document: DocumentId) -> Option<Vec<u8>> {
+    let mut doc = Automerge::new();
+    doc.set_actor(ActorId::from(document.as_bytes().as_slice()));
+    let mut tx = doc.transaction();
+    let put = |tx: &mut automerge::transaction::Transaction<'_>| -> Result<bool, automerge::AutomergeError> {
+        tx.put(ROOT, "kind", kind.as_str())?;
+        tx.put(ROOT, "version", 1_u64)?;
+        match kind {
+            Kind::Attendance => drop(tx.put_object(ROOT, "marks", ObjType::Map)?),
+            Kind::Notes => drop(tx.put_object(ROOT, "text", ObjType::Text)?),
+            Kind::Doubt => {
+                tx.put_object(ROOT, "question", ObjType::Text)?;
+                tx.put_object(ROOT, "answers", ObjType::List)?;
+            }
+            Kind::Planner => drop(tx.put_object(ROOT, "items", ObjType::Map)?),
+            Kind::Private => return Ok(false),
+        }
+        Ok(true)
+    };
+    let made = put(&mut tx).expect("putting into the root of an empty document never fails");
+    if !made {
+        tx.rollback();
+        return None;
+    }
+    tx.commit_with(CommitOptions::default().with_time(0));
+    Some(doc.save_nocompress())
+}
+
+/// One student's mark on an attendance sheet.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct AttendanceMark {
+    /// The value that every replica shows.
+    pub mark: String,
+    /// All concurrent values with the actors that wrote them, the shown one last. Longer than one: a conflict.
+    pub values: Vec<(String, String)>,
+}
+
+/// The marks that an attendance sheet may hold.
+pub const MARKS: [&str; 4] = ["present", "absent", "late", "excused"];
+
+/// Reads the marks of an attendance sheet by student id. Values that are no mark are passed over.
+pub fn attendance_marks(doc: &Automerge) -> BTreeMap<String, AttendanceMark> {
+    let mut marks = BTreeMap::new();
+    let Ok(Some((Value::Object(ObjType::Map), sheet))) = doc.get(ROOT, "marks") else {
+        return marks;
+    };
+    for student in doc.keys(&sheet) {
+        let Ok(all) = doc.get_all(&sheet, student.as_str()) else { continue };
+        let values: Vec<(String, String)> = all
+            .into_iter()
+            .filter_map(|(value, op)| {
+                let mark = value.as_str().filter(|mark| MARKS.contains(mark))?.to_owned();
+                Some((mark, writer(&op)))
+            })
+            .collect();
+        if let Some((mark, _)) = values.last() {
+            marks.insert(student, AttendanceMark { mark: mark.clone(), values });
+        }
+    }
+    marks
+}
+
+fn writer(op: &automerge::ObjId) -> String {
+    match op {
+        automerge::ObjId::Id(_, actor, _) => actor.to_hex_string(),
+        automerge::ObjId::Root => String::new(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn record(kind: Kind) -> DocumentRecord {
+        DocumentRecord {
+            document: DocumentId::from_bytes([1; 16]),
+            kind: kind.as_str().into(),
+            subject: "c1".into(),
+            batch: Some("b1".into()),
+            owner: "owner".into(),
+        }
+    }
+
+    fn member<'a>(user: &'a str, role: Role, batches: &'a [String]) -> Member<'a> {
+        Member { user, role, batches }
+    }
+
+    #[test]
+    fn rights_follow_role_and_batch() {
+        let b1 = ["b1".to_owned()];
+        let b2 = ["b2".to_owned()];
+        let sheet = record(Kind::Attendance);
+        assert_eq!(access(&sheet, member("t", Role::Teacher, &b1)), Access::Write);
+        assert_eq!(access(&sheet, member("t", Role::Teacher, &b2)), Access::None);
+        assert_eq!(access(&sheet, member("s", Role::Student, &b1)), Access::None);
+        assert_eq!(access(&record(Kind::Notes), member("s", Role::Student, &b1)), Access::Read);
+        assert_eq!(access(&record(Kind::Doubt), member("s", Role::Student, &b1)), Access::Write);
+        assert_eq!(access(&record(Kind::Private), member("s", Role::Student, &b1)), Access::None);
+        assert_eq!(access(&record(Kind::Private), member("owner", Role::Student, &[])), Access::Write);
+        assert_eq!(access(&record(Kind::Private), member("a", Role::Admin, &[])), Access::Read);
+    }
+
+    #[test]
+    fn a_kind_of_the_future_is_its_owners_alone() {
+        let mut future = record(Kind::Notes);
+        future.kind = "whiteboard".into();
+        assert_eq!(access(&future, member("t", Role::Teacher, &["b1".to_owned()])), Access::None);
+        assert_eq!(access(&future, member("owner", Role::Teacher, &[])), Access::Write);
+    }
+
+    #[test]
+    fn every_replica_makes_the_same_first_change() {
+        let id = DocumentId::from_bytes([5; 16]);
+        for kind in [Kind::Attendance, Kind::Notes, Kind::Doubt, Kind::Planner] {
+            let first = genesis(kind, id).unwrap();
+            assert_eq!(genesis(kind, id).unwrap(), first);
+            let mut doc = Automerge::load(&first).unwrap();
+            let mut again = Automerge::load(&first).unwrap();
+            doc.merge(&mut again).unwrap();
+            assert_eq!(doc.get_changes(&[]).len(), 1);
+        }
+        assert_eq!(genesis(Kind::Private, id), None);
+    }
+
+    #[test]
+    fn concurrent_marks_are_all_told_and_foreign_values_are_not() {
+        let mut a = Automerge::load(&genesis(Kind::Attendance, DocumentId::from_bytes([6; 16])).unwrap()).unwrap();
+        let mut b = a.fork();
+        let mark = |doc: &mut Automerge, student: &str, mark: &str| {
+            let (_, sheet) = doc.get(ROOT, "marks").unwrap().unwrap();
+            let mut tx = doc.transaction();
+            tx.put(&sheet, student, mark).unwrap();
+            tx.commit();
+        };
+        mark(&mut a, "s1", "present");
+        mark(&mut b, "s1", "late");
+        mark(&mut b, "s2", "asleep");
+        a.merge(&mut b).unwrap();
+        let marks = attendance_marks(&a);
+        assert_eq!(marks.len(), 1);
+        let s1 = &marks["s1"];
+        let mut values: Vec<&str> = s1.values.iter().map(|(mark, _)| mark.as_str()).collect();
+        assert_eq!(values.last(), Some(&s1.mark.as_str()));
+        values.sort_unstable();
+        assert_eq!(values, ["late", "present"]);
+    }
+}

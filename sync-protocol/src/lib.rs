@@ -1,0 +1,14 @@
+//! What devices, edges and the origin agree on.
+//!
+//! A pure library: it reads no clock, opens no socket and touches no store, and builds for the host and for
+//! `wasm32-wasip2`. Time and randomness are arguments.
+
+pub mod batch;
+pub mod bookmark;
+pub mod command;
+pub mod document_id;
+pub mod kind;
+pub mod link;
+pub mod repo_message;
+pub mod tag;
+pub mod token;

@@ -1,0 +1,399 @@
+//! automerge-repo's WebSocket messages, protocol version 1: one CBOR map (RFC 8949) with text keys in one binary frame.
+//!
+//! What stands here is what clients 2.0 to 2.6 do. Unknown keys and unknown message types are passed over, as the JS
+//! implementation does; every length is checked against the input before anything is allocated.
+
+use crate::document_id::DocumentId;
+use minicbor::data::Type;
+use minicbor::{Decoder, Encoder};
+
+/// The one version of the protocol that there is.
+pub const PROTOCOL_VERSION: &str = "1";
+/// Largest frame taken, in bytes: a whole document travels in one.
+pub const MAX_FRAME_BYTES: usize = 16 * 1024 * 1024;
+/// Longest peer id, session id or storage id, in bytes. automerge-repo makes ids of about 20.
+pub const MAX_PEER_ID_BYTES: usize = 256;
+/// Largest ephemeral message, in bytes: presence is small, and it is relayed to every reader.
+pub const MAX_EPHEMERAL_BYTES: usize = 64 * 1024;
+/// Deepest nesting of values that are passed over.
+const MAX_DEPTH: usize = 16;
+
+#[derive(Debug, Clone, PartialEq)]
+pub enum RepoMessage {
+    /// Client to server, first.
+    Join { sender: String, versions: Vec<String> },
+    /// Server to client, the answer to [`RepoMessage::Join`].
+    Peer { sender: String, target: String },
+    /// Server to client, before it closes.
+    Error { sender: String, target: String, message: String },
+    /// `data` is an Automerge sync message. `request` says: I lack the document; tell me if you lack it too.
+    Sync { request: bool, sender: String, target: String, document: DocumentId, data: Vec<u8> },
+    /// Not final: [`RepoMessage::Sync`] may follow when the document turns up.
+    Unavailable { sender: String, target: String, document: DocumentId },
+    /// Relayed to the readers of the document with its first sender.
+    Ephemeral {
+        sender: String,
+        target: String,
+        document: DocumentId,
+        session: String,
+        count: u64,
+        data: Vec<u8>,
+    },
+    /// A well-formed message that this server has no use for: `leave`, gossip about remote heads, and types of the future.
+    Other,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum RepoMessageError {
+    #[error("frame is {0} bytes, the limit is {MAX_FRAME_BYTES}")]
+    TooLong(usize),
+    #[error("frame is not a CBOR map with text keys: {0}")]
+    NotCbor(String),
+    #[error("message has no {0}")]
+    Missing(&'static str),
+    #[error("{field} is {length} bytes, the limit is {limit}")]
+    FieldTooLong { field: &'static str, length: usize, limit: usize },
+    #[error("documentId is not 16 bytes in bs58check")]
+    BadDocumentId,
+}
+
+impl From<minicbor::decode::Error> for RepoMessageError {
+    fn from(error: minicbor::decode::Error) -> Self {
+        RepoMessageError::NotCbor(error.to_string())
+    }
+}
+
+/// The fields of any message, as far as this server reads them.
+#[derive(Default)]
+struct Fields<'a> {
+    kind: Option<&'a str>,
+    sender: Option<&'a str>,
+    target: Option<&'a str>,
+    document: Option<&'a str>,
+    session: Option<&'a str>,
+    count: Option<u64>,
+    data: Option<&'a [u8]>,
+    versions: Option<Vec<String>>,
+}
+
+impl RepoMessage {
+    pub fn decode(bytes: &[u8]) -> Result<Self, RepoMessageError> {
+        if bytes.len() > MAX_FRAME_BYTES {
+            return Err(RepoMessageError::TooLong(bytes.len()));
+        }
+        let fields = Fields::read(&mut Decoder::new(bytes))?;
+        let sender = || peer_id("senderId", fields.sender);
+        let target = || peer_id("targetId", fields.target.or(Some("")));
+        let document = || -> Result<DocumentId, RepoMessageError> {
+            let text = fields.document.ok_or(RepoMessageError::Missing("documentId"))?;
+            text.parse().map_err(|_| RepoMessageError::BadDocumentId)
+        };
+        let data = || fields.data.ok_or(RepoMessageError::Missing("data"));
+        match fields.kind.ok_or(RepoMessageError::Missing("type"))? {
+            "join" => Ok(Self::Join {
+                sender: sender()?,
+                versions: fields.versions.clone().unwrap_or_else(|| vec![PROTOCOL_VERSION.into()]),
+            }),
+            "peer" => Ok(Self::Peer { sender: sender()?, target: target()? }),
+            "error" => {
+                let message = String::from_utf8_lossy(fields.data.unwrap_or_default()).into_owned();
+                Ok(Self::Error { sender: sender()?, target: target()?, message })
+            }
+            kind @ ("sync" | "request") => Ok(Self::Sync {
+                request: kind == "request",
+                sender: sender()?,
+                target: target()?,
+                document: document()?,
+                data: data()?.to_vec(),
+            }),
+            "doc-unavailable" => {
+                Ok(Self::Unavailable { sender: sender()?, target: target()?, document: document()? })
+            }
+            "ephemeral" => Ok(Self::Ephemeral {
+                sender: sender()?,
+                target: target()?,
+                document: document()?,
+                session: peer_id("sessionId", fields.session)?,
+                count: fields.count.ok_or(RepoMessageError::Missing("count"))?,
+                data: bounded("data", data()?, MAX_EPHEMERAL_BYTES)?.to_vec(),
+            }),
+            _ => Ok(Self::Other),
+        }
+    }
+
+    /// Encodes the message as the JS implementation reads it. [`RepoMessage::Other`] has no bytes.
+    pub fn encode(&self) -> Vec<u8> {
+        let mut out = Vec::new();
+        self.write(&mut Encoder::new(&mut out)).expect("writing to a vector never fails");
+        out
+    }
+
+    fn write(&self, e: &mut Encoder<&mut Vec<u8>>) -> Result<(), minicbor::encode::Error<std::convert::Infallible>> {
+        match self {
+            Self::Join { sender, versions } => {
+                e.map(4)?.str("type")?.str("join")?.str("senderId")?.str(sender)?;
+                e.str("peerMetadata")?.map(1)?.str("isEphemeral")?.bool(false)?;
+                e.str("supportedProtocolVersions")?.array(versions.len() as u64)?;
+                for version in versions {
+                    e.str(version)?;
+                }
+            }
+            Self::Peer { sender, target } => {
+                e.map(5)?.str("type")?.str("peer")?;
+                addresses(e, sender, target)?;
+                e.str("peerMetadata")?.map(1)?.str("isEphemeral")?.bool(false)?;
+                e.str("selectedProtocolVersion")?.str(PROTOCOL_VERSION)?;
+            }
+            Self::Error { sender, target, message } => {
+                e.map(4)?.str("type")?.str("error")?;
+                addresses(e, sender, target)?;
+                e.str("message")?.str(message)?;
+            }
+            Self::Sync { request, sender, target, document, data } => {
+                e.map(5)?.str("type")?.str(if *request { "request" } else { "sync" })?;
+                addresses(e, sender, target)?;
+                e.str("documentId")?.str(&document.to_string())?.str("data")?.bytes(data)?;
+            }
+            Self::Unavailable { sender, target, document } => {
+                e.map(4)?.str("type")?.str("doc-unavailable")?;
+                addresses(e, sender, target)?;
+                e.str("documentId")?.str(&document.to_string())?;
+            }
+            Self::Ephemeral { sender, target, document, session, count, data } => {
+                e.map(7)?.str("type")?.str("ephemeral")?;
+                addresses(e, sender, target)?;
+                e.str("documentId")?.str(&document.to_string())?.str("sessionId")?.str(session)?;
+                e.str("count")?.u64(*count)?.str("data")?.bytes(data)?;
+            }
+            Self::Other => {}
+        }
+        Ok(())
+    }
+}
+
+fn addresses(
+    e: &mut Encoder<&mut Vec<u8>>,
+    sender: &str,
+    target: &str,
+) -> Result<(), minicbor::encode::Error<std::convert::Infallible>> {
+    e.str("senderId")?.str(sender)?.str("targetId")?.str(target)?;
+    Ok(())
+}
+
+impl<'a> Fields<'a> {
+    fn read(d: &mut Decoder<'a>) -> Result<Self, RepoMessageError> {
+        let mut fields = Fields::default();
+        let mut left = d.map()?;
+        loop {
+            match &mut left {
+                Some(0) => break,
+                Some(n) => *n -= 1,
+                None if d.datatype()? == Type::Break => break,
+                None => {}
+            }
+            match d.str()? {
+                "type" => fields.kind = Some(d.str()?),
+                "senderId" => fields.sender = Some(d.str()?),
+                "targetId" => fields.target = optional_text(d)?,
+                "documentId" => fields.document = Some(d.str()?),
+                "sessionId" => fields.session = Some(d.str()?),
+                "count" => fields.count = Some(count(d)?),
+                "data" => fields.data = Some(byte_string(d)?),
+                "message" => fields.data = optional_text(d)?.map(str::as_bytes),
+                "supportedProtocolVersions" => fields.versions = versions(d)?,
+                _ => skip(d, 0)?,
+            }
+        }
+        Ok(fields)
+    }
+}
+
+/// cbor-x writes `undefined` for a field that is not set.
+fn is_absent(d: &mut Decoder<'_>) -> Result<bool, RepoMessageError> {
+    Ok(matches!(d.datatype()?, Type::Null | Type::Undefined))
+}
+
+fn optional_text<'a>(d: &mut Decoder<'a>) -> Result<Option<&'a str>, RepoMessageError> {
+    if is_absent(d)? {
+        d.skip()?;
+        return Ok(None);
+    }
+    Ok(Some(d.str()?))
+}
+
+/// A byte string, or a typed array of bytes (RFC 8746, tag 64).
+fn byte_string<'a>(d: &mut Decoder<'a>) -> Result<&'a [u8], RepoMessageError> {
+    if d.datatype()? == Type::Tag && d.tag()?.as_u64() != 64 {
+        return Err(RepoMessageError::NotCbor("data has a tag other than 64".into()));
+    }
+    Ok(d.bytes()?)
+}
+
+/// A count that JS wrote: an integer, or a float when it is large.
+fn count(d: &mut Decoder<'_>) -> Result<u64, RepoMessageError> {
+    if matches!(d.datatype()?, Type::F16 | Type::F32 | Type::F64) {
+        let value = d.f64()?;
+        // Up to 2^53 every integer has a double of its own.
+        if value.fract() == 0.0 && (0.0..=9_007_199_254_740_992.0).contains(&value) {
+            return Ok(value as u64);
+        }
+        return Err(RepoMessageError::NotCbor("count is not a whole number".into()));
+    }
+    Ok(d.u64()?)
+}
+
+/// Most protocol versions looked at in a join.
+const MAX_VERSIONS: usize = 16;
+
+fn versions(d: &mut Decoder<'_>) -> Result<Option<Vec<String>>, RepoMessageError> {
+    if is_absent(d)? {
+        d.skip()?;
+        return Ok(None);
+    }
+    let mut versions = Vec::new();
+    for version in d.array_iter::<&str>()? {
+        let version = version?;
+        if versions.len() < MAX_VERSIONS && version.len() <= MAX_PEER_ID_BYTES {
+            versions.push(version.to_owned());
+        }
+    }
+    Ok(Some(versions))
+}
+
+/// Passes over one value. `Decoder::skip` takes any depth; a deep one is refused here first.
+fn skip(d: &mut Decoder<'_>, depth: usize) -> Result<(), RepoMessageError> {
+    if depth > MAX_DEPTH {
+        return Err(RepoMessageError::NotCbor(format!("nested deeper than {MAX_DEPTH}")));
+    }
+    match d.datatype()? {
+        Type::Array | Type::ArrayIndef => {
+            let left = d.array()?;
+            skip_items(d, left, depth)
+        }
+        Type::Map | Type::MapIndef => {
+            let left = d.map()?.map(|pairs| pairs.saturating_mul(2));
+            skip_items(d, left, depth)
+        }
+        Type::Tag => {
+            d.tag()?;
+            skip(d, depth + 1)
+        }
+        _ => Ok(d.skip()?),
+    }
+}
+
+fn skip_items(d: &mut Decoder<'_>, left: Option<u64>, depth: usize) -> Result<(), RepoMessageError> {
+    let Some(mut left) = left else {
+        while d.datatype()? != Type::Break {
+            skip(d, depth + 1)?;
+        }
+        return Ok(d.skip()?);
+    };
+    while left > 0 {
+        skip(d, depth + 1)?;
+        left -= 1;
+    }
+    Ok(())
+}
+
+fn peer_id(field: &'static str, value: Option<&str>) -> Result<String, RepoMessageError> {
+    let value = value.ok_or(RepoMessageError::Missing(field))?;
+    bounded(field, value.as_bytes(), MAX_PEER_ID_BYTES)?;
+    Ok(value.to_owned())
+}
+
+fn bounded<'a>(field: &'static str, value: &'a [u8], limit: usize) -> Result<&'a [u8], RepoMessageError> {
+    if value.len() > limit {
+        return Err(RepoMessageError::FieldTooLong { field, length: value.len(), limit });
+    }
+    Ok(value)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn document() -> DocumentId {
+        DocumentId::from_bytes([9; 16])
+    }
+
+    fn every_kind() -> Vec<RepoMessage> {
+        let (sender, target) = ("alice".to_owned(), "server".to_owned());
+        let sync = |request| RepoMessage::Sync {
+            request,
+            sender: "alice".into(),
+            target: "server".into(),
+            document: document(),
+            data: vec![0x42, 0, 0],
+        };
+        vec![
+            RepoMessage::Join { sender: sender.clone(), versions: vec!["1".into()] },
+            RepoMessage::Peer { sender: sender.clone(), target: target.clone() },
+            RepoMessage::Error { sender: sender.clone(), target: target.clone(), message: "no".into() },
+            sync(true),
+            sync(false),
+            RepoMessage::Unavailable { sender: sender.clone(), target: target.clone(), document: document() },
+            RepoMessage::Ephemeral {
+                sender,
+                target,
+                document: document(),
+                session: "s".into(),
+                count: 7,
+                data: vec![1],
+            },
+        ]
+    }
+
+    #[test]
+    fn every_message_is_read_back_and_every_truncation_is_an_error() {
+        for message in every_kind() {
+            let bytes = message.encode();
+            assert_eq!(RepoMessage::decode(&bytes), Ok(message.clone()));
+            for end in 0..bytes.len() {
+                assert!(RepoMessage::decode(&bytes[..end]).is_err(), "{message:?} cut at {end}");
+            }
+        }
+    }
+
+    /// What cbor-x writes: 16 bit map length, typed array tag, undefined fields, unknown fields.
+    #[test]
+    fn a_frame_as_cbor_x_writes_it_is_read() {
+        let mut bytes = vec![0xb9, 0, 7];
+        let mut e = Encoder::new(&mut bytes);
+        e.str("type").unwrap().str("sync").unwrap().str("senderId").unwrap().str("alice").unwrap();
+        e.str("targetId").unwrap().undefined().unwrap();
+        e.str("documentId").unwrap().str(&document().to_string()).unwrap();
+        e.str("data").unwrap().tag(minicbor::data::Tag::new(64)).unwrap().bytes(&[1, 2]).unwrap();
+        e.str("later").unwrap().array(2).unwrap().u8(1).unwrap().map(1).unwrap().str("a").unwrap().null().unwrap();
+        e.str("more").unwrap().begin_array().unwrap().u8(1).unwrap().end().unwrap();
+        let expected = RepoMessage::Sync {
+            request: false,
+            sender: "alice".into(),
+            target: String::new(),
+            document: document(),
+            data: vec![1, 2],
+        };
+        assert_eq!(RepoMessage::decode(&bytes), Ok(expected));
+    }
+
+    #[test]
+    fn a_client_without_a_version_list_speaks_version_1() {
+        let mut bytes = Vec::new();
+        let mut e = Encoder::new(&mut bytes);
+        e.map(2).unwrap().str("type").unwrap().str("join").unwrap().str("senderId").unwrap().str("a").unwrap();
+        let expected = RepoMessage::Join { sender: "a".into(), versions: vec!["1".into()] };
+        assert_eq!(RepoMessage::decode(&bytes), Ok(expected));
+    }
+
+    #[test]
+    fn deep_nesting_and_false_lengths_are_errors() {
+        let mut deep = vec![0xa1, 0x61, b'x'];
+        deep.extend(std::iter::repeat_n(0x81, 100_000));
+        assert!(RepoMessage::decode(&deep).is_err());
+        let tagged: Vec<u8> = [0xa1, 0x61, b'x'].into_iter().chain(std::iter::repeat_n(0xc1, 100_000)).collect();
+        assert!(RepoMessage::decode(&tagged).is_err());
+        assert!(RepoMessage::decode(&[0xbb, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff]).is_err());
+        assert!(RepoMessage::decode(b"hello").is_err());
+        assert!(RepoMessage::decode(&[]).is_err());
+    }
+}
