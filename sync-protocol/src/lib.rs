@@ -7,6 +7,7 @@ pub mod batch;
 pub mod bookmark;
 pub mod command;
 pub mod document_id;
+pub mod gate;
 pub mod kind;
 pub mod link;
 pub mod repo_message;
