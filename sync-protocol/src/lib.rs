@@ -7,6 +7,7 @@ pub mod batch;
 pub mod bookmark;
 pub mod command;
 pub mod document_id;
+pub mod engine;
 pub mod gate;
 pub mod kind;
 pub mod link;

@@ -1,0 +1,242 @@
+//! One document in memory: its Automerge state, who reads it, and the admission of changes.
+
+use super::{Author, Limits, SessionId, Source};
+use crate::document_id::DocumentId;
+use crate::gate::{self, GateError, MAX_OP, MAX_OP_AHEAD};
+use crate::kind::{self, Access, Kind};
+use crate::link::DocumentRecord;
+use crate::token::Claims;
+use automerge::sync::{ChunkList, Message, State, SyncDoc as _};
+use automerge::{ActorId, Automerge, Change, ChangeHash};
+use std::collections::{BTreeSet, HashMap, HashSet};
+
+/// A document that is loaded.
+///
+/// Invariant: a change is in `automerge` only if it is in the log, or an effect that appends it has been returned.
+pub(super) struct Document {
+    pub(super) automerge: Automerge,
+    /// None until the first change of a document that a client brought.
+    pub(super) record: Option<DocumentRecord>,
+    /// Who brought the document, while it has no record.
+    creator: String,
+    pub(super) readers: BTreeSet<SessionId>,
+    /// Milliseconds since the Unix epoch.
+    pub(super) last_used: u64,
+    /// Changes in the log behind the last snapshot.
+    pub(super) tail: usize,
+    /// Highest sequence number of each actor.
+    sequences: HashMap<ActorId, u64>,
+    max_op: u64,
+    /// Changes whose dependencies have not come yet, by hash.
+    held: HashMap<ChangeHash, (Change, Author)>,
+    /// Changes that the origin has refused: never taken again.
+    pub(super) refused: HashSet<ChangeHash>,
+}
+
+/// A change that was taken in, for the log.
+pub(super) struct Admitted {
+    pub(super) hash: ChangeHash,
+    pub(super) author: Author,
+    pub(super) bytes: Vec<u8>,
+}
+
+/// A change that was not.
+pub(super) struct Rejected {
+    pub(super) hash: ChangeHash,
+    pub(super) author: Author,
+    pub(super) bytes: Vec<u8>,
+    pub(super) code: &'static str,
+}
+
+#[derive(Default)]
+pub(super) struct Received {
+    pub(super) admitted: Vec<Admitted>,
+    pub(super) rejected: Vec<Rejected>,
+}
+
+#[derive(Debug, thiserror::Error)]
+pub(super) enum DocumentError {
+    #[error(transparent)]
+    Gate(#[from] GateError),
+    /// The Automerge document may hold half of a change: it must be dropped and loaded again.
+    #[error("the Automerge library refused a change: {0}")]
+    Broken(#[from] automerge::AutomergeError),
+}
+
+impl Document {
+    pub(super) fn new(record: Option<DocumentRecord>, creator: &str, now: u64) -> Self {
+        Self {
+            automerge: Automerge::new(),
+            record,
+            creator: creator.to_owned(),
+            readers: BTreeSet::new(),
+            last_used: now,
+            tail: 0,
+            sequences: HashMap::new(),
+            max_op: 0,
+            held: HashMap::new(),
+            refused: HashSet::new(),
+        }
+    }
+
+    /// Takes in chunks of our own log or the origin's store, which were gated when they first came.
+    pub(super) fn load(&mut self, chunks: &[Vec<u8>]) -> Result<(), DocumentError> {
+        let bytes = chunks.concat();
+        if self.automerge.is_empty() {
+            self.automerge = Automerge::load(&bytes)?;
+        } else {
+            self.automerge.load_incremental(&bytes)?;
+        }
+        for change in self.automerge.get_changes_meta(&[]) {
+            let sequence = self.sequences.entry(change.actor.into_owned()).or_default();
+            *sequence = (*sequence).max(change.seq);
+            self.max_op = self.max_op.max(change.max_op);
+        }
+        Ok(())
+    }
+
+    pub(super) fn knows(&self, hash: &ChangeHash) -> bool {
+        self.automerge.get_change_meta_by_hash(hash).is_some()
+    }
+
+    pub(super) fn access(&self, claims: &Claims) -> Access {
+        match &self.record {
+            Some(record) => kind::access(record, claims.into()),
+            None if self.creator == claims.sub => Access::Write,
+            None => Access::None,
+        }
+    }
+
+    /// The record of a document that a client brought, once it has content.
+    pub(super) fn claim(&mut self, document: DocumentId) -> Option<DocumentRecord> {
+        if self.record.is_some() {
+            return None;
+        }
+        let record = DocumentRecord {
+            document,
+            kind: Kind::Private.as_str().into(),
+            subject: document.to_string(),
+            batch: None,
+            owner: self.creator.clone(),
+        };
+        self.record = Some(record.clone());
+        Some(record)
+    }
+
+    /// Takes in a peer's message. The changes of a peer that may not write are passed over.
+    pub(super) fn receive(
+        &mut self,
+        state: &mut State,
+        mut message: Message,
+        author: &Author,
+        limits: &Limits,
+    ) -> Result<Received, DocumentError> {
+        let mut changes = Vec::new();
+        if !state.read_only {
+            for chunk in message.changes.iter() {
+                changes.extend(gate::changes_in(chunk)?);
+            }
+        }
+        let brought = !changes.is_empty();
+        let received = self.admit(changes, author, limits)?;
+        let last_sent_heads = state.last_sent_heads.clone();
+        message.changes = ChunkList::empty();
+        self.automerge.receive_sync_message(state, message)?;
+        if brought {
+            // The library takes a message without changes whose heads equal ours for news that needs no answer.
+            // The peer waits for one: it is the acknowledgement.
+            state.last_sent_heads = last_sent_heads;
+        }
+        Ok(received)
+    }
+
+    /// Admits the changes whose dependencies are known, in causal order; holds the others back.
+    fn admit(
+        &mut self,
+        changes: Vec<Change>,
+        author: &Author,
+        limits: &Limits,
+    ) -> Result<Received, DocumentError> {
+        let mut received = Received::default();
+        let mut admitted = HashSet::new();
+        let mut batch = Vec::new();
+        let mut waiting = HashMap::<ChangeHash, Vec<ChangeHash>>::new();
+        for (hash, (change, _)) in &self.held {
+            for dep in change.deps() {
+                waiting.entry(*dep).or_default().push(*hash);
+            }
+        }
+        let mut ready: Vec<(Change, Author)> = changes.into_iter().map(|c| (c, author.clone())).rev().collect();
+        while let Some((change, author)) = ready.pop() {
+            let hash = change.hash();
+            if admitted.contains(&hash) || self.knows(&hash) {
+                continue;
+            }
+            let missing: Vec<ChangeHash> =
+                change.deps().iter().filter(|dep| !admitted.contains(*dep) && !self.knows(dep)).copied().collect();
+            let fault = match missing.is_empty() {
+                true => self.fault(&change, &hash),
+                false if self.held.len() >= limits.held_changes => Some("too-many-missing-dependencies"),
+                false => {
+                    for dep in missing {
+                        waiting.entry(dep).or_default().push(hash);
+                    }
+                    self.held.insert(hash, (change, author));
+                    continue;
+                }
+            };
+            if let Some(code) = fault {
+                let bytes = change.raw_bytes().to_vec();
+                received.rejected.push(Rejected { hash, author, bytes, code });
+                continue;
+            }
+            self.sequences.insert(change.actor_id().clone(), change.seq());
+            self.max_op = self.max_op.max(change.max_op());
+            admitted.insert(hash);
+            for dependent in waiting.remove(&hash).unwrap_or_default() {
+                ready.extend(self.held.remove(&dependent));
+            }
+            received.admitted.push(Admitted { hash, author, bytes: change.raw_bytes().to_vec() });
+            batch.push(change);
+        }
+        if !batch.is_empty() {
+            self.tail += batch.len();
+            self.automerge.apply_changes(batch)?;
+        }
+        Ok(received)
+    }
+
+    /// What speaks against a change whose dependencies are known.
+    fn fault(&self, change: &Change, hash: &ChangeHash) -> Option<&'static str> {
+        if self.refused.contains(hash) {
+            return Some("refused-by-origin");
+        }
+        let start = change.start_op().get();
+        let last = self.sequences.get(change.actor_id()).copied().unwrap_or(0);
+        if change.seq() <= last {
+            return Some("sequence-reused");
+        }
+        if change.seq() > last + 1 {
+            return Some("sequence-gap");
+        }
+        if start > self.max_op + 1 + MAX_OP_AHEAD || change.max_op() > MAX_OP {
+            return Some("operation-counter-too-high");
+        }
+        None
+    }
+
+    /// Takes in what the origin has; returns what is new, for the log.
+    pub(super) fn merge_from_origin(&mut self, chunks: &[Vec<u8>]) -> Result<Vec<Admitted>, DocumentError> {
+        let before = self.automerge.get_heads();
+        self.load(chunks)?;
+        let author = Author { user: String::new(), device: String::new(), source: Source::Origin };
+        let new: Vec<Admitted> = self
+            .automerge
+            .get_changes(&before)
+            .into_iter()
+            .map(|c| Admitted { hash: c.hash(), author: author.clone(), bytes: c.raw_bytes().to_vec() })
+            .collect();
+        self.tail += new.len();
+        Ok(new)
+    }
+}

@@ -1,0 +1,292 @@
+//! The engine's side of the link: it follows the institute's feed, pulls documents that the origin knows better, and
+//! pushes what devices have written.
+
+use super::document::Document;
+use super::{Effect, Engine, Position, Slot};
+use crate::document_id::DocumentId;
+use crate::link::{Document as OriginDocument, Feed, Follow, Following, Hash, LinkMessage, Pull, Push, PushItem, Pushed};
+use std::collections::{BTreeMap, BTreeSet};
+
+/// Documents that are pulled at one time in the background. Devices that wait for one do not count.
+const MAX_BACKGROUND_PULLS: usize = 16;
+
+pub(super) struct LinkState {
+    up: bool,
+    /// The origin has answered [`Follow`] on this connection.
+    following: bool,
+    epoch: u64,
+    revision: u64,
+    log: String,
+    acknowledged: u64,
+    /// A [`Push`] waits for its answer.
+    pushing: bool,
+    /// The log may hold changes that are not pushed.
+    pub(super) unpushed: bool,
+    /// Documents of which the origin has more.
+    behind: BTreeSet<DocumentId>,
+    /// Those of them that are asked for, or are being loaded in order to be.
+    pulling: BTreeSet<DocumentId>,
+}
+
+impl LinkState {
+    pub(super) fn new(position: Position) -> Self {
+        Self {
+            up: false,
+            following: false,
+            epoch: position.epoch,
+            revision: position.revision,
+            log: position.log,
+            acknowledged: position.acknowledged,
+            pushing: false,
+            unpushed: true,
+            behind: position.behind.into_iter().collect(),
+            pulling: BTreeSet::new(),
+        }
+    }
+
+    pub(super) fn is_up(&self) -> bool {
+        self.up
+    }
+
+    /// The document needs no pull any more.
+    pub(super) fn settled(&mut self, document: DocumentId) {
+        self.behind.remove(&document);
+        self.pulling.remove(&document);
+    }
+}
+
+impl Engine {
+    pub(super) fn link_up(&mut self) {
+        self.link.up = true;
+        self.link.following = false;
+        self.link.pushing = false;
+        self.link.pulling.clear();
+        self.follow();
+    }
+
+    fn follow(&mut self) {
+        self.link.following = false;
+        self.effects.push(Effect::Link(LinkMessage::Follow(Follow {
+            institute: self.institute.clone(),
+            epoch: self.link.epoch,
+            revision: self.link.revision,
+            log: self.link.log.clone(),
+        })));
+    }
+
+    pub(super) fn link_down(&mut self, now: u64) {
+        self.link.up = false;
+        self.link.following = false;
+        self.link.pulling.clear();
+        let waiting: Vec<DocumentId> = self
+            .slots
+            .iter()
+            .filter(|(_, slot)| matches!(slot, Slot::Pulling { .. }))
+            .map(|(document, _)| *document)
+            .collect();
+        for document in waiting {
+            self.give_up_pulling(now, document);
+        }
+    }
+
+    pub(super) fn link_message(&mut self, now: u64, message: LinkMessage) {
+        if message.institute() != Some(&self.institute) {
+            return;
+        }
+        match message {
+            LinkMessage::Following(following) => self.followed(following),
+            LinkMessage::Feed(feed) => self.feed(feed),
+            LinkMessage::Pushed(pushed) => self.pushed(pushed),
+            LinkMessage::Document(document) => self.pulled(now, document),
+            LinkMessage::Welcome(_) | LinkMessage::Follow(_) | LinkMessage::Push(_) | LinkMessage::Pull(_) => {}
+        }
+    }
+
+    fn followed(&mut self, following: Following) {
+        if following.log != self.link.log {
+            return;
+        }
+        self.link.following = true;
+        self.link.pushing = false;
+        self.link.unpushed = true;
+        self.link.epoch = following.epoch;
+        self.link.revision = following.revision;
+        self.effects.push(Effect::SaveCursor { epoch: following.epoch, revision: following.revision });
+        self.acknowledge(following.acknowledged);
+        if following.reset {
+            self.effects.push(Effect::ListDocuments);
+        }
+        // Devices that were told that there is no such document may be told better.
+        let wanted: Vec<DocumentId> = self.interest.keys().copied().collect();
+        self.pull_later(wanted);
+    }
+
+    fn acknowledge(&mut self, sequence: u64) {
+        if sequence > self.link.acknowledged {
+            self.link.acknowledged = sequence;
+            self.effects.push(Effect::SaveAcknowledged(sequence));
+        }
+    }
+
+    fn feed(&mut self, feed: Feed) {
+        if !self.link.following || feed.revision <= self.link.revision {
+            return;
+        }
+        if feed.revision != self.link.revision + 1 {
+            return self.follow();
+        }
+        self.link.revision = feed.revision;
+        let lacking: Vec<DocumentId> = feed
+            .documents
+            .into_iter()
+            .filter(|entry| match self.slots.get(&entry.document) {
+                Some(Slot::Ready(doc)) => !entry.heads.iter().all(|head| doc.knows(&(*head).into())),
+                Some(Slot::Loading { .. } | Slot::Pulling { .. }) | None => true,
+            })
+            .map(|entry| entry.document)
+            .collect();
+        self.pull_later(lacking);
+        self.effects.push(Effect::SaveCursor { epoch: self.link.epoch, revision: feed.revision });
+    }
+
+    /// Remembers, over a restart too, that the origin has more of these documents.
+    pub(super) fn pull_later(&mut self, documents: Vec<DocumentId>) {
+        for document in documents {
+            // An answer under way may be older than this news.
+            self.link.pulling.remove(&document);
+            if self.link.behind.insert(document) {
+                self.effects.push(Effect::MarkBehind(document));
+            }
+        }
+    }
+
+    /// Starts what the link has room for. Called when a batch of events is done.
+    pub(super) fn pump_link(&mut self) {
+        if !self.link.following {
+            return;
+        }
+        let room = MAX_BACKGROUND_PULLS.saturating_sub(self.link.pulling.len());
+        let next: Vec<DocumentId> =
+            self.link.behind.difference(&self.link.pulling).take(room).copied().collect();
+        for document in next {
+            self.link.pulling.insert(document);
+            match self.slots.get(&document) {
+                Some(Slot::Ready(doc)) => {
+                    let have = doc.automerge.get_heads().into_iter().map(Hash::from).collect();
+                    self.pull(document, have);
+                }
+                Some(Slot::Loading { .. } | Slot::Pulling { .. }) => {}
+                None => {
+                    self.slots.insert(document, Slot::Loading { waiting: Vec::new() });
+                    // Once it is loaded it is dirty, and the flush after that comes here again.
+                    self.link.pulling.remove(&document);
+                    self.effects.push(Effect::Load(document));
+                }
+            }
+        }
+        if self.link.unpushed && !self.link.pushing {
+            self.link.unpushed = false;
+            self.effects.push(Effect::ReadLog { after: self.link.acknowledged });
+        }
+    }
+
+    pub(super) fn pull(&mut self, document: DocumentId, have: Vec<Hash>) {
+        let institute = self.institute.clone();
+        self.effects.push(Effect::Link(LinkMessage::Pull(Pull { institute, document, have })));
+    }
+
+    pub(super) fn push(&mut self, items: Vec<PushItem>) {
+        if items.is_empty() || !self.link.following {
+            return;
+        }
+        self.link.pushing = true;
+        let (institute, log) = (self.institute.clone(), self.link.log.clone());
+        self.effects.push(Effect::Link(LinkMessage::Push(Push { institute, log, items })));
+    }
+
+    fn pushed(&mut self, pushed: Pushed) {
+        if pushed.log != self.link.log {
+            return;
+        }
+        self.link.pushing = false;
+        self.link.unpushed = true;
+        let mut refused = BTreeMap::<DocumentId, Vec<(u64, String)>>::new();
+        for item in pushed.refused {
+            refused.entry(item.document).or_default().push((item.sequence, item.code));
+        }
+        for (document, refused) in refused {
+            self.discard(document, refused);
+        }
+        self.acknowledge(pushed.acknowledged);
+    }
+
+    /// The origin does not take what this edge has merged: its word counts. The edge forgets its copy and fetches the
+    /// origin's; the refused changes stay in quarantine and are not taken again.
+    fn discard(&mut self, document: DocumentId, refused: Vec<(u64, String)>) {
+        let code = refused.first().map(|(_, code)| code.clone()).unwrap_or_default();
+        self.effects.push(Effect::Report(format!("the origin refused changes of {document}: {code}")));
+        self.effects.push(Effect::Discard { document, refused });
+        self.dirty.remove(&document);
+        if let Some(Slot::Ready(doc)) = self.slots.remove(&document) {
+            for reader in doc.readers {
+                if let Some(session) = self.sessions.get_mut(&reader) {
+                    session.states.remove(&document);
+                }
+                self.unavailable(reader, document, true);
+            }
+        }
+        self.pull_later(vec![document]);
+    }
+
+    fn pulled(&mut self, now: u64, answer: OriginDocument) {
+        let document = answer.document;
+        let complete = self.link.pulling.remove(&document) || !self.link.behind.contains(&document);
+        let (mut doc, waiting) = match self.slots.remove(&document) {
+            Some(Slot::Ready(doc)) => (doc, Vec::new()),
+            Some(Slot::Pulling { waiting, refused, .. }) => {
+                let mut doc = Box::new(Document::new(None, "", now));
+                doc.refused = refused.into_iter().map(Into::into).collect();
+                (doc, waiting)
+            }
+            Some(loading @ Slot::Loading { .. }) => {
+                // It is asked for again once it is loaded.
+                self.slots.insert(document, loading);
+                return;
+            }
+            None => return,
+        };
+        let Some(record) = answer.record else {
+            self.link.settled(document);
+            return match doc.record {
+                Some(_) => drop(self.slots.insert(document, Slot::Ready(doc))),
+                None => self.unknown(now, document, waiting, doc.refused.into_iter().map(Hash::from).collect()),
+            };
+        };
+        if doc.record.as_ref() != Some(&record) {
+            doc.record = Some(record.clone());
+            self.effects.push(Effect::SaveRecord(record));
+        }
+        let chunks: Vec<Vec<u8>> = answer.chunks.into_iter().map(Into::into).collect();
+        let first = doc.automerge.is_empty();
+        match doc.merge_from_origin(&chunks) {
+            Ok(_) if first => {
+                doc.tail = 0;
+                self.effects.push(Effect::Snapshot { document, bytes: doc.automerge.save() });
+            }
+            Ok(new) => {
+                for change in new {
+                    let (hash, author, bytes) = (change.hash.into(), change.author, change.bytes);
+                    self.effects.push(Effect::Append { document, hash, author, bytes });
+                }
+            }
+            Err(error) => {
+                self.effects.push(Effect::Report(format!("the origin's copy of {document} is broken: {error}")));
+            }
+        }
+        if complete {
+            self.link.settled(document);
+            self.effects.push(Effect::MarkCurrent(document));
+        }
+        self.make_ready(now, document, doc, waiting);
+    }
+}
