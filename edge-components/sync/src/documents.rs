@@ -1,0 +1,131 @@
+//! Documents between this edge and the origin over HTTP: registering one, and fetching one that this edge does not hold.
+
+use crate::log::{Log, LogError};
+use crate::store_problem;
+use http::header::AUTHORIZATION;
+use http::{HeaderMap, Method, StatusCode};
+use rollcall_guest::{Answer, Call, Origin, OriginError, Problem, answer, body};
+use serde::{Deserialize, Serialize};
+use spin_sdk::http::Request;
+use sync_protocol::document_id::DocumentId;
+use sync_protocol::engine::Effect;
+use sync_protocol::kind::{self, Kind};
+use sync_protocol::link::{DocumentRecord, LinkMessage, MAX_LINK_MESSAGE_BYTES};
+use sync_protocol::token::Claims;
+
+/// A registration is two short texts.
+const REGISTRATION_BYTES_MAX: usize = 4 * 1024;
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Registration {
+    kind: String,
+    subject: String,
+}
+
+#[derive(Deserialize, Serialize)]
+struct Registered {
+    #[serde(rename = "documentId")]
+    document: DocumentId,
+    kind: String,
+    subject: String,
+    batch: Option<String>,
+}
+
+/// `POST /api/documents`: the origin decides and names the document; the edge holds it from then on.
+pub(crate) async fn register(claims: Claims, request: Request) -> Result<Answer, Problem> {
+    let headers = request.headers().clone();
+    let body = body::read(request.into_body(), REGISTRATION_BYTES_MAX).await?;
+    let registration: Registration =
+        serde_json::from_slice(&body).map_err(|e| Problem::new(StatusCode::BAD_REQUEST, "invalid-json", e.to_string()))?;
+    let kind = registration.kind.parse::<Kind>().ok().filter(|kind| *kind != Kind::Private);
+    if kind.is_none() {
+        return Err(Problem::invalid_field("kind", kind::KindError.to_string()));
+    }
+    if registration.subject.is_empty() {
+        return Err(Problem::invalid_field("subject", "subject is empty"));
+    }
+    let call = Call::new(Method::POST, "/api/documents", REGISTRATION_BYTES_MAX)
+        .forward_headers(&headers, &[AUTHORIZATION])
+        .body("application/json", body);
+    let answered = Origin::configured().await?.send(call).await?;
+    if answered.status == StatusCode::OK {
+        let registered: Registered = serde_json::from_slice(&answered.body).map_err(|error| {
+            eprintln!("registration: the origin's answer: {error}");
+            Problem::origin_unavailable()
+        })?;
+        hold(&claims, &registered).map_err(|error| store_problem(&error))?;
+    }
+    let content_type = answered.header("content-type").unwrap_or("application/json").to_owned();
+    Ok(answer::bytes(answered.status, &content_type, answered.body))
+}
+
+/// Writes a registered document and its first change down, so that devices can open it while the origin is away.
+fn hold(claims: &Claims, registered: &Registered) -> Result<(), LogError> {
+    let mut log = Log::open(&claims.inst)?;
+    let Ok(kind) = registered.kind.parse::<Kind>() else { return Ok(()) };
+    if log.has_record(registered.document)? {
+        return Ok(());
+    }
+    let owner = match kind {
+        Kind::Planner => registered.subject.clone(),
+        // The origin's word on who registered it first comes with the first pull; rights do not depend on it.
+        Kind::Attendance | Kind::Notes | Kind::Doubt | Kind::Private => String::new(),
+    };
+    let record = DocumentRecord {
+        document: registered.document,
+        kind: registered.kind.clone(),
+        subject: registered.subject.clone(),
+        batch: registered.batch.clone(),
+        owner,
+    };
+    let chunks = kind::genesis(kind, registered.document).into_iter().collect();
+    store(&mut log, record, chunks)
+}
+
+/// Fetches a document that the log does not have. True when it is there now.
+///
+/// The token is the user's: the origin answers only for documents that this user may read.
+pub(crate) async fn fetch(
+    log: &mut Log,
+    document: DocumentId,
+    headers: &HeaderMap,
+) -> Result<Result<bool, LogError>, OriginError> {
+    let Ok(origin) = Origin::configured().await else { return Ok(Ok(false)) };
+    let path = format!("/api/documents/{document}");
+    let call = Call::new(Method::GET, path, MAX_LINK_MESSAGE_BYTES).forward_headers(headers, &[AUTHORIZATION]);
+    let answered = origin.send(call).await?;
+    if answered.status != StatusCode::OK {
+        return Ok(Ok(false));
+    }
+    let Ok(LinkMessage::Document(found)) = LinkMessage::decode(&answered.body) else {
+        return Err(OriginError::Interrupted("the origin's answer is not a document".into()));
+    };
+    let Some(record) = found.record else { return Ok(Ok(false)) };
+    let chunks = found.chunks.into_iter().map(Into::into).collect();
+    Ok(store(log, record, chunks).map(|()| true))
+}
+
+/// Writes a document that the origin has named. The log gets changes, not a snapshot, so that other instances see them.
+fn store(log: &mut Log, record: DocumentRecord, chunks: Vec<Vec<u8>>) -> Result<(), LogError> {
+    let document = record.document;
+    let author = sync_protocol::engine::Author {
+        user: String::new(),
+        device: String::new(),
+        source: sync_protocol::engine::Source::Origin,
+    };
+    let outcome = (|| {
+        log.write(Effect::SaveRecord(record))?;
+        for chunk in chunks {
+            for change in sync_protocol::gate::changes_in(&chunk).map_err(|e| LogError::Store(e.to_string()))? {
+                let (hash, bytes) = (change.hash().into(), change.raw_bytes().to_vec());
+                log.write(Effect::Append { document, hash, author: author.clone(), bytes })?;
+            }
+        }
+        log.commit()
+    })();
+    if outcome.is_err() {
+        log.roll_back();
+    }
+    outcome
+}

@@ -1,0 +1,452 @@
+//! The document log in `spin:sqlite`: snapshots and the changes behind them, append-only between compactions.
+//!
+//! Under `rollcall-edge` each institute has a database of its own; other hosts give one to all, so every row names its
+//! institute. Several instances may write to one log: each looks for the others' rows when it takes the write lock.
+
+use crate::bindings::spin::sqlite::sqlite::{Connection, Error, RowResult, Value};
+use std::collections::BTreeSet;
+use sync_protocol::document_id::DocumentId;
+use sync_protocol::engine::{Author, Effect, Position, Source, Stored};
+use sync_protocol::link::{DocumentRecord, Hash, MAX_PUSH_BYTES, MAX_PUSH_ITEMS, PushItem};
+
+/// Applied when a log is opened; each statement may run again.
+const SCHEMA: [&str; 7] = [
+    "CREATE TABLE IF NOT EXISTS meta (
+        institute TEXT NOT NULL, key TEXT NOT NULL, value TEXT NOT NULL,
+        PRIMARY KEY (institute, key)) WITHOUT ROWID",
+    "CREATE TABLE IF NOT EXISTS documents (
+        institute TEXT NOT NULL, document BLOB NOT NULL, kind TEXT NOT NULL, subject TEXT NOT NULL,
+        batch TEXT, owner TEXT NOT NULL, behind INTEGER NOT NULL DEFAULT 0,
+        PRIMARY KEY (institute, document)) WITHOUT ROWID",
+    // `source`: 0 a device, to be pushed; 1 the origin.
+    "CREATE TABLE IF NOT EXISTS changes (
+        sequence INTEGER PRIMARY KEY AUTOINCREMENT,
+        institute TEXT NOT NULL, document BLOB NOT NULL, hash BLOB NOT NULL,
+        user TEXT NOT NULL, device TEXT NOT NULL, source INTEGER NOT NULL, bytes BLOB NOT NULL,
+        UNIQUE (institute, document, hash))",
+    "CREATE INDEX IF NOT EXISTS changes_by_document ON changes (institute, document, sequence)",
+    "CREATE INDEX IF NOT EXISTS changes_to_push ON changes (institute, sequence) WHERE source = 0",
+    // `upto`: the highest sequence that the snapshot covers.
+    "CREATE TABLE IF NOT EXISTS snapshots (
+        institute TEXT NOT NULL, document BLOB NOT NULL, upto INTEGER NOT NULL, bytes BLOB NOT NULL,
+        PRIMARY KEY (institute, document))",
+    "CREATE TABLE IF NOT EXISTS quarantine (
+        institute TEXT NOT NULL, document BLOB NOT NULL, hash BLOB NOT NULL,
+        user TEXT NOT NULL, device TEXT NOT NULL, code TEXT NOT NULL, by_origin INTEGER NOT NULL, bytes BLOB NOT NULL,
+        PRIMARY KEY (institute, document, hash))",
+];
+
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum LogError {
+    #[error("the database is full")]
+    Full,
+    #[error("{0}")]
+    Store(String),
+}
+
+impl From<Error> for LogError {
+    fn from(error: Error) -> Self {
+        match error {
+            Error::DatabaseFull => LogError::Full,
+            Error::Io(cause) if cause.contains("disk is full") => LogError::Full,
+            Error::Io(cause) => LogError::Store(cause),
+            Error::NoSuchDatabase => LogError::Store("there is no database `default`".into()),
+            Error::AccessDenied => LogError::Store("the database `default` is not allowed".into()),
+            Error::InvalidConnection => LogError::Store("the connection is not valid".into()),
+        }
+    }
+}
+
+pub(crate) struct Log {
+    connection: Connection,
+    institute: String,
+    in_transaction: bool,
+    /// Highest sequence that this instance has written or looked at.
+    seen: i64,
+    acknowledged: u64,
+    /// Documents that others have written to, found when the write lock was taken.
+    foreign: BTreeSet<DocumentId>,
+}
+
+fn blob(bytes: &[u8]) -> Value {
+    Value::Blob(bytes.to_vec())
+}
+
+fn integer(n: u64) -> Value {
+    Value::Integer(i64::try_from(n).unwrap_or(i64::MAX))
+}
+
+fn as_integer(row: &RowResult, column: usize) -> i64 {
+    match row.values.get(column) {
+        Some(Value::Integer(n)) => *n,
+        _ => 0,
+    }
+}
+
+fn as_text(row: &mut RowResult, column: usize) -> String {
+    match row.values.get_mut(column) {
+        Some(Value::Text(text)) => std::mem::take(text),
+        _ => String::new(),
+    }
+}
+
+fn as_bytes(row: &mut RowResult, column: usize) -> Vec<u8> {
+    match row.values.get_mut(column) {
+        Some(Value::Blob(bytes)) => std::mem::take(bytes),
+        _ => Vec::new(),
+    }
+}
+
+fn as_document(row: &mut RowResult, column: usize) -> Option<DocumentId> {
+    as_bytes(row, column).try_into().ok().map(DocumentId::from_bytes)
+}
+
+impl Log {
+    pub(crate) fn open(institute: &str) -> Result<Self, LogError> {
+        let connection = Connection::open("default")?;
+        for statement in SCHEMA {
+            connection.execute(statement, &[])?;
+        }
+        let mut log = Self {
+            connection,
+            institute: institute.to_owned(),
+            in_transaction: false,
+            seen: 0,
+            acknowledged: 0,
+            foreign: BTreeSet::new(),
+        };
+        log.run(
+            "INSERT OR IGNORE INTO meta VALUES (?, 'log', lower(hex(randomblob(16))))",
+            vec![log.own()],
+        )?;
+        log.seen = log.highest()?;
+        Ok(log)
+    }
+
+    fn own(&self) -> Value {
+        Value::Text(self.institute.clone())
+    }
+
+    fn run(&self, statement: &str, parameters: Vec<Value>) -> Result<(), LogError> {
+        self.connection.execute(statement, &parameters)?;
+        Ok(())
+    }
+
+    fn rows(&self, statement: &str, parameters: Vec<Value>) -> Result<Vec<RowResult>, LogError> {
+        Ok(self.connection.execute(statement, &parameters)?.rows)
+    }
+
+    fn highest(&self) -> Result<i64, LogError> {
+        let rows = self.rows(
+            "SELECT coalesce(max(sequence), 0) FROM changes WHERE institute = ?",
+            vec![self.own()],
+        )?;
+        Ok(rows.first().map_or(0, |row| as_integer(row, 0)))
+    }
+
+    fn meta(&self, key: &str) -> Result<String, LogError> {
+        let key = Value::Text(key.to_owned());
+        let mut rows = self.rows("SELECT value FROM meta WHERE institute = ? AND key = ?", vec![self.own(), key])?;
+        Ok(rows.first_mut().map(|row| as_text(row, 0)).unwrap_or_default())
+    }
+
+    fn set_meta(&self, key: &str, value: u64) -> Result<(), LogError> {
+        let (key, value) = (Value::Text(key.to_owned()), Value::Text(value.to_string()));
+        self.run("INSERT OR REPLACE INTO meta VALUES (?, ?, ?)", vec![self.own(), key, value])
+    }
+
+    pub(crate) fn position(&mut self) -> Result<Position, LogError> {
+        let number = |text: String| text.parse().unwrap_or(0);
+        self.acknowledged = number(self.meta("acknowledged")?);
+        let behind =
+            self.rows("SELECT document FROM documents WHERE institute = ? AND behind = 1", vec![self.own()])?;
+        Ok(Position {
+            epoch: number(self.meta("epoch")?),
+            revision: number(self.meta("revision")?),
+            log: self.meta("log")?,
+            acknowledged: self.acknowledged,
+            behind: behind.into_iter().filter_map(|mut row| as_document(&mut row, 0)).collect(),
+        })
+    }
+
+    /// Documents that other instances have written to since this one last looked.
+    pub(crate) fn take_foreign(&mut self) -> Result<Vec<DocumentId>, LogError> {
+        if !self.in_transaction {
+            self.look_for_foreign()?;
+        }
+        Ok(std::mem::take(&mut self.foreign).into_iter().collect())
+    }
+
+    fn look_for_foreign(&mut self) -> Result<(), LogError> {
+        let highest = self.highest()?;
+        if highest > self.seen {
+            let rows = self.rows(
+                "SELECT DISTINCT document FROM changes WHERE institute = ? AND sequence > ?",
+                vec![self.own(), Value::Integer(self.seen)],
+            )?;
+            self.foreign.extend(rows.into_iter().filter_map(|mut row| as_document(&mut row, 0)));
+            self.seen = highest;
+        }
+        Ok(())
+    }
+
+    /// Takes the write lock, and with it the certainty that nobody else writes until the commit.
+    fn begin(&mut self) -> Result<(), LogError> {
+        if !self.in_transaction {
+            self.run("BEGIN IMMEDIATE", Vec::new())?;
+            self.in_transaction = true;
+            self.look_for_foreign()?;
+        }
+        Ok(())
+    }
+
+    pub(crate) fn commit(&mut self) -> Result<(), LogError> {
+        if self.in_transaction {
+            self.seen = self.highest()?;
+            self.run("COMMIT", Vec::new())?;
+            self.in_transaction = false;
+        }
+        Ok(())
+    }
+
+    pub(crate) fn roll_back(&mut self) {
+        if std::mem::take(&mut self.in_transaction)
+            && let Err(error) = self.run("ROLLBACK", Vec::new())
+        {
+            eprintln!("document log: roll back: {error}");
+        }
+    }
+
+    pub(crate) fn has_record(&self, document: DocumentId) -> Result<bool, LogError> {
+        let parameters = vec![self.own(), blob(document.as_bytes())];
+        let rows = self.rows("SELECT 1 FROM documents WHERE institute = ? AND document = ?", parameters)?;
+        Ok(!rows.is_empty())
+    }
+
+    pub(crate) fn load(&self, document: DocumentId) -> Result<Option<Stored>, LogError> {
+        let key = || vec![self.own(), blob(document.as_bytes())];
+        let statement = "SELECT kind, subject, batch, owner FROM documents WHERE institute = ? AND document = ?";
+        let Some(mut row) = self.rows(statement, key())?.pop() else { return Ok(None) };
+        let batch = matches!(row.values.get(2), Some(Value::Text(_))).then(|| as_text(&mut row, 2));
+        let record = DocumentRecord {
+            document,
+            kind: as_text(&mut row, 0),
+            subject: as_text(&mut row, 1),
+            batch,
+            owner: as_text(&mut row, 3),
+        };
+        let mut chunks = Vec::new();
+        let mut upto = 0;
+        let statement = "SELECT upto, bytes FROM snapshots WHERE institute = ? AND document = ?";
+        if let Some(mut row) = self.rows(statement, key())?.pop() {
+            upto = as_integer(&row, 0);
+            chunks.push(as_bytes(&mut row, 1));
+        }
+        let statement =
+            "SELECT bytes FROM changes WHERE institute = ? AND document = ? AND sequence > ? ORDER BY sequence";
+        let mut parameters = key();
+        parameters.push(Value::Integer(upto));
+        let tail = self.rows(statement, parameters)?;
+        let stored_tail = tail.len();
+        chunks.extend(tail.into_iter().map(|mut row| as_bytes(&mut row, 0)));
+        Ok(Some(Stored { record, chunks, tail: stored_tail }))
+    }
+
+    /// Hashes of changes that the origin has refused.
+    pub(crate) fn refused(&self, document: DocumentId) -> Result<Vec<Hash>, LogError> {
+        let statement =
+            "SELECT hash FROM quarantine WHERE institute = ? AND document = ? AND by_origin = 1 LIMIT 10000";
+        let rows = self.rows(statement, vec![self.own(), blob(document.as_bytes())])?;
+        Ok(rows.into_iter().filter_map(|mut row| as_bytes(&mut row, 0).try_into().ok().map(Hash)).collect())
+    }
+
+    pub(crate) fn documents(&self) -> Result<Vec<DocumentId>, LogError> {
+        let rows = self.rows("SELECT document FROM documents WHERE institute = ?", vec![self.own()])?;
+        Ok(rows.into_iter().filter_map(|mut row| as_document(&mut row, 0)).collect())
+    }
+
+    /// The next changes for the origin, as many as one push may carry.
+    pub(crate) fn unpushed(&self, after: u64) -> Result<Vec<PushItem>, LogError> {
+        let own_after = || vec![self.own(), integer(after)];
+        let sizes = self.rows(
+            &format!(
+                "SELECT sequence, length(bytes) FROM changes
+                 WHERE institute = ? AND sequence > ? AND source = 0 ORDER BY sequence LIMIT {MAX_PUSH_ITEMS}"
+            ),
+            own_after(),
+        )?;
+        let mut bytes = 0;
+        let fits = |row: &&RowResult| {
+            bytes += as_integer(row, 1);
+            bytes <= MAX_PUSH_BYTES as i64
+        };
+        let count = sizes.iter().take_while(fits).count().max(1);
+        let Some(last) = sizes.iter().take(count).last().map(|row| as_integer(row, 0)) else {
+            return Ok(Vec::new());
+        };
+        let mut parameters = own_after();
+        parameters.push(Value::Integer(last));
+        let rows = self.rows(
+            "SELECT sequence, document, user, device, bytes FROM changes
+             WHERE institute = ? AND sequence > ? AND sequence <= ? AND source = 0 ORDER BY sequence",
+            parameters,
+        )?;
+        let item = |mut row: RowResult| {
+            Some(PushItem {
+                sequence: u64::try_from(as_integer(&row, 0)).ok()?,
+                document: as_document(&mut row, 1)?,
+                user: as_text(&mut row, 2),
+                device: as_text(&mut row, 3),
+                bytes: as_bytes(&mut row, 4).into(),
+            })
+        };
+        Ok(rows.into_iter().filter_map(item).collect())
+    }
+
+    /// Writes an effect down. Those that write nothing are not passed here.
+    pub(crate) fn write(&mut self, effect: Effect) -> Result<(), LogError> {
+        self.begin()?;
+        match effect {
+            Effect::SaveRecord(record) => self.save_record(record),
+            Effect::Append { document, hash, author, bytes } => self.append(document, hash, &author, bytes),
+            Effect::Snapshot { document, bytes } => self.snapshot(document, bytes),
+            Effect::Quarantine { document, hash, author, bytes, code } => {
+                self.quarantine(document, hash, author, bytes, code)
+            }
+            Effect::Discard { document, refused } => self.discard(document, refused),
+            Effect::SaveCursor { epoch, revision } => {
+                self.set_meta("epoch", epoch)?;
+                self.set_meta("revision", revision)
+            }
+            Effect::SaveAcknowledged(sequence) => self.acknowledge(sequence),
+            Effect::MarkBehind(document) => self.mark(document, 1),
+            Effect::MarkCurrent(document) => self.mark(document, 0),
+            Effect::Send { .. }
+            | Effect::Close { .. }
+            | Effect::Link(_)
+            | Effect::Load(_)
+            | Effect::ReadLog { .. }
+            | Effect::ListDocuments
+            | Effect::Report(_) => Ok(()),
+        }
+    }
+
+    fn mark(&self, document: DocumentId, behind: i64) -> Result<(), LogError> {
+        self.run(
+            "UPDATE documents SET behind = ? WHERE institute = ? AND document = ?",
+            vec![Value::Integer(behind), self.own(), blob(document.as_bytes())],
+        )
+    }
+
+    fn save_record(&self, record: DocumentRecord) -> Result<(), LogError> {
+        self.run(
+            "INSERT INTO documents (institute, document, kind, subject, batch, owner) VALUES (?, ?, ?, ?, ?, ?)
+             ON CONFLICT DO UPDATE SET kind = excluded.kind, subject = excluded.subject,
+                batch = excluded.batch, owner = excluded.owner",
+            vec![
+                self.own(),
+                blob(record.document.as_bytes()),
+                Value::Text(record.kind),
+                Value::Text(record.subject),
+                record.batch.map_or(Value::Null, Value::Text),
+                Value::Text(record.owner),
+            ],
+        )
+    }
+
+    fn append(&self, document: DocumentId, hash: Hash, author: &Author, bytes: Vec<u8>) -> Result<(), LogError> {
+        let source = match author.source {
+            Source::Device => 0,
+            Source::Origin => 1,
+        };
+        self.run(
+            "INSERT OR IGNORE INTO changes (institute, document, hash, user, device, source, bytes)
+             VALUES (?, ?, ?, ?, ?, ?, ?)",
+            vec![
+                self.own(),
+                blob(document.as_bytes()),
+                blob(&hash.0),
+                Value::Text(author.user.clone()),
+                Value::Text(author.device.clone()),
+                Value::Integer(source),
+                Value::Blob(bytes),
+            ],
+        )
+    }
+
+    fn snapshot(&self, document: DocumentId, bytes: Vec<u8>) -> Result<(), LogError> {
+        // The document in memory lacks what others have written: a later snapshot will have it.
+        if self.foreign.contains(&document) {
+            return Ok(());
+        }
+        let key = || vec![self.own(), blob(document.as_bytes())];
+        let statement = "SELECT coalesce(max(sequence), 0) FROM changes WHERE institute = ? AND document = ?";
+        let upto = self.rows(statement, key())?.first().map_or(0, |row| as_integer(row, 0));
+        let mut parameters = key();
+        parameters.extend([Value::Integer(upto), Value::Blob(bytes)]);
+        self.run("INSERT OR REPLACE INTO snapshots VALUES (?, ?, ?, ?)", parameters)?;
+        let mut parameters = key();
+        parameters.push(integer(self.acknowledged));
+        self.run(
+            "DELETE FROM changes WHERE institute = ? AND document = ? AND (source = 1 OR sequence <= ?)",
+            parameters,
+        )
+    }
+
+    fn quarantine(
+        &self,
+        document: DocumentId,
+        hash: Hash,
+        author: Author,
+        bytes: Vec<u8>,
+        code: String,
+    ) -> Result<(), LogError> {
+        self.run(
+            "INSERT OR IGNORE INTO quarantine VALUES (?, ?, ?, ?, ?, ?, 0, ?)",
+            vec![
+                self.own(),
+                blob(document.as_bytes()),
+                blob(&hash.0),
+                Value::Text(author.user),
+                Value::Text(author.device),
+                Value::Text(code),
+                Value::Blob(bytes),
+            ],
+        )
+    }
+
+    fn discard(&self, document: DocumentId, refused: Vec<(u64, String)>) -> Result<(), LogError> {
+        for (sequence, code) in refused {
+            let key = || vec![self.own(), integer(sequence)];
+            let mut parameters = vec![Value::Text(code)];
+            parameters.extend(key());
+            self.run(
+                "INSERT OR REPLACE INTO quarantine
+                 SELECT institute, document, hash, user, device, ?, 1, bytes FROM changes
+                 WHERE institute = ? AND sequence = ?",
+                parameters,
+            )?;
+            self.run("DELETE FROM changes WHERE institute = ? AND sequence = ?", key())?;
+        }
+        let key = || vec![self.own(), blob(document.as_bytes())];
+        self.run("DELETE FROM snapshots WHERE institute = ? AND document = ?", key())?;
+        self.run("DELETE FROM documents WHERE institute = ? AND document = ?", key())?;
+        let mut parameters = key();
+        parameters.push(integer(self.acknowledged));
+        self.run(
+            "DELETE FROM changes WHERE institute = ? AND document = ? AND (source = 1 OR sequence <= ?)",
+            parameters,
+        )
+    }
+
+    fn acknowledge(&mut self, sequence: u64) -> Result<(), LogError> {
+        self.set_meta("acknowledged", sequence)?;
+        let before = std::mem::replace(&mut self.acknowledged, sequence);
+        self.run(
+            "DELETE FROM changes WHERE institute = ? AND sequence > ? AND sequence <= ? AND sequence <= (
+                SELECT upto FROM snapshots
+                WHERE snapshots.institute = changes.institute AND snapshots.document = changes.document)",
+            vec![self.own(), integer(before), integer(sequence)],
+        )
+    }
+}

@@ -1,0 +1,125 @@
+//! Runs the engine over the log: carries its effects out in one transaction and hands the rest to the caller after
+//! commit.
+
+use crate::log::{Log, LogError};
+use std::collections::VecDeque;
+use sync_protocol::document_id::DocumentId;
+use sync_protocol::engine::{Effect, Engine, Event, Limits, Reply, SessionId};
+use sync_protocol::token::Claims;
+
+pub(crate) struct Runner {
+    engine: Engine,
+    log: Log,
+}
+
+impl Runner {
+    pub(crate) fn open(institute: &str) -> Result<Self, LogError> {
+        let mut log = Log::open(institute)?;
+        let position = log.position()?;
+        Ok(Self { engine: Engine::new(institute, Limits::default(), position), log })
+    }
+
+    /// Handles a batch of events. What is returned may be delivered: all that it speaks of is committed.
+    ///
+    /// After an error nothing of the batch is in the log and the engine is ahead of it: the runner must be dropped.
+    pub(crate) fn run(&mut self, now: u64, events: Vec<Event>) -> Result<Vec<Effect>, LogError> {
+        let outcome = self.run_uncommitted(now, events.into());
+        if outcome.is_err() {
+            self.log.roll_back();
+        }
+        outcome
+    }
+
+    fn run_uncommitted(&mut self, now: u64, mut events: VecDeque<Event>) -> Result<Vec<Effect>, LogError> {
+        let mut outgoing = Vec::new();
+        loop {
+            while let Some(event) = events.pop_front() {
+                let effects = self.engine.handle(now, event);
+                self.carry_out(effects, &mut events, &mut outgoing)?;
+            }
+            let effects = self.engine.flush();
+            self.carry_out(effects, &mut events, &mut outgoing)?;
+            let foreign = self.log.take_foreign()?;
+            if !foreign.is_empty() {
+                events.push_back(Event::Written(foreign));
+            }
+            if events.is_empty() {
+                break;
+            }
+        }
+        self.log.commit()?;
+        Ok(outgoing)
+    }
+
+    fn carry_out(
+        &mut self,
+        effects: Vec<Effect>,
+        events: &mut VecDeque<Event>,
+        outgoing: &mut Vec<Effect>,
+    ) -> Result<(), LogError> {
+        for effect in effects {
+            match effect {
+                // In front of what else waits: the engine parks messages for a document until it is loaded.
+                Effect::Load(document) => events.push_front(self.load(document)?),
+                Effect::ReadLog { after } => {
+                    let unpushed = self.log.unpushed(after)?;
+                    if !unpushed.is_empty() {
+                        events.push_back(Event::Unpushed(unpushed));
+                    }
+                }
+                Effect::ListDocuments => events.push_back(Event::Held(self.log.documents()?)),
+                Effect::Report(message) => eprintln!("sync engine: {message}"),
+                Effect::Send { .. } | Effect::Close { .. } | Effect::Link(_) => outgoing.push(effect),
+                Effect::SaveRecord(_)
+                | Effect::Append { .. }
+                | Effect::Snapshot { .. }
+                | Effect::Quarantine { .. }
+                | Effect::Discard { .. }
+                | Effect::SaveCursor { .. }
+                | Effect::SaveAcknowledged(_)
+                | Effect::MarkBehind(_)
+                | Effect::MarkCurrent(_) => self.log.write(effect)?,
+            }
+        }
+        Ok(())
+    }
+
+    fn load(&self, document: DocumentId) -> Result<Event, LogError> {
+        let stored = self.log.load(document)?;
+        Ok(Event::Loaded { document, stored, refused: self.log.refused(document)? })
+    }
+
+    pub(crate) fn open_exchange(&mut self, session: SessionId, claims: Claims) {
+        self.engine.open_exchange(session, claims);
+    }
+
+    /// Hands in one message of a client without a connection; [`Runner::run`] commits what it brought.
+    pub(crate) fn exchange(
+        &mut self,
+        now: u64,
+        session: SessionId,
+        document: DocumentId,
+        data: Vec<u8>,
+    ) -> Result<(), LogError> {
+        let mut events = VecDeque::new();
+        let effects = self.engine.exchange(now, session, document, data);
+        let mut outgoing = Vec::new();
+        let mut outcome = self.carry_out(effects, &mut events, &mut outgoing);
+        while let (Ok(()), Some(event)) = (&outcome, events.pop_front()) {
+            let effects = self.engine.handle(now, event);
+            outcome = self.carry_out(effects, &mut events, &mut outgoing);
+        }
+        if outcome.is_err() {
+            self.log.roll_back();
+        }
+        outcome
+    }
+
+    pub(crate) fn exchange_reply(&mut self, session: SessionId, document: DocumentId) -> Option<Reply> {
+        self.engine.exchange_reply(session, document)
+    }
+
+    pub(crate) fn log(&mut self) -> &mut Log {
+        &mut self.log
+    }
+}
