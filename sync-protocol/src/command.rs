@@ -17,9 +17,21 @@ pub const MAX_TEXT_BYTES: usize = 16 * 1024;
 #[serde(tag = "command", rename_all = "kebab-case", deny_unknown_fields)]
 pub enum Command {
     /// By a teacher of the assignment's batch, or an admin.
-    GradeSubmission { assignment: String, student: String, score: f64, #[serde(default)] feedback: Option<String> },
+    GradeSubmission {
+        assignment: String,
+        student: String,
+        score: f64,
+        #[serde(default)]
+        feedback: Option<String>,
+    },
     /// By an admin. `amount_minor` is in the currency's minor unit (paise, cents).
-    RecordPayment { invoice: String, amount_minor: i64, method: String, #[serde(default)] reference: Option<String> },
+    RecordPayment {
+        invoice: String,
+        amount_minor: i64,
+        method: String,
+        #[serde(default)]
+        reference: Option<String>,
+    },
     /// To one user of the institute, or to all members of a batch.
     PostMessage { to: Recipient, text: String },
     /// By the student who is signed in.
@@ -27,7 +39,13 @@ pub enum Command {
     /// By an admin.
     EnrollStudent { student: String, batch: String },
     /// By the class's teacher, or an admin. Times are RFC 3339 with an offset.
-    RescheduleClass { class: String, starts_at: String, ends_at: String, #[serde(default)] room: Option<String> },
+    RescheduleClass {
+        class: String,
+        starts_at: String,
+        ends_at: String,
+        #[serde(default)]
+        room: Option<String>,
+    },
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -80,8 +98,14 @@ impl CommandError {
 }
 
 /// The names by which clients call the commands.
-pub const NAMES: [&str; 6] =
-    ["grade-submission", "record-payment", "post-message", "submit-assignment", "enroll-student", "reschedule-class"];
+pub const NAMES: [&str; 6] = [
+    "grade-submission",
+    "record-payment",
+    "post-message",
+    "submit-assignment",
+    "enroll-student",
+    "reschedule-class",
+];
 
 /// Checks the value of the `Idempotency-Key` header.
 pub fn check_key(key: Option<&str>) -> Result<&str, CommandError> {
@@ -231,7 +255,10 @@ mod tests {
         let fault = |json: &str| decode(json).unwrap_err();
         assert_eq!(fault(r#"{"command":"fly"}"#).code(), "unknown-command");
         assert_eq!(fault("{").code(), "invalid-json");
-        assert_eq!(fault(r#"{"command":"grade-submission","student":"s","score":1}"#).field(), Some("assignment"));
+        assert_eq!(
+            fault(r#"{"command":"grade-submission","student":"s","score":1}"#).field(),
+            Some("assignment")
+        );
         let unknown = r#"{"command":"enroll-student","student":"s","batch":"b","colour":"red"}"#;
         assert_eq!(fault(unknown).field(), Some("colour"));
         let payment = r#"{"command":"record-payment","invoice":"i","amount_minor":0,"method":"cash"}"#;

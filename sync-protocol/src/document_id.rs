@@ -82,7 +82,8 @@ impl<C> minicbor::Encode<C> for DocumentId {
 impl<'b, C> minicbor::Decode<'b, C> for DocumentId {
     fn decode(d: &mut minicbor::Decoder<'b>, _: &mut C) -> Result<Self, minicbor::decode::Error> {
         let bytes = d.bytes()?;
-        let bytes = bytes.try_into().map_err(|_| minicbor::decode::Error::message("document id is not 16 bytes"))?;
+        let bytes =
+            bytes.try_into().map_err(|_| minicbor::decode::Error::message("document id is not 16 bytes"))?;
         Ok(Self(bytes))
     }
 }

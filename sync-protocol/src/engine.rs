@@ -10,7 +10,7 @@ mod link;
 
 use crate::document_id::DocumentId;
 use crate::gate;
-use crate::kind::Access;
+use crate::kind::{Access, Kind};
 use crate::link::{DocumentRecord, Hash, LinkMessage, PushItem};
 use crate::repo_message::{PROTOCOL_VERSION, RepoMessage};
 use crate::token::Claims;
@@ -55,12 +55,24 @@ impl Default for Limits {
 #[derive(Debug)]
 pub enum Event {
     /// A device has connected; its claims are verified.
-    Opened { session: SessionId, claims: Claims },
+    Opened {
+        session: SessionId,
+        claims: Claims,
+    },
     /// One binary WebSocket frame.
-    Frame { session: SessionId, bytes: Vec<u8> },
-    Closed { session: SessionId },
+    Frame {
+        session: SessionId,
+        bytes: Vec<u8>,
+    },
+    Closed {
+        session: SessionId,
+    },
     /// The answer to [`Effect::Load`].
-    Loaded { document: DocumentId, stored: Option<Stored>, refused: Vec<Hash> },
+    Loaded {
+        document: DocumentId,
+        stored: Option<Stored>,
+        refused: Vec<Hash>,
+    },
     /// The answer to [`Effect::ReadLog`]; empty when all is pushed.
     Unpushed(Vec<PushItem>),
     /// The answer to [`Effect::ListDocuments`].
@@ -102,29 +114,57 @@ pub enum Source {
 #[derive(Debug, Clone, PartialEq)]
 pub enum Effect {
     /// Deliver after commit.
-    Send { session: SessionId, bytes: Vec<u8> },
+    Send {
+        session: SessionId,
+        bytes: Vec<u8>,
+    },
     /// Deliver after commit.
-    Close { session: SessionId, reason: String },
+    Close {
+        session: SessionId,
+        reason: String,
+    },
     /// Deliver after commit, or drop while the link is down.
     Link(LinkMessage),
     /// Answer with [`Event::Loaded`].
     Load(DocumentId),
     /// Answer with [`Event::Unpushed`]: device changes with a sequence above this one, from the lowest.
-    ReadLog { after: u64 },
+    ReadLog {
+        after: u64,
+    },
     /// Answer with [`Event::Held`]: all documents that have a record.
     ListDocuments,
     /// Insert or replace.
     SaveRecord(DocumentRecord),
     /// Insert unless the document has a change with this hash.
-    Append { document: DocumentId, hash: Hash, author: Author, bytes: Vec<u8> },
+    Append {
+        document: DocumentId,
+        hash: Hash,
+        author: Author,
+        bytes: Vec<u8>,
+    },
     /// Replaces the document's log up to here, except for changes that are not pushed.
-    Snapshot { document: DocumentId, bytes: Vec<u8> },
+    Snapshot {
+        document: DocumentId,
+        bytes: Vec<u8>,
+    },
     /// Keep a change that was not merged, for an admin to look at.
-    Quarantine { document: DocumentId, hash: Hash, author: Author, bytes: Vec<u8>, code: String },
+    Quarantine {
+        document: DocumentId,
+        hash: Hash,
+        author: Author,
+        bytes: Vec<u8>,
+        code: String,
+    },
     /// The origin refused these changes: move them to the quarantine, and forget the rest of the document but for
     /// changes that are not pushed.
-    Discard { document: DocumentId, refused: Vec<(u64, String)> },
-    SaveCursor { epoch: u64, revision: u64 },
+    Discard {
+        document: DocumentId,
+        refused: Vec<(u64, String)>,
+    },
+    SaveCursor {
+        epoch: u64,
+        revision: u64,
+    },
     SaveAcknowledged(u64),
     /// The origin has more of this document than the log; no effect on a document without a record.
     MarkBehind(DocumentId),
@@ -163,9 +203,15 @@ struct Waiting {
 
 enum Slot {
     /// An [`Effect::Load`] is under way.
-    Loading { waiting: Vec<Waiting> },
+    Loading {
+        waiting: Vec<Waiting>,
+    },
     /// The origin has been asked.
-    Pulling { waiting: Vec<Waiting>, since: u64, refused: Vec<Hash> },
+    Pulling {
+        waiting: Vec<Waiting>,
+        since: u64,
+        refused: Vec<Hash>,
+    },
     Ready(Box<Document>),
 }
 
@@ -250,7 +296,13 @@ impl Engine {
     }
 
     /// Hands in one sync message of a client without a connection, under a session that [`Engine::open_exchange`] made.
-    pub fn exchange(&mut self, now: u64, session: SessionId, document: DocumentId, data: Vec<u8>) -> Vec<Effect> {
+    pub fn exchange(
+        &mut self,
+        now: u64,
+        session: SessionId,
+        document: DocumentId,
+        data: Vec<u8>,
+    ) -> Vec<Effect> {
         self.receive(now, session, document, data);
         std::mem::take(&mut self.effects)
     }
@@ -292,11 +344,18 @@ impl Engine {
             }
         }
         for document in session.interest {
-            if let Some(sessions) = self.interest.get_mut(&document) {
-                sessions.remove(&id);
-                if sessions.is_empty() {
-                    self.interest.remove(&document);
-                }
+            self.lose_interest(id, document);
+        }
+    }
+
+    fn lose_interest(&mut self, id: SessionId, document: DocumentId) {
+        if let Some(session) = self.sessions.get_mut(&id) {
+            session.interest.remove(&document);
+        }
+        if let Some(sessions) = self.interest.get_mut(&document) {
+            sessions.remove(&id);
+            if sessions.is_empty() {
+                self.interest.remove(&document);
             }
         }
     }
@@ -334,11 +393,16 @@ impl Engine {
         }
         let Some(user) = self.sessions.get(&id).map(|s| s.claims.sub.clone()) else { return };
         let is_same = |s: &Session| s.peer.as_ref() == Some(&sender) && s.claims.sub == user;
-        let replaced: Vec<SessionId> =
-            self.sessions.iter().filter(|(other, s)| **other != id && is_same(s)).map(|(other, _)| *other).collect();
+        let replaced: Vec<SessionId> = self
+            .sessions
+            .iter()
+            .filter(|(other, s)| **other != id && is_same(s))
+            .map(|(other, _)| *other)
+            .collect();
         for old in replaced {
             self.closed(old);
-            self.effects.push(Effect::Close { session: old, reason: "the same peer has connected again".into() });
+            self.effects
+                .push(Effect::Close { session: old, reason: "the same peer has connected again".into() });
         }
         if let Some(session) = self.sessions.get_mut(&id) {
             session.peer = Some(sender.clone());
@@ -389,7 +453,7 @@ impl Engine {
         };
         let access = doc.access(&session.claims);
         if access == Access::None {
-            return self.unavailable(id, document, false);
+            return self.unavailable(id, document);
         }
         let message = match gate::decode_sync_message(data) {
             Ok(message) => message,
@@ -465,12 +529,11 @@ impl Engine {
         self.dirty.remove(&document);
     }
 
-    fn unavailable(&mut self, id: SessionId, document: DocumentId, interested: bool) {
+    /// Not final: the session hears again when the document, or the right to it, turns up.
+    fn unavailable(&mut self, id: SessionId, document: DocumentId) {
         let Some(session) = self.sessions.get_mut(&id) else { return };
-        if interested {
-            session.interest.insert(document);
-            self.interest.entry(document).or_default().insert(id);
-        }
+        session.interest.insert(document);
+        self.interest.entry(document).or_default().insert(id);
         if let Some(target) = session.peer.clone() {
             let message = RepoMessage::Unavailable { sender: self.peer.clone(), target, document };
             self.effects.push(Effect::Send { session: id, bytes: message.encode() });
@@ -491,6 +554,7 @@ impl Engine {
             };
         };
         let mut doc = ready.unwrap_or_else(|| Box::new(Document::new(None, "", now)));
+        doc.unconfirmed = stored.record.kind == Kind::Private.as_str();
         doc.record = Some(stored.record);
         doc.tail = stored.tail;
         doc.refused = refused.into_iter().map(Into::into).collect();
@@ -506,16 +570,17 @@ impl Engine {
 
     /// Lets those in who wait for a document or were told that there is none.
     fn make_ready(&mut self, now: u64, document: DocumentId, mut doc: Box<Document>, waiting: Vec<Waiting>) {
-        for id in self.interest.remove(&document).unwrap_or_default() {
+        for id in self.interest.get(&document).cloned().unwrap_or_default() {
             let Some(session) = self.sessions.get_mut(&id) else { continue };
-            session.interest.remove(&document);
             let state = match doc.access(&session.claims) {
+                // It may get the right when the origin says what the document is.
                 Access::None => continue,
                 Access::Read => State::new_read_only(),
                 Access::Write => State::new(),
             };
             session.states.entry(document).or_insert(state);
             doc.readers.insert(id);
+            self.lose_interest(id, document);
         }
         self.slots.insert(document, Slot::Ready(doc));
         self.dirty.insert(document);
@@ -547,7 +612,7 @@ impl Engine {
         }
         for Waiting { session, data } in waiting {
             match gate::decode_sync_message(&data) {
-                Ok(_) => self.unavailable(session, document, true),
+                Ok(_) => self.unavailable(session, document),
                 Err(error) => self.refuse(session, document, error.code(), &error.to_string()),
             }
         }
@@ -597,7 +662,9 @@ impl Engine {
         let late: Vec<DocumentId> = self
             .slots
             .iter()
-            .filter(|(_, slot)| matches!(slot, Slot::Pulling { since, .. } if since + self.limits.pull_ms <= now))
+            .filter(
+                |(_, slot)| matches!(slot, Slot::Pulling { since, .. } if since + self.limits.pull_ms <= now),
+            )
             .map(|(document, _)| *document)
             .collect();
         for document in late {

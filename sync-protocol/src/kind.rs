@@ -238,7 +238,8 @@ mod tests {
 
     #[test]
     fn concurrent_marks_are_all_told_and_foreign_values_are_not() {
-        let mut a = Automerge::load(&genesis(Kind::Attendance, DocumentId::from_bytes([6; 16])).unwrap()).unwrap();
+        let mut a =
+            Automerge::load(&genesis(Kind::Attendance, DocumentId::from_bytes([6; 16])).unwrap()).unwrap();
         let mut b = a.fork();
         let mark = |doc: &mut Automerge, student: &str, mark: &str| {
             let (_, sheet) = doc.get(ROOT, "marks").unwrap().unwrap();

@@ -128,7 +128,10 @@ impl RepoMessage {
         out
     }
 
-    fn write(&self, e: &mut Encoder<&mut Vec<u8>>) -> Result<(), minicbor::encode::Error<std::convert::Infallible>> {
+    fn write(
+        &self,
+        e: &mut Encoder<&mut Vec<u8>>,
+    ) -> Result<(), minicbor::encode::Error<std::convert::Infallible>> {
         match self {
             Self::Join { sender, versions } => {
                 e.map(4)?.str("type")?.str("join")?.str("senderId")?.str(sender)?;
@@ -364,7 +367,18 @@ mod tests {
         e.str("targetId").unwrap().undefined().unwrap();
         e.str("documentId").unwrap().str(&document().to_string()).unwrap();
         e.str("data").unwrap().tag(minicbor::data::Tag::new(64)).unwrap().bytes(&[1, 2]).unwrap();
-        e.str("later").unwrap().array(2).unwrap().u8(1).unwrap().map(1).unwrap().str("a").unwrap().null().unwrap();
+        e.str("later")
+            .unwrap()
+            .array(2)
+            .unwrap()
+            .u8(1)
+            .unwrap()
+            .map(1)
+            .unwrap()
+            .str("a")
+            .unwrap()
+            .null()
+            .unwrap();
         e.str("more").unwrap().begin_array().unwrap().u8(1).unwrap().end().unwrap();
         let expected = RepoMessage::Sync {
             request: false,
@@ -380,7 +394,16 @@ mod tests {
     fn a_client_without_a_version_list_speaks_version_1() {
         let mut bytes = Vec::new();
         let mut e = Encoder::new(&mut bytes);
-        e.map(2).unwrap().str("type").unwrap().str("join").unwrap().str("senderId").unwrap().str("a").unwrap();
+        e.map(2)
+            .unwrap()
+            .str("type")
+            .unwrap()
+            .str("join")
+            .unwrap()
+            .str("senderId")
+            .unwrap()
+            .str("a")
+            .unwrap();
         let expected = RepoMessage::Join { sender: "a".into(), versions: vec!["1".into()] };
         assert_eq!(RepoMessage::decode(&bytes), Ok(expected));
     }
@@ -390,7 +413,8 @@ mod tests {
         let mut deep = vec![0xa1, 0x61, b'x'];
         deep.extend(std::iter::repeat_n(0x81, 100_000));
         assert!(RepoMessage::decode(&deep).is_err());
-        let tagged: Vec<u8> = [0xa1, 0x61, b'x'].into_iter().chain(std::iter::repeat_n(0xc1, 100_000)).collect();
+        let tagged: Vec<u8> =
+            [0xa1, 0x61, b'x'].into_iter().chain(std::iter::repeat_n(0xc1, 100_000)).collect();
         assert!(RepoMessage::decode(&tagged).is_err());
         assert!(RepoMessage::decode(&[0xbb, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff]).is_err());
         assert!(RepoMessage::decode(b"hello").is_err());

@@ -8,8 +8,8 @@ use rollcall_guest::{Answer, Problem, answer, body, now_ms};
 use spin_sdk::http::Request;
 use std::cmp::Reverse;
 use sync_protocol::batch::{
-    BatchError, BatchMessage, BatchRequest, BatchResponse, BatchResult, CONTENT_TYPE, MAX_BATCH_BYTES, MAX_MESSAGES,
-    Outcome,
+    BatchError, BatchMessage, BatchRequest, BatchResponse, BatchResult, CONTENT_TYPE, MAX_BATCH_BYTES,
+    MAX_MESSAGES, Outcome,
 };
 use sync_protocol::engine::Reply;
 use sync_protocol::token::Claims;
@@ -43,7 +43,11 @@ pub(crate) async fn exchange(claims: Claims, request: Request) -> Result<Answer,
 
     let results = messages.iter().zip(handled).map(|(message, handled)| BatchResult {
         document: message.document,
-        outcome: if handled { outcome(runner.exchange_reply(SESSION, message.document)) } else { Outcome::Later },
+        outcome: if handled {
+            outcome(runner.exchange_reply(SESSION, message.document))
+        } else {
+            Outcome::Later
+        },
     });
     let response = BatchResponse { results: results.collect() };
     Ok(answer::bytes(StatusCode::OK, CONTENT_TYPE, response.encode()))

@@ -36,8 +36,8 @@ struct Registered {
 pub(crate) async fn register(claims: Claims, request: Request) -> Result<Answer, Problem> {
     let headers = request.headers().clone();
     let body = body::read(request.into_body(), REGISTRATION_BYTES_MAX).await?;
-    let registration: Registration =
-        serde_json::from_slice(&body).map_err(|e| Problem::new(StatusCode::BAD_REQUEST, "invalid-json", e.to_string()))?;
+    let registration: Registration = serde_json::from_slice(&body)
+        .map_err(|e| Problem::new(StatusCode::BAD_REQUEST, "invalid-json", e.to_string()))?;
     let kind = registration.kind.parse::<Kind>().ok().filter(|kind| *kind != Kind::Private);
     if kind.is_none() {
         return Err(Problem::invalid_field("kind", kind::KindError.to_string()));
@@ -93,7 +93,8 @@ pub(crate) async fn fetch(
 ) -> Result<Result<bool, LogError>, OriginError> {
     let Ok(origin) = Origin::configured().await else { return Ok(Ok(false)) };
     let path = format!("/api/documents/{document}");
-    let call = Call::new(Method::GET, path, MAX_LINK_MESSAGE_BYTES).forward_headers(headers, &[AUTHORIZATION]);
+    let call =
+        Call::new(Method::GET, path, MAX_LINK_MESSAGE_BYTES).forward_headers(headers, &[AUTHORIZATION]);
     let answered = origin.send(call).await?;
     if answered.status != StatusCode::OK {
         return Ok(Ok(false));
@@ -117,7 +118,9 @@ fn store(log: &mut Log, record: DocumentRecord, chunks: Vec<Vec<u8>>) -> Result<
     let outcome = (|| {
         log.write(Effect::SaveRecord(record))?;
         for chunk in chunks {
-            for change in sync_protocol::gate::changes_in(&chunk).map_err(|e| LogError::Store(e.to_string()))? {
+            for change in
+                sync_protocol::gate::changes_in(&chunk).map_err(|e| LogError::Store(e.to_string()))?
+            {
                 let (hash, bytes) = (change.hash().into(), change.raw_bytes().to_vec());
                 log.write(Effect::Append { document, hash, author: author.clone(), bytes })?;
             }

@@ -115,10 +115,7 @@ impl Log {
             acknowledged: 0,
             foreign: BTreeSet::new(),
         };
-        log.run(
-            "INSERT OR IGNORE INTO meta VALUES (?, 'log', lower(hex(randomblob(16))))",
-            vec![log.own()],
-        )?;
+        log.run("INSERT OR IGNORE INTO meta VALUES (?, 'log', lower(hex(randomblob(16))))", vec![log.own()])?;
         log.seen = log.highest()?;
         Ok(log)
     }
@@ -137,16 +134,15 @@ impl Log {
     }
 
     fn highest(&self) -> Result<i64, LogError> {
-        let rows = self.rows(
-            "SELECT coalesce(max(sequence), 0) FROM changes WHERE institute = ?",
-            vec![self.own()],
-        )?;
+        let rows = self
+            .rows("SELECT coalesce(max(sequence), 0) FROM changes WHERE institute = ?", vec![self.own()])?;
         Ok(rows.first().map_or(0, |row| as_integer(row, 0)))
     }
 
     fn meta(&self, key: &str) -> Result<String, LogError> {
         let key = Value::Text(key.to_owned());
-        let mut rows = self.rows("SELECT value FROM meta WHERE institute = ? AND key = ?", vec![self.own(), key])?;
+        let mut rows =
+            self.rows("SELECT value FROM meta WHERE institute = ? AND key = ?", vec![self.own(), key])?;
         Ok(rows.first_mut().map(|row| as_text(row, 0)).unwrap_or_default())
     }
 
@@ -225,7 +221,8 @@ impl Log {
 
     pub(crate) fn load(&self, document: DocumentId) -> Result<Option<Stored>, LogError> {
         let key = || vec![self.own(), blob(document.as_bytes())];
-        let statement = "SELECT kind, subject, batch, owner FROM documents WHERE institute = ? AND document = ?";
+        let statement =
+            "SELECT kind, subject, batch, owner FROM documents WHERE institute = ? AND document = ?";
         let Some(mut row) = self.rows(statement, key())?.pop() else { return Ok(None) };
         let batch = matches!(row.values.get(2), Some(Value::Text(_))).then(|| as_text(&mut row, 2));
         let record = DocumentRecord {
@@ -242,8 +239,7 @@ impl Log {
             upto = as_integer(&row, 0);
             chunks.push(as_bytes(&mut row, 1));
         }
-        let statement =
-            "SELECT bytes FROM changes WHERE institute = ? AND document = ? AND sequence > ? ORDER BY sequence";
+        let statement = "SELECT bytes FROM changes WHERE institute = ? AND document = ? AND sequence > ? ORDER BY sequence";
         let mut parameters = key();
         parameters.push(Value::Integer(upto));
         let tail = self.rows(statement, parameters)?;
@@ -354,7 +350,13 @@ impl Log {
         )
     }
 
-    fn append(&self, document: DocumentId, hash: Hash, author: &Author, bytes: Vec<u8>) -> Result<(), LogError> {
+    fn append(
+        &self,
+        document: DocumentId,
+        hash: Hash,
+        author: &Author,
+        bytes: Vec<u8>,
+    ) -> Result<(), LogError> {
         let source = match author.source {
             Source::Device => 0,
             Source::Origin => 1,

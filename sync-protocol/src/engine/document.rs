@@ -19,6 +19,8 @@ pub(super) struct Document {
     pub(super) record: Option<DocumentRecord>,
     /// Who brought the document, while it has no record.
     creator: String,
+    /// The record is this edge's own guess: the origin may know the document as something else.
+    pub(super) unconfirmed: bool,
     pub(super) readers: BTreeSet<SessionId>,
     /// Milliseconds since the Unix epoch.
     pub(super) last_used: u64,
@@ -69,6 +71,7 @@ impl Document {
             automerge: Automerge::new(),
             record,
             creator: creator.to_owned(),
+            unconfirmed: false,
             readers: BTreeSet::new(),
             last_used: now,
             tail: 0,
@@ -120,6 +123,7 @@ impl Document {
             owner: self.creator.clone(),
         };
         self.record = Some(record.clone());
+        self.unconfirmed = true;
         Some(record)
     }
 
@@ -166,14 +170,19 @@ impl Document {
                 waiting.entry(*dep).or_default().push(*hash);
             }
         }
-        let mut ready: Vec<(Change, Author)> = changes.into_iter().map(|c| (c, author.clone())).rev().collect();
+        let mut ready: Vec<(Change, Author)> =
+            changes.into_iter().map(|c| (c, author.clone())).rev().collect();
         while let Some((change, author)) = ready.pop() {
             let hash = change.hash();
             if admitted.contains(&hash) || self.knows(&hash) {
                 continue;
             }
-            let missing: Vec<ChangeHash> =
-                change.deps().iter().filter(|dep| !admitted.contains(*dep) && !self.knows(dep)).copied().collect();
+            let missing: Vec<ChangeHash> = change
+                .deps()
+                .iter()
+                .filter(|dep| !admitted.contains(*dep) && !self.knows(dep))
+                .copied()
+                .collect();
             let fault = match missing.is_empty() {
                 true => self.fault(&change, &hash),
                 false if self.held.len() >= limits.held_changes => Some("too-many-missing-dependencies"),

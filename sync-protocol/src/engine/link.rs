@@ -4,7 +4,9 @@
 use super::document::Document;
 use super::{Effect, Engine, Position, Slot};
 use crate::document_id::DocumentId;
-use crate::link::{Document as OriginDocument, Feed, Follow, Following, Hash, LinkMessage, Pull, Push, PushItem, Pushed};
+use crate::link::{
+    Document as OriginDocument, Feed, Follow, Following, Hash, LinkMessage, Pull, Push, PushItem, Pushed,
+};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// Documents that are pulled at one time in the background. Devices that wait for one do not count.
@@ -98,7 +100,10 @@ impl Engine {
             LinkMessage::Feed(feed) => self.feed(feed),
             LinkMessage::Pushed(pushed) => self.pushed(pushed),
             LinkMessage::Document(document) => self.pulled(now, document),
-            LinkMessage::Welcome(_) | LinkMessage::Follow(_) | LinkMessage::Push(_) | LinkMessage::Pull(_) => {}
+            LinkMessage::Welcome(_)
+            | LinkMessage::Follow(_)
+            | LinkMessage::Push(_)
+            | LinkMessage::Pull(_) => {}
         }
     }
 
@@ -140,7 +145,9 @@ impl Engine {
             .documents
             .into_iter()
             .filter(|entry| match self.slots.get(&entry.document) {
-                Some(Slot::Ready(doc)) => !entry.heads.iter().all(|head| doc.knows(&(*head).into())),
+                Some(Slot::Ready(doc)) => {
+                    doc.unconfirmed || !entry.heads.iter().all(|head| doc.knows(&(*head).into()))
+                }
                 Some(Slot::Loading { .. } | Slot::Pulling { .. }) | None => true,
             })
             .map(|entry| entry.document)
@@ -232,7 +239,7 @@ impl Engine {
                 if let Some(session) = self.sessions.get_mut(&reader) {
                     session.states.remove(&document);
                 }
-                self.unavailable(reader, document, true);
+                self.unavailable(reader, document);
             }
         }
         self.pull_later(vec![document]);
@@ -259,9 +266,12 @@ impl Engine {
             self.link.settled(document);
             return match doc.record {
                 Some(_) => drop(self.slots.insert(document, Slot::Ready(doc))),
-                None => self.unknown(now, document, waiting, doc.refused.into_iter().map(Hash::from).collect()),
+                None => {
+                    self.unknown(now, document, waiting, doc.refused.into_iter().map(Hash::from).collect())
+                }
             };
         };
+        doc.unconfirmed = false;
         if doc.record.as_ref() != Some(&record) {
             doc.record = Some(record.clone());
             self.effects.push(Effect::SaveRecord(record));
@@ -280,7 +290,8 @@ impl Engine {
                 }
             }
             Err(error) => {
-                self.effects.push(Effect::Report(format!("the origin's copy of {document} is broken: {error}")));
+                self.effects
+                    .push(Effect::Report(format!("the origin's copy of {document} is broken: {error}")));
             }
         }
         if complete {

@@ -1,0 +1,132 @@
+//! A device as any automerge-repo client is: documents, sync states that live as long as a connection, a socket.
+
+use crate::Rng;
+use crate::edge::Edge;
+use automerge::sync::{Message, State, SyncDoc as _};
+use automerge::transaction::Transactable as _;
+use automerge::{ActorId, Automerge, ChangeHash, ROOT, ReadDoc as _};
+use std::collections::{BTreeMap, BTreeSet};
+use sync_protocol::document_id::DocumentId;
+use sync_protocol::kind::{self, Kind, MARKS};
+use sync_protocol::repo_message::RepoMessage;
+use sync_protocol::token::Claims;
+
+pub(crate) struct Device {
+    claims: Claims,
+    documents: BTreeMap<DocumentId, Automerge>,
+    states: BTreeMap<DocumentId, State>,
+    acknowledged: BTreeMap<DocumentId, BTreeSet<ChangeHash>>,
+    connection: Option<(usize, u64)>,
+}
+
+impl Device {
+    pub(crate) fn new(claims: Claims) -> Self {
+        Self {
+            claims,
+            documents: BTreeMap::new(),
+            states: BTreeMap::new(),
+            acknowledged: BTreeMap::new(),
+            connection: None,
+        }
+    }
+
+    pub(crate) fn is_at(&self, edge: usize) -> bool {
+        self.connection.is_some_and(|(at, _)| at == edge)
+    }
+
+    /// Opens a sheet offline: registered documents begin the same on every device.
+    pub(crate) fn open(&mut self, document: DocumentId) -> &mut Automerge {
+        let actor = ActorId::from([self.claims.dev.as_bytes(), &document.as_bytes()[..4]].concat());
+        self.documents.entry(document).or_insert_with(|| {
+            let genesis = kind::genesis(Kind::Attendance, document).unwrap();
+            Automerge::load(&genesis).unwrap().with_actor(actor)
+        })
+    }
+
+    pub(crate) fn mark(&mut self, document: DocumentId, rng: &mut Rng) {
+        let student = format!("student-{}", rng.below(5));
+        let mark = MARKS[rng.below(MARKS.len())];
+        let doc = self.open(document);
+        let (_, sheet) = doc.get(ROOT, "marks").unwrap().unwrap();
+        let mut tx = doc.transaction();
+        tx.put(&sheet, student, mark).unwrap();
+        tx.commit();
+    }
+
+    pub(crate) fn connect(&mut self, edge: usize, edges: &mut [Edge]) {
+        if self.connection.is_none() {
+            let session = edges[edge].open(self.claims.clone());
+            let join = RepoMessage::Join { sender: self.claims.dev.clone(), versions: vec!["1".into()] };
+            edges[edge].deliver(session, join.encode());
+            self.connection = Some((edge, session));
+            self.states.clear();
+        }
+    }
+
+    pub(crate) fn disconnect(&mut self, edges: &mut [Edge]) {
+        if let Some((edge, session)) = self.connection.take() {
+            edges[edge].close(session);
+            self.states.clear();
+        }
+    }
+
+    /// Reads one frame, or writes one. False when there is neither.
+    pub(crate) fn exchange_one(&mut self, edges: &mut [Edge]) -> bool {
+        let Some((edge, session)) = self.connection else { return false };
+        if let Some(frame) = edges[edge].take_frame(session) {
+            match frame {
+                Some(bytes) => self.read(&bytes),
+                None => {
+                    self.connection = None;
+                    self.states.clear();
+                }
+            }
+            return true;
+        }
+        for (document, doc) in &self.documents {
+            let state = self.states.entry(*document).or_default();
+            if let Some(message) = doc.generate_sync_message(state) {
+                let sync = RepoMessage::Sync {
+                    request: false,
+                    sender: self.claims.dev.clone(),
+                    target: String::new(),
+                    document: *document,
+                    data: message.encode(),
+                };
+                edges[edge].deliver(session, sync.encode());
+                return true;
+            }
+        }
+        false
+    }
+
+    fn read(&mut self, bytes: &[u8]) {
+        match RepoMessage::decode(bytes).unwrap() {
+            RepoMessage::Sync { document, data, .. } => {
+                let message = Message::decode(&data).unwrap();
+                let told = message.heads.clone();
+                let doc = self.documents.get_mut(&document).expect("only open documents are synced");
+                let state = self.states.entry(document).or_default();
+                doc.receive_sync_message(state, message).unwrap();
+                // What the edge says it has, it has made durable: with all that it depends on.
+                let has = told.iter().all(|head| doc.get_change_meta_by_hash(head).is_some());
+                if has && !told.is_empty() {
+                    let there = doc.fork_at(&told).unwrap();
+                    let hashes = there.get_changes(&[]).into_iter().map(|change| change.hash());
+                    self.acknowledged.entry(document).or_default().extend(hashes);
+                }
+            }
+            RepoMessage::Error { message, .. } => panic!("the edge refused an honest device: {message}"),
+            RepoMessage::Unavailable { .. } | RepoMessage::Peer { .. } => {}
+            other => panic!("unexpected {other:?}"),
+        }
+    }
+
+    pub(crate) fn heads(&self, document: DocumentId) -> Vec<ChangeHash> {
+        self.documents[&document].get_heads()
+    }
+
+    pub(crate) fn acknowledged(&self, document: DocumentId) -> BTreeSet<ChangeHash> {
+        self.acknowledged.get(&document).cloned().unwrap_or_default()
+    }
+}

@@ -1,0 +1,190 @@
+//! An edge: the engine under test over a log in memory, its sockets and its link, any of which may break.
+
+use crate::Rng;
+use crate::memory_log::MemoryLog;
+use crate::origin::Origin;
+use std::collections::{BTreeMap, VecDeque};
+use sync_protocol::engine::{Effect, Engine, Event, Limits, SessionId};
+use sync_protocol::link::LinkMessage;
+use sync_protocol::token::Claims;
+
+pub(crate) struct Edge {
+    institute: String,
+    name: usize,
+    engine: Engine,
+    log: MemoryLog,
+    incoming: VecDeque<Event>,
+    /// Frames for each open session; none for the end of the connection.
+    outgoing: BTreeMap<SessionId, VecDeque<Option<Vec<u8>>>>,
+    next_session: SessionId,
+    link: bool,
+    /// Position of this edge's reading of the origin's feed, while it follows.
+    cursor: Option<u64>,
+    to_origin: VecDeque<LinkMessage>,
+    from_origin: VecDeque<LinkMessage>,
+}
+
+/// Small, so that snapshots, evictions and time-outs all happen within a run.
+fn limits() -> Limits {
+    Limits { tail_changes: 5, idle_ms: 300, pull_ms: 400, ..Limits::default() }
+}
+
+impl Edge {
+    pub(crate) fn new(institute: &str, name: usize) -> Self {
+        let log = MemoryLog::new(format!("log-{name}"));
+        Self {
+            institute: institute.to_owned(),
+            name,
+            engine: Engine::new(institute, limits(), log.position()),
+            log,
+            incoming: VecDeque::new(),
+            outgoing: BTreeMap::new(),
+            next_session: 1,
+            link: false,
+            cursor: None,
+            to_origin: VecDeque::new(),
+            from_origin: VecDeque::new(),
+        }
+    }
+
+    pub(crate) fn open(&mut self, claims: Claims) -> SessionId {
+        let session = self.next_session;
+        self.next_session += 1;
+        self.outgoing.insert(session, VecDeque::new());
+        self.incoming.push_back(Event::Opened { session, claims });
+        session
+    }
+
+    pub(crate) fn deliver(&mut self, session: SessionId, bytes: Vec<u8>) {
+        self.incoming.push_back(Event::Frame { session, bytes });
+    }
+
+    pub(crate) fn close(&mut self, session: SessionId) {
+        self.outgoing.remove(&session);
+        self.incoming.push_back(Event::Closed { session });
+    }
+
+    pub(crate) fn take_frame(&mut self, session: SessionId) -> Option<Option<Vec<u8>>> {
+        self.outgoing.get_mut(&session)?.pop_front()
+    }
+
+    /// Handles some of what has come in; now and then the machine dies before or right after the commit.
+    pub(crate) fn run(&mut self, now: u64, rng: &mut Rng) {
+        let batch = 1 + rng.below(6);
+        let mut events: VecDeque<Event> = (0..batch).map_while(|_| self.incoming.pop_front()).collect();
+        events.push_back(Event::Tick);
+        let before = self.log.clone();
+        let outgoing = self.run_batch(now, events);
+        match rng.below(100) {
+            0 => self.log = before,
+            1 => {}
+            _ => return self.dispatch(outgoing),
+        }
+        // Whether committed or not, nothing of what the batch said was delivered.
+        for frames in self.outgoing.values_mut() {
+            frames.clear();
+            frames.push_back(None);
+        }
+        self.restart();
+    }
+
+    pub(crate) fn run_whole(&mut self, now: u64) -> bool {
+        let mut events = std::mem::take(&mut self.incoming);
+        let moved = !events.is_empty();
+        events.push_back(Event::Tick);
+        let outgoing = self.run_batch(now, events);
+        let moved = moved || !outgoing.is_empty();
+        self.dispatch(outgoing);
+        moved
+    }
+
+    fn run_batch(&mut self, now: u64, mut events: VecDeque<Event>) -> Vec<Effect> {
+        let mut outgoing = Vec::new();
+        loop {
+            while let Some(event) = events.pop_front() {
+                let effects = self.engine.handle(now, event);
+                self.log.carry_out(effects, &mut events, &mut outgoing);
+            }
+            let effects = self.engine.flush();
+            self.log.carry_out(effects, &mut events, &mut outgoing);
+            if events.is_empty() {
+                return outgoing;
+            }
+        }
+    }
+
+    fn dispatch(&mut self, outgoing: Vec<Effect>) {
+        for effect in outgoing {
+            match effect {
+                Effect::Send { session, bytes } => {
+                    if let Some(frames) = self.outgoing.get_mut(&session) {
+                        frames.push_back(Some(bytes));
+                    }
+                }
+                Effect::Close { session, .. } => {
+                    if let Some(frames) = self.outgoing.get_mut(&session) {
+                        frames.push_back(None);
+                    }
+                }
+                Effect::Link(message) if self.link => self.to_origin.push_back(message),
+                Effect::Link(_) => {}
+                other => panic!("{other:?} is not for the caller"),
+            }
+        }
+    }
+
+    pub(crate) fn crash(&mut self) {
+        self.outgoing.clear();
+        self.restart();
+    }
+
+    fn restart(&mut self) {
+        self.incoming.clear();
+        self.engine = Engine::new(&self.institute, limits(), self.log.position());
+        let was_up = self.link;
+        self.cut_link();
+        if was_up {
+            self.restore_link();
+        }
+    }
+
+    pub(crate) fn cut_link(&mut self) {
+        self.to_origin.clear();
+        self.from_origin.clear();
+        self.cursor = None;
+        if std::mem::take(&mut self.link) {
+            self.incoming.push_back(Event::LinkDown);
+        }
+    }
+
+    pub(crate) fn restore_link(&mut self) {
+        if !self.link {
+            self.link = true;
+            self.incoming.push_back(Event::LinkUp);
+        }
+    }
+
+    /// Moves one message over the link, either way. With `again` the edge hears the last one twice.
+    pub(crate) fn exchange_link(&mut self, origin: &mut Origin, again: bool) -> bool {
+        if !self.link {
+            return false;
+        }
+        if let Some(message) = self.to_origin.pop_front() {
+            let answers = origin.handle(self.name, message, &mut self.cursor);
+            self.from_origin.extend(answers);
+            return true;
+        }
+        if let Some(cursor) = &mut self.cursor
+            && let Some(feed) = origin.feed_after(*cursor)
+        {
+            *cursor += 1;
+            self.from_origin.push_back(LinkMessage::Feed(feed));
+        }
+        let Some(message) = self.from_origin.pop_front() else { return false };
+        if again {
+            self.from_origin.push_front(message.clone());
+        }
+        self.incoming.push_back(Event::Link(message));
+        true
+    }
+}

@@ -1,0 +1,137 @@
+//! The log as the effects describe it, in memory: cloned before a batch, so that a crash can take a batch back.
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use sync_protocol::document_id::DocumentId;
+use sync_protocol::engine::{Author, Effect, Event, Position, Source, Stored};
+use sync_protocol::link::{DocumentRecord, Hash, PushItem};
+
+#[derive(Clone)]
+struct Row {
+    document: DocumentId,
+    hash: Hash,
+    author: Author,
+    bytes: Vec<u8>,
+}
+
+#[derive(Clone, Default)]
+pub(crate) struct MemoryLog {
+    log: String,
+    epoch: u64,
+    revision: u64,
+    acknowledged: u64,
+    records: BTreeMap<DocumentId, DocumentRecord>,
+    behind: BTreeSet<DocumentId>,
+    rows: BTreeMap<u64, Row>,
+    next: u64,
+    snapshots: BTreeMap<DocumentId, (u64, Vec<u8>)>,
+}
+
+impl MemoryLog {
+    pub(crate) fn new(log: String) -> Self {
+        Self { log, next: 1, ..Self::default() }
+    }
+
+    pub(crate) fn position(&self) -> Position {
+        Position {
+            epoch: self.epoch,
+            revision: self.revision,
+            log: self.log.clone(),
+            acknowledged: self.acknowledged,
+            behind: self.behind.iter().copied().collect(),
+        }
+    }
+
+    pub(crate) fn carry_out(
+        &mut self,
+        effects: Vec<Effect>,
+        events: &mut VecDeque<Event>,
+        outgoing: &mut Vec<Effect>,
+    ) {
+        for effect in effects {
+            match effect {
+                Effect::Send { .. } | Effect::Close { .. } | Effect::Link(_) => outgoing.push(effect),
+                Effect::Load(document) => {
+                    let stored = self.load(document);
+                    events.push_front(Event::Loaded { document, stored, refused: Vec::new() });
+                }
+                Effect::ReadLog { after } => events.push_back(Event::Unpushed(self.unpushed(after))),
+                Effect::ListDocuments => {
+                    events.push_back(Event::Held(self.records.keys().copied().collect()))
+                }
+                Effect::SaveRecord(record) => drop(self.records.insert(record.document, record)),
+                Effect::Append { document, hash, author, bytes } => {
+                    self.append(document, hash, author, bytes)
+                }
+                Effect::Snapshot { document, bytes } => self.snapshot(document, bytes),
+                Effect::SaveCursor { epoch, revision } => (self.epoch, self.revision) = (epoch, revision),
+                Effect::SaveAcknowledged(sequence) => self.acknowledge(sequence),
+                Effect::MarkBehind(document) if self.records.contains_key(&document) => {
+                    self.behind.insert(document);
+                }
+                Effect::MarkBehind(_) => {}
+                Effect::MarkCurrent(document) => drop(self.behind.remove(&document)),
+                Effect::Quarantine { .. } | Effect::Discard { .. } | Effect::Report(_) => {
+                    panic!("an honest device's change was refused: {effect:?}")
+                }
+            }
+        }
+    }
+
+    fn load(&self, document: DocumentId) -> Option<Stored> {
+        let record = self.records.get(&document)?.clone();
+        let (upto, mut chunks) = match self.snapshots.get(&document) {
+            Some((upto, bytes)) => (*upto, vec![bytes.clone()]),
+            None => (0, Vec::new()),
+        };
+        let tail: Vec<Vec<u8>> = self
+            .rows
+            .range(upto + 1..)
+            .filter(|(_, row)| row.document == document)
+            .map(|(_, row)| row.bytes.clone())
+            .collect();
+        let stored_tail = tail.len();
+        chunks.extend(tail);
+        Some(Stored { record, chunks, tail: stored_tail })
+    }
+
+    fn append(&mut self, document: DocumentId, hash: Hash, author: Author, bytes: Vec<u8>) {
+        if !self.rows.values().any(|row| row.document == document && row.hash == hash) {
+            self.rows.insert(self.next, Row { document, hash, author, bytes });
+            self.next += 1;
+        }
+    }
+
+    fn snapshot(&mut self, document: DocumentId, bytes: Vec<u8>) {
+        let upto = self.next - 1;
+        self.snapshots.insert(document, (upto, bytes));
+        let acknowledged = self.acknowledged;
+        self.rows.retain(|sequence, row| {
+            row.document != document || (row.author.source == Source::Device && *sequence > acknowledged)
+        });
+    }
+
+    fn acknowledge(&mut self, acknowledged: u64) {
+        self.acknowledged = acknowledged;
+        let snapshots = &self.snapshots;
+        self.rows.retain(|sequence, row| {
+            let covered = snapshots.get(&row.document).is_some_and(|(upto, _)| sequence <= upto);
+            !(covered && *sequence <= acknowledged)
+        });
+    }
+
+    fn unpushed(&self, after: u64) -> Vec<PushItem> {
+        let device = |(_, row): &(&u64, &Row)| row.author.source == Source::Device;
+        self.rows
+            .range(after + 1..)
+            .filter(device)
+            .take(3)
+            .map(|(sequence, row)| PushItem {
+                sequence: *sequence,
+                document: row.document,
+                user: row.author.user.clone(),
+                device: row.author.device.clone(),
+                bytes: row.bytes.clone().into(),
+            })
+            .collect()
+    }
+}
