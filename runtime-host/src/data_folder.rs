@@ -1,0 +1,97 @@
+//! The edge's data folder: who may use it, and where things lie in it.
+
+use std::fs::{File, TryLockError};
+use std::io;
+use std::path::{Path, PathBuf};
+
+/// A data folder that this process alone uses, for as long as the value lives.
+#[derive(Debug)]
+pub struct DataFolder {
+    path: PathBuf,
+    /// Held, not read: the operating system frees the lock when the process ends, however it ends.
+    _lock: File,
+}
+
+#[derive(Debug, thiserror::Error)]
+pub enum DataFolderError {
+    #[error("data folder {0} is in use by another rollcall-edge")]
+    Locked(PathBuf),
+    #[error("data folder {path}: {source}")]
+    Io { path: PathBuf, source: io::Error },
+}
+
+/// Longest domain name (RFC 1035, section 2.3.4).
+const MAX_INSTITUTE_BYTES: usize = 253;
+
+impl DataFolder {
+    pub fn open(path: &Path) -> Result<Self, DataFolderError> {
+        let io = |source| DataFolderError::Io { path: path.to_owned(), source };
+        std::fs::create_dir_all(path).map_err(io)?;
+        let path = path.canonicalize().map_err(io)?;
+        let lock = File::create(path.join("lock")).map_err(io)?;
+        match lock.try_lock() {
+            Ok(()) => Ok(Self { path, _lock: lock }),
+            Err(TryLockError::WouldBlock) => Err(DataFolderError::Locked(path)),
+            Err(TryLockError::Error(source)) => Err(io(source)),
+        }
+    }
+
+    pub fn compiled_code(&self) -> PathBuf {
+        self.path.join("cache")
+    }
+
+    pub fn key_value(&self) -> PathBuf {
+        self.path.join("key-value.db")
+    }
+
+    pub fn keys(&self) -> PathBuf {
+        self.path.join("keys.json")
+    }
+
+    pub fn component_database(&self, component: &str) -> PathBuf {
+        self.path.join("sqlite").join(format!("{component}.db"))
+    }
+
+    /// None when `institute` is no domain name, so that no claim of a token can name a path elsewhere.
+    pub fn institute_database(&self, institute: &str, component: &str) -> Option<PathBuf> {
+        is_institute(institute)
+            .then(|| self.path.join("institutes").join(institute).join(format!("{component}.db")))
+    }
+}
+
+/// Whether `name` is the domain name of an institute: lower case letters, digits and `-`, in labels separated by dots.
+pub fn is_institute(name: &str) -> bool {
+    let label = |label: &str| {
+        (1..=63).contains(&label.len())
+            && label.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-')
+    };
+    name.len() <= MAX_INSTITUTE_BYTES && name.split('.').all(label)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_folder_in_use_is_refused_by_name_and_free_again_afterwards() {
+        let folder = tempfile::tempdir().unwrap();
+        let first = DataFolder::open(folder.path()).unwrap();
+        let message = DataFolder::open(folder.path()).unwrap_err().to_string();
+        assert!(message.ends_with("is in use by another rollcall-edge"), "{message}");
+        assert!(message.contains(folder.path().file_name().unwrap().to_str().unwrap()), "{message}");
+        drop(first);
+        DataFolder::open(folder.path()).unwrap();
+    }
+
+    #[test]
+    fn only_domain_names_become_paths() {
+        let folder = tempfile::tempdir().unwrap();
+        let folder = DataFolder::open(folder.path()).unwrap();
+        let path = folder.institute_database("northside.example", "sync").unwrap();
+        assert!(path.ends_with("institutes/northside.example/sync.db"));
+        let long = "a".repeat(64);
+        for name in ["", ".", "..", "a..b", "../x", "a/b", "A.example", "a_b", "a\0b", long.as_str()] {
+            assert_eq!(folder.institute_database(name, "sync"), None, "{name}");
+        }
+    }
+}

@@ -1,0 +1,94 @@
+//! wasmtime as this node sets it up: one engine for all components, and the clock that interrupts busy guests.
+
+use crate::guest_state::GuestState;
+use crate::{host, limits};
+use std::path::Path;
+use wasmtime::component::{Component, Linker};
+use wasmtime::{Cache, CacheConfig, Config, Engine, InstanceAllocationStrategy, PoolingAllocationConfig};
+
+#[derive(Debug, thiserror::Error)]
+pub enum EngineError {
+    #[error("compiled-code cache in {path}: {source:#}")]
+    Cache { path: std::path::PathBuf, source: wasmtime::Error },
+    #[error("WebAssembly engine: {0:#}")]
+    Start(wasmtime::Error),
+}
+
+/// An engine, and the linker with everything that guests may import.
+pub struct GuestEngine {
+    engine: Engine,
+    linker: Linker<GuestState>,
+}
+
+impl GuestEngine {
+    /// Compiled code is kept in `cache`, by content and engine settings.
+    pub fn new(cache: &Path) -> Result<Self, EngineError> {
+        let engine = Engine::new(&config(cache)?).map_err(EngineError::Start)?;
+        let linker = host::linker(&engine).map_err(EngineError::Start)?;
+        start_clock(&engine).map_err(|e| EngineError::Start(e.into()))?;
+        Ok(Self { engine, linker })
+    }
+
+    pub fn engine(&self) -> &Engine {
+        &self.engine
+    }
+
+    pub fn linker(&self) -> &Linker<GuestState> {
+        &self.linker
+    }
+
+    pub fn compile(&self, wasm: &[u8]) -> wasmtime::Result<Component> {
+        Component::new(&self.engine, wasm)
+    }
+}
+
+fn config(cache: &Path) -> Result<Config, EngineError> {
+    let at = |source| EngineError::Cache { path: cache.to_owned(), source };
+    let mut cache_config = CacheConfig::new();
+    cache_config.with_directory(cache);
+    let mut config = Config::new();
+    config
+        .cache(Some(Cache::new(cache_config).map_err(at)?))
+        .wasm_component_model_async(true)
+        .epoch_interruption(true)
+        // Memory images are mapped copy-on-write: an instance costs the pages that it writes.
+        .memory_init_cow(true)
+        .allocation_strategy(InstanceAllocationStrategy::Pooling(pool()));
+    Ok(config)
+}
+
+fn pool() -> PoolingAllocationConfig {
+    let mut pool = PoolingAllocationConfig::new();
+    // A Rust component has one memory and three or four core modules: itself, and the shims around its imports. Components
+    // composed of several have more.
+    const CORE_INSTANCES_EACH: u32 = 8;
+    const MEMORIES_EACH: u32 = 2;
+    const TABLES_EACH: u32 = 4;
+    pool.total_component_instances(limits::MAX_INSTANCES)
+        .total_core_instances(limits::MAX_INSTANCES * CORE_INSTANCES_EACH)
+        .total_memories(limits::MAX_INSTANCES * MEMORIES_EACH)
+        .total_tables(limits::MAX_INSTANCES * TABLES_EACH)
+        // A guest that awaits has its stack in use: one for each instance, and one for the call that starts another.
+        .total_stacks(limits::MAX_INSTANCES * 2)
+        .max_memory_size(limits::MAX_MEMORY_MIB as usize * limits::MIB)
+        .table_elements(limits::MAX_TABLE_ELEMENTS)
+        // What a small request touches is zeroed in place; more than that goes back to the system, so that a large request
+        // does not keep its memory.
+        .linear_memory_keep_resident(512 * limits::KIB)
+        .table_keep_resident(16 * limits::KIB);
+    pool
+}
+
+/// Advances the engine's epoch until the engine is gone. A thread of its own, so that it runs whatever the guests do to the
+/// asynchronous ones.
+fn start_clock(engine: &Engine) -> std::io::Result<()> {
+    let engine = engine.weak();
+    let tick = move || {
+        while let Some(engine) = engine.upgrade() {
+            engine.increment_epoch();
+            drop(engine);
+            std::thread::sleep(limits::EPOCH_PERIOD);
+        }
+    };
+    std::thread::Builder::new().name("epoch".into()).spawn(tick).map(drop)
+}

@@ -1,0 +1,187 @@
+//! One request from the outside: health, identity, route, limits, then the component.
+
+use crate::body::{self, LimitedBody};
+use crate::guest::Guest;
+use crate::identity::{self, Asker, Identity, IdentityError};
+use crate::limits;
+use crate::manifest::Component;
+use crate::problem::{Problem, whole_body};
+use crate::route::{RouteMatch, Routes};
+use http::uri::Authority;
+use http::{HeaderMap, HeaderName, HeaderValue, Request, Response, StatusCode, Uri, header};
+use http_body::Body as _;
+use http_body_util::BodyExt as _;
+use hyper::body::Incoming;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Instant;
+use wasmtime_wasi_http::WasiBody;
+
+/// Answers requests.
+pub struct Front {
+    pub routes: Routes<Arc<Endpoint>>,
+    /// None for a plain Spin application, whose components see to identity themselves.
+    pub identity: Option<Arc<Identity>>,
+}
+
+/// A component with what the manifest says about requests to it.
+pub struct Endpoint {
+    pub guest: Arc<Guest>,
+    pub manifest: Component,
+}
+
+impl Front {
+    pub async fn handle(self: Arc<Self>, request: Request<Incoming>, peer: SocketAddr) -> Response<WasiBody> {
+        let started = Instant::now();
+        // Without the query, which may hold a token.
+        let (method, path) = (request.method().clone(), request.uri().path().to_owned());
+        let response = match self.answer(request, peer).await {
+            Ok(response) => response,
+            Err(problem) => problem.into_response(),
+        };
+        let milliseconds = started.elapsed().as_millis() as u64;
+        tracing::info!(target: "access", %method, path, status = response.status().as_u16(), milliseconds, %peer);
+        response
+    }
+
+    async fn answer(
+        self: &Arc<Self>,
+        request: Request<Incoming>,
+        peer: SocketAddr,
+    ) -> Result<Response<WasiBody>, Problem> {
+        if request
+            .uri()
+            .path_and_query()
+            .is_some_and(|target| target.as_str().len() > limits::MAX_TARGET_BYTES)
+        {
+            body::discard(request.into_body());
+            let detail = format!("the target is over {} bytes", limits::MAX_TARGET_BYTES);
+            return Err(Problem::new(StatusCode::URI_TOO_LONG, "uri-too-long", detail));
+        }
+        let path = request.uri().path().to_owned();
+        match self.routes.find(&path) {
+            Some(found) => self.run_component(request, &path, &found, peer).await,
+            None => health(&path).ok_or_else(|| {
+                body::discard(request.into_body());
+                Problem::not_found()
+            }),
+        }
+    }
+
+    async fn run_component(
+        &self,
+        mut request: Request<Incoming>,
+        path: &str,
+        found: &RouteMatch<'_, Arc<Endpoint>>,
+        peer: SocketAddr,
+    ) -> Result<Response<WasiBody>, Problem> {
+        let endpoint = found.target;
+        let headers = request.headers_mut();
+        identity::remove_host_headers(headers);
+        let checked = self.identify(headers, endpoint, path).map_err(|error| error.problem());
+        let checked = checked.and_then(|asker| {
+            check_length(&request, endpoint.manifest.body_bytes_max)?;
+            let authority = authority(&request)?;
+            Ok((asker, authority))
+        });
+        let (asker, authority) = match checked {
+            Ok(checked) => checked,
+            Err(problem) => {
+                body::discard(request.into_body());
+                return Err(problem);
+            }
+        };
+        if let Asker::User(claims) = &asker {
+            identity::set_identity(request.headers_mut(), claims);
+        }
+        let (mut parts, incoming) = request.into_parts();
+        parts.uri = absolute(&parts.uri, authority)?;
+        set_spin_headers(&mut parts.headers, found, &parts.uri, peer);
+        let (body, exceeded) = LimitedBody::new(incoming, endpoint.manifest.body_bytes_max);
+        let request = Request::from_parts(parts, body.boxed_unsync());
+        let institute = asker.institute().map(str::to_owned);
+        let outcome = endpoint.guest.handle(request, institute, ()).await;
+        if exceeded.get() {
+            return Err(Problem::body_too_large(endpoint.manifest.body_bytes_max));
+        }
+        outcome.map_err(|failure| failure.problem())
+    }
+
+    fn identify(&self, headers: &HeaderMap, endpoint: &Endpoint, path: &str) -> Result<Asker, IdentityError> {
+        let Some(identity) = &self.identity else { return Ok(Asker::Anonymous) };
+        let token = identity::bearer(headers);
+        if endpoint.manifest.anonymous.find(path).is_some() {
+            return identity.verify_if_present(token);
+        }
+        Ok(Asker::User(Box::new(identity.verify(token)?)))
+    }
+}
+
+/// The host's own routes, unless the manifest routes them. They answer only once everything is loaded, so the two are one.
+fn health(path: &str) -> Option<Response<WasiBody>> {
+    if !matches!(path, "/health" | "/health/ready") {
+        return None;
+    }
+    let mut response = Response::new(whole_body(r#"{"status":"ok"}"#));
+    response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    Some(response)
+}
+
+/// Refuses a body that says beforehand that it is too long, before a byte of it is read.
+fn check_length(request: &Request<Incoming>, limit: u64) -> Result<(), Problem> {
+    match request.body().size_hint().lower() > limit {
+        true => Err(Problem::body_too_large(limit)),
+        false => Ok(()),
+    }
+}
+
+/// The host that the client asked for: guests build absolute addresses with it.
+fn authority(request: &Request<Incoming>) -> Result<Authority, Problem> {
+    if let Some(authority) = request.uri().authority() {
+        return Ok(authority.clone());
+    }
+    let Some(host) = request.headers().get(header::HOST) else {
+        // HTTP/1.0 knows no Host.
+        return Ok(Authority::from_static("localhost"));
+    };
+    Authority::try_from(host.as_bytes())
+        .map_err(|_| Problem::new(StatusCode::BAD_REQUEST, "bad-host", "the Host header is no host"))
+}
+
+fn absolute(uri: &Uri, authority: Authority) -> Result<Uri, Problem> {
+    let target = uri.path_and_query().map_or("/", |target| target.as_str());
+    Uri::builder()
+        .scheme("http")
+        .authority(authority)
+        .path_and_query(target)
+        .build()
+        .map_err(|_| Problem::new(StatusCode::BAD_REQUEST, "bad-target", "the target is no path"))
+}
+
+/// The headers by which Spin tells a component about its route. What a client sends under these names is replaced.
+fn set_spin_headers<T>(headers: &mut HeaderMap, found: &RouteMatch<'_, T>, uri: &Uri, peer: SocketAddr) {
+    let spin: Vec<_> = headers.keys().filter(|name| name.as_str().starts_with("spin-")).cloned().collect();
+    for name in spin {
+        headers.remove(name);
+    }
+    let fixed = [
+        ("spin-path-info", found.rest.clone()),
+        ("spin-full-url", uri.to_string()),
+        ("spin-matched-route", found.route.as_str().to_owned()),
+        ("spin-base-path", "/".to_owned()),
+        ("spin-raw-component-route", found.route.as_str().to_owned()),
+        ("spin-component-route", found.route.fixed_part().to_owned()),
+        ("spin-client-addr", peer.to_string()),
+    ];
+    for (name, value) in fixed {
+        if let Ok(value) = HeaderValue::try_from(value) {
+            headers.insert(HeaderName::from_static(name), value);
+        }
+    }
+    for (name, value) in &found.parameters {
+        let name = HeaderName::try_from(format!("spin-path-match-{name}"));
+        if let (Ok(name), Ok(value)) = (name, HeaderValue::try_from(value)) {
+            headers.insert(name, value);
+        }
+    }
+}

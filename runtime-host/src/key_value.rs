@@ -1,0 +1,258 @@
+//! The key-value stores, in one SQLite file. Reads run where they are called; writes go to one thread, which commits all that
+//! wait as one, so that a hundred writers wait for one sync of the disk.
+
+use crate::limits;
+use rusqlite::{Connection, OptionalExtension as _, Transaction};
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
+use tokio::sync::{mpsc, oneshot};
+
+#[derive(Debug, Clone, thiserror::Error)]
+pub enum KeyValueError {
+    #[error("key is {0} bytes, the limit is {max}", max = limits::MAX_KEY_BYTES)]
+    KeyTooLong(usize),
+    #[error("value is {0} bytes, the limit is {max}", max = limits::MAX_VALUE_BYTES)]
+    ValueTooLong(usize),
+    #[error("key-value store: {0}")]
+    Sqlite(Arc<rusqlite::Error>),
+    #[error("key-value store has stopped")]
+    Stopped,
+}
+
+impl From<rusqlite::Error> for KeyValueError {
+    fn from(error: rusqlite::Error) -> Self {
+        Self::Sqlite(Arc::new(error))
+    }
+}
+
+/// Handle to the stores; cheap to clone.
+#[derive(Clone)]
+pub struct KeyValueStore {
+    writes: mpsc::Sender<Write>,
+    readers: Arc<Readers>,
+}
+
+struct Readers {
+    path: PathBuf,
+    idle: Mutex<Vec<Connection>>,
+}
+
+type Change = Box<dyn FnOnce(&Stores<'_>) -> rusqlite::Result<()> + Send>;
+
+struct Write {
+    change: Change,
+    done: oneshot::Sender<Result<(), KeyValueError>>,
+}
+
+/// All stores within one transaction.
+pub struct Stores<'a> {
+    transaction: &'a Transaction<'a>,
+}
+
+impl Stores<'_> {
+    pub fn get(&self, store: &str, key: &str) -> rusqlite::Result<Option<Vec<u8>>> {
+        get(self.transaction, store, key)
+    }
+
+    pub fn set(&self, store: &str, key: &str, value: &[u8]) -> rusqlite::Result<()> {
+        let mut statement = self.transaction.prepare_cached(
+            "INSERT INTO entry (store, key, value) VALUES (?1, ?2, ?3)
+             ON CONFLICT (store, key) DO UPDATE SET value = excluded.value",
+        )?;
+        statement.execute((store, key, value)).map(drop)
+    }
+
+    pub fn delete(&self, store: &str, key: &str) -> rusqlite::Result<()> {
+        let mut statement =
+            self.transaction.prepare_cached("DELETE FROM entry WHERE store = ?1 AND key = ?2")?;
+        statement.execute((store, key)).map(drop)
+    }
+
+    /// Keys that begin with `prefix`, in order.
+    pub fn keys(&self, store: &str, prefix: &str) -> rusqlite::Result<Vec<String>> {
+        keys(self.transaction, store, prefix)
+    }
+}
+
+fn get(connection: &Connection, store: &str, key: &str) -> rusqlite::Result<Option<Vec<u8>>> {
+    let mut statement = connection.prepare_cached("SELECT value FROM entry WHERE store = ?1 AND key = ?2")?;
+    statement.query_row((store, key), |row| row.get(0)).optional()
+}
+
+fn keys(connection: &Connection, store: &str, prefix: &str) -> rusqlite::Result<Vec<String>> {
+    let mut statement = connection.prepare_cached(
+        "SELECT key FROM entry WHERE store = ?1 AND key >= ?2 AND substr(key, 1, length(?2)) = ?2 ORDER BY key",
+    )?;
+    statement.query_map((store, prefix), |row| row.get(0))?.collect()
+}
+
+fn open(path: &Path) -> rusqlite::Result<Connection> {
+    let connection = Connection::open(path)?;
+    connection.busy_timeout(limits::SQLITE_BUSY_TIMEOUT)?;
+    connection.execute_batch(
+        "PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL;
+         CREATE TABLE IF NOT EXISTS entry (
+             store TEXT NOT NULL, key TEXT NOT NULL, value BLOB NOT NULL, PRIMARY KEY (store, key)
+         ) WITHOUT ROWID;",
+    )?;
+    Ok(connection)
+}
+
+impl KeyValueStore {
+    /// Opens the file and starts its writer, which ends when the last handle is gone.
+    pub fn open(path: &Path) -> Result<Self, KeyValueError> {
+        let mut connection = open(path)?;
+        let (writes, mut waiting) = mpsc::channel::<Write>(limits::KEY_VALUE_QUEUE);
+        let writer = move || {
+            let mut batch = Vec::new();
+            while waiting.blocking_recv_many(&mut batch, limits::KEY_VALUE_BATCH) > 0 {
+                commit(&mut connection, std::mem::take(&mut batch));
+            }
+        };
+        std::thread::Builder::new()
+            .name("key-value".into())
+            .spawn(writer)
+            .map_err(|_| KeyValueError::Stopped)?;
+        let readers = Arc::new(Readers { path: path.to_owned(), idle: Mutex::default() });
+        Ok(Self { writes, readers })
+    }
+
+    /// Reads one entry: a lookup in an index, so that it may run on an asynchronous thread.
+    pub fn get(&self, store: &str, key: &str) -> Result<Option<Vec<u8>>, KeyValueError> {
+        self.readers.read(|connection| get(connection, store, key))
+    }
+
+    /// Blocks: reads all keys of a store.
+    pub fn keys(&self, store: &str) -> Result<Vec<String>, KeyValueError> {
+        self.readers.read(|connection| keys(connection, store, ""))
+    }
+
+    pub async fn set(&self, store: &str, key: String, value: Vec<u8>) -> Result<(), KeyValueError> {
+        if key.len() > limits::MAX_KEY_BYTES {
+            return Err(KeyValueError::KeyTooLong(key.len()));
+        }
+        if value.len() > limits::MAX_VALUE_BYTES {
+            return Err(KeyValueError::ValueTooLong(value.len()));
+        }
+        let store = store.to_owned();
+        self.change(move |stores| stores.set(&store, &key, &value)).await
+    }
+
+    pub async fn delete(&self, store: &str, key: String) -> Result<(), KeyValueError> {
+        let store = store.to_owned();
+        self.change(move |stores| stores.delete(&store, &key)).await
+    }
+
+    /// Runs `change` in a transaction, whole or not at all, and returns when it is on disk.
+    pub async fn change(
+        &self,
+        change: impl FnOnce(&Stores<'_>) -> rusqlite::Result<()> + Send + 'static,
+    ) -> Result<(), KeyValueError> {
+        let (done, outcome) = oneshot::channel();
+        let write = Write { change: Box::new(change), done };
+        self.writes.send(write).await.map_err(|_| KeyValueError::Stopped)?;
+        outcome.await.map_err(|_| KeyValueError::Stopped)?
+    }
+}
+
+impl Readers {
+    fn read<T>(&self, read: impl FnOnce(&Connection) -> rusqlite::Result<T>) -> Result<T, KeyValueError> {
+        let idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner).pop();
+        let connection = match idle {
+            Some(connection) => connection,
+            None => open(&self.path)?,
+        };
+        let result = read(&connection)?;
+        // As many as there were readers at once: one for each asynchronous thread, and the blocking ones for `keys`.
+        self.idle.lock().unwrap_or_else(PoisonError::into_inner).push(connection);
+        Ok(result)
+    }
+}
+
+/// Commits `batch` as one; a change that fails is undone alone.
+fn commit(connection: &mut Connection, batch: Vec<Write>) {
+    let mut waiting = Vec::with_capacity(batch.len());
+    let result = (|| -> rusqlite::Result<()> {
+        let transaction = connection.transaction_with_behavior(rusqlite::TransactionBehavior::Immediate)?;
+        for write in batch {
+            transaction.execute_batch("SAVEPOINT change")?;
+            let result = (write.change)(&Stores { transaction: &transaction });
+            if result.is_err() {
+                transaction.execute_batch("ROLLBACK TO change")?;
+            }
+            transaction.execute_batch("RELEASE change")?;
+            waiting.push((write.done, result.map_err(KeyValueError::from)));
+        }
+        transaction.commit()
+    })();
+    let failed = result.map_err(KeyValueError::from).err();
+    for (done, result) in waiting {
+        // Nobody waits when the guest is gone; the write stands.
+        let _ = done.send(match &failed {
+            Some(error) => Err(error.clone()),
+            None => result,
+        });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn store() -> (tempfile::TempDir, KeyValueStore) {
+        let folder = tempfile::tempdir().unwrap();
+        let store = KeyValueStore::open(&folder.path().join("key-value.db")).unwrap();
+        (folder, store)
+    }
+
+    #[tokio::test]
+    async fn what_is_set_is_found_in_its_own_store_and_after_a_reopen() {
+        let (folder, store) = store();
+        store.set("default", "k".into(), b"v".to_vec()).await.unwrap();
+        store.set("default", "k".into(), b"w".to_vec()).await.unwrap();
+        assert_eq!(store.get("default", "k").unwrap(), Some(b"w".to_vec()));
+        assert_eq!(store.get("other", "k").unwrap(), None);
+        assert_eq!(store.keys("default").unwrap(), ["k"]);
+        drop(store);
+        let store = KeyValueStore::open(&folder.path().join("key-value.db")).unwrap();
+        assert_eq!(store.get("default", "k").unwrap(), Some(b"w".to_vec()));
+        store.delete("default", "k".into()).await.unwrap();
+        assert_eq!(store.get("default", "k").unwrap(), None);
+    }
+
+    #[tokio::test]
+    async fn a_change_that_fails_is_undone_alone() {
+        let (_folder, store) = store();
+        let bad = store.change(|stores| {
+            stores.set("s", "bad", b"1")?;
+            Err(rusqlite::Error::InvalidQuery)
+        });
+        let good = store.set("s", "good".into(), b"2".to_vec());
+        let (bad, good) = tokio::join!(bad, good);
+        assert!(matches!(bad, Err(KeyValueError::Sqlite(_))));
+        good.unwrap();
+        assert_eq!(store.keys("s").unwrap(), ["good"]);
+    }
+
+    #[tokio::test]
+    async fn keys_with_a_prefix_are_found_whatever_follows() {
+        let (_folder, store) = store();
+        for key in ["a", "feed/a", "feed/z%_", "feed0", "floor/a"] {
+            store.set("s", key.into(), vec![]).await.unwrap();
+        }
+        let check = |stores: &Stores<'_>| {
+            assert_eq!(stores.keys("s", "feed/")?, ["feed/a", "feed/z%_"]);
+            Ok(())
+        };
+        store.change(check).await.unwrap();
+    }
+
+    #[tokio::test]
+    async fn long_keys_and_values_are_refused_with_their_length() {
+        let (_folder, store) = store();
+        let error = store.set("s", "k".repeat(1025), vec![]).await.unwrap_err();
+        assert_eq!(error.to_string(), "key is 1025 bytes, the limit is 1024");
+        let error = store.set("s", "k".into(), vec![0; limits::MAX_VALUE_BYTES + 1]).await.unwrap_err();
+        assert!(matches!(error, KeyValueError::ValueTooLong(_)));
+    }
+}

@@ -1,0 +1,25 @@
+//! The edge node: runs the WebAssembly components of a Spin application (manifest version 2) behind HTTP, gives them the
+//! interfaces that they import, and, where the manifest asks for it under `tool.rollcall`, keeps a sync engine for each
+//! institute behind a WebSocket and a link to the origin.
+//!
+//! Nothing here knows the coaching domain: institutes are tenants, documents are bytes.
+
+pub mod app;
+pub mod body;
+pub mod config;
+pub mod data_folder;
+pub mod database;
+pub mod engine;
+pub mod front;
+pub mod guest;
+pub mod guest_state;
+pub mod host;
+pub mod identity;
+pub mod key_value;
+pub mod limits;
+pub mod manifest;
+pub mod outbound;
+pub mod problem;
+pub mod route;
+pub mod server;
+pub mod template;

@@ -1,0 +1,167 @@
+//! Every limit of the edge node that is not a setting: what it bounds, and why it is as large as it is.
+
+use std::time::Duration;
+
+pub const KIB: usize = 1024;
+pub const MIB: usize = 1024 * KIB;
+
+/// Largest request body that reaches a component, unless its manifest says otherwise. A phone's batch of offline edits is
+/// tens of kilobytes; four MiB is a term of them.
+pub const MAX_REQUEST_BODY_BYTES: u64 = 4 * MIB as u64;
+
+/// Longest target of a request. Proxies in front commonly allow 8 KiB for the whole request line.
+pub const MAX_TARGET_BYTES: usize = 8 * KIB;
+
+/// Largest header section. A token of 64 batches takes 5 KiB, and cookies of other applications ride along.
+pub const MAX_HEADER_BYTES: usize = 32 * KIB;
+
+/// A client must have sent its headers by then, so that idle and slow connections cost no more than a socket.
+pub const HEADER_READ_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// Connections at once. Each costs about 20 KiB and a file descriptor; the common limit of descriptors is 1,024 soft and
+/// 524,288 hard, so the listener stops accepting well before memory is short.
+pub const MAX_CONNECTIONS: usize = 10_000;
+
+/// Streams at once on one HTTP/2 connection: one phone needs a handful, a proxy in front about a hundred.
+pub const MAX_HTTP2_STREAMS: u32 = 128;
+
+/// After the signal to stop, what runs has this long to finish.
+pub const DRAIN_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// Component instances at once, of requests and of sync engines together. Each has at most one 4 GiB reservation of address
+/// space, so 600 of them fit easily in the 128 TiB of a process.
+pub const MAX_INSTANCES: u32 = 600;
+
+/// Instances that answer requests. The rest of [`MAX_INSTANCES`] is for the sync engines, so that neither starves the other.
+pub const MAX_REQUEST_INSTANCES: usize = 300;
+
+/// Institutes whose sync engine runs at once.
+pub const MAX_ENGINES: usize = 256;
+
+/// How long a request may wait for one of [`MAX_REQUEST_INSTANCES`] before it is answered 503.
+pub const INSTANCE_WAIT: Duration = Duration::from_secs(2);
+
+/// Memory of one instance when its manifest names none. A Rust component idles at 1 to 2 MiB.
+pub const DEFAULT_MEMORY_MIB: u32 = 128;
+
+/// Largest `memory_mb` that a manifest may ask for: the size of the pool's slots.
+pub const MAX_MEMORY_MIB: u32 = 2048;
+
+/// Elements of one table: a component built by LLVM has one for each function whose address is taken.
+pub const MAX_TABLE_ELEMENTS: usize = 100_000;
+
+/// The period of the clock by which running guests are looked at. Shorter costs wake-ups, longer makes a busy guest hold its
+/// thread longer before others get it.
+pub const EPOCH_PERIOD: Duration = Duration::from_millis(10);
+
+/// Processor time of one request when the manifest names none. The three components need milliseconds.
+pub const DEFAULT_CPU: Duration = Duration::from_secs(5);
+
+/// A component must have begun its answer by then.
+pub const ANSWER_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// A request's instance is gone by then, even when its body is still being read by a slow client.
+pub const INSTANCE_TIMEOUT: Duration = Duration::from_secs(120);
+
+/// One call of a sync engine, in processor time. Loading a long document takes up to a second.
+pub const ENGINE_CPU: Duration = Duration::from_secs(20);
+
+/// One call of a sync engine, on the clock; its database may wait for another writer.
+pub const ENGINE_TIMEOUT: Duration = Duration::from_secs(60);
+
+/// Bytes that a guest may hand over in one call of the host: the largest link message and a little. wasmtime's own default
+/// is 128 MiB.
+pub const HOSTCALL_BYTES: usize = 40 * MIB;
+
+/// Handles that a guest may hold open. A request needs tens; wasmtime's own default is 100,000.
+pub const MAX_HANDLES: usize = 4_096;
+
+/// Entries of the host's resource table for one guest; wasmtime's own default is 1,000,000.
+pub const MAX_RESOURCES: usize = 8_192;
+
+/// Random bytes in one call.
+pub const MAX_RANDOM_BYTES: u64 = 64 * KIB as u64;
+
+/// Longest line of a guest's standard output or error that is logged whole.
+pub const MAX_LOG_LINE_BYTES: usize = 4 * KIB;
+
+/// Bytes of output logged for one instance; the rest is dropped, so that a guest cannot fill the disk through the log.
+pub const MAX_LOG_BYTES: usize = 64 * KIB;
+
+/// Connecting to another server for a guest.
+pub const OUTBOUND_CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
+
+/// The other server must have begun its answer by then.
+pub const OUTBOUND_FIRST_BYTE_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// Longest pause within the other server's answer.
+pub const OUTBOUND_BETWEEN_BYTES_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// Idle connections kept for each server, for as long as below.
+pub const OUTBOUND_IDLE_CONNECTIONS: usize = 64;
+/// Shorter than the 75 s after which common servers close an idle connection, so that we rarely send into a closed one.
+pub const OUTBOUND_IDLE_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// Longest key of the key-value store, in bytes.
+pub const MAX_KEY_BYTES: usize = 1024;
+/// Largest value of the key-value store: one cached answer of the origin.
+pub const MAX_VALUE_BYTES: usize = 8 * MIB;
+/// Writes waiting for the key-value store's writer.
+pub const KEY_VALUE_QUEUE: usize = 1024;
+/// Most writes that share one commit. With 4 KiB each that is a megabyte of log at a time.
+pub const KEY_VALUE_BATCH: usize = 256;
+
+/// A connection of another process or instance may hold the write lock this long.
+pub const SQLITE_BUSY_TIMEOUT: Duration = Duration::from_secs(5);
+/// One statement of a guest.
+pub const SQLITE_STATEMENT_TIMEOUT: Duration = Duration::from_secs(10);
+/// Result of one statement. The largest document snapshot is 16 MiB.
+pub const SQLITE_RESULT_BYTES: usize = 64 * MIB;
+/// Longest text of one statement.
+pub const SQLITE_STATEMENT_BYTES: i32 = 256 * KIB as i32;
+/// Largest single text or blob.
+pub const SQLITE_VALUE_BYTES: i32 = 32 * MIB as i32;
+/// Size of one database, in pages of 4 KiB: 16 GiB, years of an institute's edits.
+pub const SQLITE_PAGES: u32 = 4 * 1024 * 1024;
+/// Prepared statements kept for each connection.
+pub const SQLITE_CACHED_STATEMENTS: usize = 64;
+/// Connections that one guest may hold open.
+pub const SQLITE_CONNECTIONS_PER_GUEST: usize = 8;
+/// Idle connections kept for one database, and for all of them together (each holds two file descriptors).
+pub const SQLITE_IDLE_PER_DATABASE: usize = 4;
+pub const SQLITE_IDLE_CONNECTIONS: usize = 128;
+
+/// Largest WebSocket message: a snapshot of one large document, as the link allows.
+pub const MAX_MESSAGE_BYTES: usize = 16 * MIB;
+/// Frames that wait for a device. A device that is behind by more is cut off; it catches up when it connects again.
+pub const SESSION_QUEUE: usize = 256;
+/// WebSocket sessions of one institute.
+pub const MAX_SESSIONS_PER_INSTITUTE: usize = 2_000;
+/// Pings to devices and on the link. Nothing heard for two periods means that the peer is gone.
+pub const HEARTBEAT: Duration = Duration::from_secs(5);
+/// A peer that takes nothing for this long is cut off.
+pub const WRITE_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// Events that wait for a sync engine; its sessions stop reading from their sockets beyond.
+pub const ENGINE_QUEUE: usize = 1024;
+/// Most events in one call of a sync engine, which is one commit of its log.
+pub const ENGINE_BATCH: usize = 256;
+/// A sync engine is told the time this often.
+pub const ENGINE_TICK: Duration = Duration::from_secs(1);
+/// Pause before a failed sync engine is started again; doubles up to the second value.
+pub const ENGINE_BACKOFF: Duration = Duration::from_millis(200);
+pub const ENGINE_BACKOFF_MAX: Duration = Duration::from_secs(30);
+
+/// Messages that wait for the link.
+pub const LINK_QUEUE: usize = 1024;
+/// Pause before the link is tried again: a quarter of the time that it has been down, within these bounds, so that it is
+/// back soon after a short break and a long outage is not hammered on.
+pub const LINK_BACKOFF: Duration = Duration::from_millis(100);
+pub const LINK_BACKOFF_MAX: Duration = Duration::from_secs(5);
+/// Connecting, the WebSocket handshake, and the origin's first message.
+pub const LINK_CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// Pause before deliveries to the origin are tried again after it had no room or no answer; doubles up to the second value.
+pub const DELIVERY_BACKOFF: Duration = Duration::from_millis(500);
+/// Also the pause while the component says that more waits.
+pub const DELIVERY_BACKOFF_MAX: Duration = Duration::from_secs(30);
