@@ -1,0 +1,51 @@
+//! `cargo xtask`: the developer's commands.
+
+mod cargo;
+mod components;
+mod demo;
+mod health;
+mod house;
+mod service;
+mod test_run;
+mod up;
+
+use anyhow::bail;
+use std::process::ExitCode;
+
+const HELP: &str = "\
+cargo xtask up [FLAGS]       build everything, start an origin and an edge with two sample institutes, play the story
+    --data DIR               where stores and logs are kept [default: ./data]
+    --edge ADDR              where the edge listens [default: 127.0.0.1:3000]
+    --origin ADDR            where the origin listens [default: 127.0.0.1:8080]
+    --no-demo                do not play the story
+    --release                optimised programs; the first build takes longer
+cargo xtask components       build the WebAssembly components alone
+cargo xtask test [ARGS]      build everything and run all tests; ARGS go to `cargo nextest run`
+";
+
+fn main() -> ExitCode {
+    match run(std::env::args().skip(1).collect()) {
+        Ok(code) => code,
+        Err(error) => {
+            eprintln!("xtask: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(mut arguments: Vec<String>) -> anyhow::Result<ExitCode> {
+    if arguments.is_empty() {
+        print!("{HELP}");
+        return Ok(ExitCode::from(2));
+    }
+    match arguments.remove(0).as_str() {
+        "components" if arguments.is_empty() => components::build().map(|()| ExitCode::SUCCESS),
+        "up" => up::run(&up::Options::read(arguments)?),
+        "test" => test_run::run(&arguments),
+        "help" | "--help" | "-h" => {
+            print!("{HELP}");
+            Ok(ExitCode::SUCCESS)
+        }
+        other => bail!("there is no `cargo xtask {other}`\n\n{HELP}"),
+    }
+}

@@ -1,0 +1,80 @@
+//! `cargo xtask test`: everything that the tests need, then the tests.
+
+use crate::cargo::{self, cargo, command, root, succeeds};
+use crate::{components, up};
+use anyhow::bail;
+use std::path::Path;
+use std::process::ExitCode;
+use std::time::SystemTime;
+
+/// The oldest Node.js that the JavaScript client of the tests runs on.
+const NODE_MAJOR_MIN: u32 = 18;
+
+/// The runner's output comes last, and ends with its count.
+pub(crate) fn run(arguments: &[String]) -> anyhow::Result<ExitCode> {
+    install_node()?;
+    install_client(&root().join("tests/js"))?;
+    components::build()?;
+    up::build_programs(false)?;
+    let mut tests = if install_nextest() {
+        cargo(&["nextest", "run", "--workspace"])
+    } else {
+        cargo(&["test", "--workspace"])
+    };
+    let status = tests.args(arguments).status()?;
+    Ok(if status.success() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+fn node_major() -> Option<u32> {
+    let output = command("node").arg("--version").output().ok()?;
+    let version = String::from_utf8(output.stdout).ok()?;
+    version.trim().trim_start_matches('v').split('.').next()?.parse().ok()
+}
+
+/// The unmodified automerge-repo client of the tests is JavaScript.
+fn install_node() -> anyhow::Result<()> {
+    let there = || {
+        node_major().is_some_and(|major| major >= NODE_MAJOR_MIN) && succeeds(command("npm").arg("--version"))
+    };
+    if there() {
+        return Ok(());
+    }
+    eprintln!("installing Node.js and npm, which the tests with an automerge-repo client need");
+    for install in ["apt-get install --yes nodejs npm", "apt-get update && apt-get install --yes nodejs npm"]
+    {
+        let as_root =
+            format!("if [ $(id -u) = 0 ]; then {install}; else sudo --non-interactive sh -c '{install}'; fi");
+        if cargo::run(command("sh").args(["-c", &as_root])).is_ok() && there() {
+            return Ok(());
+        }
+    }
+    bail!(
+        "the tests need Node.js {NODE_MAJOR_MIN} or later and npm: install them (https://nodejs.org) and try again"
+    );
+}
+
+/// Installs the client's packages unless they are as the lock file says.
+fn install_client(folder: &Path) -> anyhow::Result<()> {
+    let changed = |file: &str| -> Option<SystemTime> { folder.join(file).metadata().ok()?.modified().ok() };
+    let current = changed("node_modules/.package-lock.json") >= changed("package-lock.json");
+    if current {
+        return Ok(());
+    }
+    let mut install = command("npm");
+    install.args(["ci", "--no-audit", "--no-fund"]).current_dir(folder);
+    cargo::run(&mut install)
+}
+
+/// Says whether cargo-nextest is there at the end. Without it the tests run too, slower.
+fn install_nextest() -> bool {
+    let there = || succeeds(&mut cargo(&["nextest", "--version"]));
+    if there() {
+        return true;
+    }
+    eprintln!("installing cargo-nextest, which runs the tests");
+    let installed = cargo::run(&mut cargo(&["install", "cargo-nextest", "--locked"])).is_ok() && there();
+    if !installed {
+        eprintln!("cargo-nextest could not be installed; `cargo test` runs the tests");
+    }
+    installed
+}
