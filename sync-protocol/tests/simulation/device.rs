@@ -17,6 +17,8 @@ pub(crate) struct Device {
     states: BTreeMap<DocumentId, State>,
     acknowledged: BTreeMap<DocumentId, BTreeSet<ChangeHash>>,
     connection: Option<(usize, u64)>,
+    /// How many phones this user has lost.
+    lost: u8,
 }
 
 impl Device {
@@ -27,6 +29,7 @@ impl Device {
             states: BTreeMap::new(),
             acknowledged: BTreeMap::new(),
             connection: None,
+            lost: 0,
         }
     }
 
@@ -36,7 +39,8 @@ impl Device {
 
     /// Opens a sheet offline: registered documents begin the same on every device.
     pub(crate) fn open(&mut self, document: DocumentId) -> &mut Automerge {
-        let actor = ActorId::from([self.claims.dev.as_bytes(), &document.as_bytes()[..4]].concat());
+        let actor =
+            ActorId::from([self.claims.dev.as_bytes(), &[self.lost], &document.as_bytes()[..4]].concat());
         self.documents.entry(document).or_insert_with(|| {
             let genesis = kind::genesis(Kind::Attendance, document).unwrap();
             Automerge::load(&genesis).unwrap().with_actor(actor)
@@ -68,6 +72,13 @@ impl Device {
             edges[edge].close(session);
             self.states.clear();
         }
+    }
+
+    /// The phone is gone, with all that it had not handed over. What it was told is durable must not be.
+    pub(crate) fn lose(&mut self, edges: &mut [Edge]) {
+        self.disconnect(edges);
+        self.documents.clear();
+        self.lost += 1;
     }
 
     /// Reads one frame, or writes one. False when there is neither.
@@ -105,16 +116,18 @@ impl Device {
             RepoMessage::Sync { document, data, .. } => {
                 let message = Message::decode(&data).unwrap();
                 let told = message.heads.clone();
-                let doc = self.documents.get_mut(&document).expect("only open documents are synced");
-                let state = self.states.entry(document).or_default();
-                doc.receive_sync_message(state, message).unwrap();
+                let mut state = std::mem::take(self.states.entry(document).or_default());
+                let doc = self.open(document);
+                doc.receive_sync_message(&mut state, message).unwrap();
                 // What the edge says it has, it has made durable: with all that it depends on.
                 let has = told.iter().all(|head| doc.get_change_meta_by_hash(head).is_some());
-                if has && !told.is_empty() {
-                    let there = doc.fork_at(&told).unwrap();
-                    let hashes = there.get_changes(&[]).into_iter().map(|change| change.hash());
-                    self.acknowledged.entry(document).or_default().extend(hashes);
-                }
+                let durable = match has && !told.is_empty() {
+                    true => doc.fork_at(&told).unwrap().get_changes(&[]),
+                    false => Vec::new(),
+                };
+                self.states.insert(document, state);
+                let hashes = durable.into_iter().map(|change| change.hash());
+                self.acknowledged.entry(document).or_default().extend(hashes);
             }
             RepoMessage::Error { message, .. } => panic!("the edge refused an honest device: {message}"),
             RepoMessage::Unavailable { .. } | RepoMessage::Peer { .. } => {}

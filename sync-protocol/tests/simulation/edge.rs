@@ -76,8 +76,8 @@ impl Edge {
         let before = self.log.clone();
         let outgoing = self.run_batch(now, events);
         match rng.below(100) {
-            0 => self.log = before,
-            1 => {}
+            0..4 => self.log = before,
+            4..8 => {}
             _ => return self.dispatch(outgoing),
         }
         // Whether committed or not, nothing of what the batch said was delivered.

@@ -102,8 +102,9 @@ impl World {
                 self.devices[device].mark(document, &mut self.rng);
             }
             25..33 => self.devices[device].connect(edge, &mut self.edges),
-            33..37 => self.devices[device].disconnect(&mut self.edges),
-            37..60 => {
+            33..36 => self.devices[device].lose(&mut self.edges),
+            36..38 => self.devices[device].disconnect(&mut self.edges),
+            38..60 => {
                 self.devices[device].exchange_one(&mut self.edges);
             }
             60..85 => self.edges[edge].run(self.now, &mut self.rng),
