@@ -85,12 +85,13 @@ impl Document {
     /// Takes in chunks of our own log or the origin's store, which were gated when they first came.
     pub(super) fn load(&mut self, chunks: &[Vec<u8>]) -> Result<(), DocumentError> {
         let bytes = chunks.concat();
+        let before = self.automerge.get_heads();
         if self.automerge.is_empty() {
             self.automerge = Automerge::load(&bytes)?;
         } else {
             self.automerge.load_incremental(&bytes)?;
         }
-        for change in self.automerge.get_changes_meta(&[]) {
+        for change in self.automerge.get_changes_meta(&before) {
             let sequence = self.sequences.entry(change.actor.into_owned()).or_default();
             *sequence = (*sequence).max(change.seq);
             self.max_op = self.max_op.max(change.max_op);
