@@ -1,0 +1,117 @@
+//! One document in memory: the Automerge replica and what the server is known to have of it.
+
+use crate::error::DeviceError;
+use crate::store::StoredDocument;
+use automerge::sync::{Message, State as SyncState, SyncDoc as _};
+use automerge::{ActorId, Automerge, ChangeHash};
+use sync_protocol::batch::Priority;
+
+pub(crate) struct Replica {
+    pub(crate) doc: Automerge,
+    pub(crate) priority: Priority,
+    /// Heads that the server has said it has, as far as this replica has them too.
+    pub(crate) server_heads: Vec<ChangeHash>,
+    /// The server said that it lacks the document, or that this user may not have it.
+    pub(crate) unavailable: bool,
+    /// The document is in the store. One that is only looked for is not, until something of it arrives.
+    pub(crate) stored: bool,
+}
+
+impl Replica {
+    pub(crate) fn load(stored: StoredDocument) -> Result<Self, DeviceError> {
+        let mut doc = Automerge::load(&stored.snapshot)?;
+        doc.load_incremental(&stored.increments)?;
+        doc.set_actor(stored.actor);
+        let server_heads = stored.server_heads.into_iter().filter(|hash| has(&doc, hash)).collect();
+        Ok(Self { doc, priority: stored.priority, server_heads, unavailable: false, stored: true })
+    }
+
+    /// A document of which nothing is known yet.
+    pub(crate) fn wanted(actor: ActorId, priority: Priority) -> Self {
+        let doc = Automerge::new().with_actor(actor);
+        Self { doc, priority, server_heads: Vec::new(), unavailable: false, stored: false }
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.doc.get_heads().is_empty()
+    }
+
+    /// A sync state for a new connection. Both sides have the ancestors of `server_heads`, so these are not offered
+    /// again; a server that lost them asks for a reset, as Automerge's protocol provides.
+    pub(crate) fn sync_state(&self) -> SyncState {
+        let mut state = SyncState::new();
+        state.shared_heads.clone_from(&self.server_heads);
+        state
+    }
+
+    pub(crate) fn generate(&self, state: &mut SyncState) -> Option<Vec<u8>> {
+        self.doc.generate_sync_message(state).map(Message::encode)
+    }
+
+    /// Applies a sync message and gives the encoded changes that it brought, to be stored before anything is answered.
+    pub(crate) fn receive(
+        &mut self,
+        state: &mut SyncState,
+        message: Message,
+    ) -> Result<Option<Vec<u8>>, DeviceError> {
+        let before = self.doc.get_heads();
+        let said = message.heads.clone();
+        self.doc.receive_sync_message(state, message)?;
+        self.server_has(&said);
+        let moved = self.doc.get_heads() != before;
+        Ok(moved.then(|| self.doc.save_after(&before)))
+    }
+
+    /// Notes the heads that the server named. Some may be of changes that are still on their way here; what was known
+    /// before then stays, since a server does not forget what it has said.
+    pub(crate) fn server_has(&mut self, said: &[ChangeHash]) {
+        let known: Vec<ChangeHash> = said.iter().filter(|hash| has(&self.doc, hash)).copied().collect();
+        if known.len() < said.len() {
+            let old = std::mem::take(&mut self.server_heads);
+            self.server_heads = known;
+            self.server_heads.extend(old);
+            self.server_heads.sort_unstable();
+            self.server_heads.dedup();
+        } else {
+            self.server_heads = known;
+        }
+    }
+
+    /// Every change that is here is among the ancestors of heads that the server has.
+    pub(crate) fn is_acknowledged(&self) -> bool {
+        self.doc.get_heads() == self.server_heads || self.doc.get_changes_meta(&self.server_heads).is_empty()
+    }
+}
+
+fn has(doc: &Automerge, hash: &ChangeHash) -> bool {
+    doc.get_change_meta_by_hash(hash).is_some()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use automerge::ROOT;
+    use automerge::transaction::Transactable as _;
+
+    fn put(doc: &mut Automerge, key: &str) {
+        let mut tx = doc.transaction();
+        tx.put(ROOT, key, 1).unwrap();
+        tx.commit();
+    }
+
+    #[test]
+    fn heads_that_are_ahead_of_us_do_not_hide_what_the_server_is_known_to_have() {
+        let mut replica = Replica::wanted(ActorId::random(), Priority::Normal);
+        put(&mut replica.doc, "a");
+        assert!(!replica.is_acknowledged());
+        let first = replica.doc.get_heads();
+        replica.server_has(&first);
+        assert!(replica.is_acknowledged());
+        let mut ahead = replica.doc.fork();
+        put(&mut ahead, "b");
+        replica.server_has(&ahead.get_heads());
+        assert!(replica.is_acknowledged(), "the server still has what it had");
+        replica.server_has(&[]);
+        assert!(!replica.is_acknowledged(), "a server that lost everything has acknowledged nothing");
+    }
+}
