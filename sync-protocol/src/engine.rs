@@ -15,7 +15,7 @@ use crate::link::{DocumentRecord, Hash, LinkMessage, PushItem};
 use crate::repo_message::{PROTOCOL_VERSION, RepoMessage};
 use crate::token::Claims;
 use automerge::ReadDoc as _;
-use automerge::sync::{State, SyncDoc as _};
+use automerge::sync::State;
 use document::{Document, DocumentError, Received};
 use link::LinkState;
 use std::collections::{BTreeMap, BTreeSet};
@@ -322,7 +322,7 @@ impl Engine {
             (Some(Slot::Loading { .. } | Slot::Pulling { .. }), _) => None,
             (Some(Slot::Ready(doc)), Some(state)) => {
                 let equal = state.their_heads.as_ref() == Some(&doc.automerge.get_heads());
-                let message = doc.automerge.generate_sync_message(state);
+                let message = doc.next_message(state);
                 let silent = message.as_ref().is_none_or(|m| equal && m.changes.is_empty());
                 Some(Reply::Synced(message.filter(|_| !silent).map(|m| m.encode())))
             }
@@ -507,7 +507,9 @@ impl Engine {
             self.note_refusal(id, document, change.code);
             self.effects.push(Effect::Quarantine { document, hash, author, bytes, code: change.code.into() });
         }
-        self.replies.insert((document, id));
+        if !received.repeated {
+            self.replies.insert((document, id));
+        }
     }
 
     /// Nothing of a message was kept: a connected client is told and closed, any other reads it in its answer.
@@ -576,7 +578,8 @@ impl Engine {
                 // It may get the right when the origin says what the document is.
                 Access::None => continue,
                 Access::Read => State::new_read_only(),
-                Access::Write => State::new(),
+                // What it sent in vain it takes for sent: without a reset it would never send it again.
+                Access::Write => State { needs_reset: true, ..State::new() },
             };
             session.states.entry(document).or_insert(state);
             doc.readers.insert(id);
@@ -647,7 +650,7 @@ impl Engine {
         let (Some(target), Some(state)) = (session.peer.clone(), session.states.get_mut(&document)) else {
             return;
         };
-        if let Some(message) = doc.automerge.generate_sync_message(state) {
+        if let Some(message) = doc.next_message(state) {
             let data = message.encode();
             let sender = self.peer.clone();
             let bytes = RepoMessage::Sync { request: false, sender, target, document, data }.encode();

@@ -54,6 +54,8 @@ pub(super) struct Rejected {
 pub(super) struct Received {
     pub(super) admitted: Vec<Admitted>,
     pub(super) rejected: Vec<Rejected>,
+    /// The message says what the one before it said, and so would the answer.
+    pub(super) repeated: bool,
 }
 
 #[derive(Debug, thiserror::Error)]
@@ -128,6 +130,33 @@ impl Document {
         Some(record)
     }
 
+    /// The next message for a peer; none when there is nothing to say.
+    pub(super) fn next_message(&self, state: &mut State) -> Option<Message> {
+        let mut message = self.automerge.generate_sync_message(state)?;
+        if message.need.iter().any(|hash| self.held.contains_key(hash)) {
+            message.need = self.missing_for(&message.need);
+        }
+        Some(message)
+    }
+
+    /// What to ask for in order to reach `wanted`: for a change that is held back, what it waits for.
+    ///
+    /// The library does not know what is held back here; it would ask again for a change that the peer has sent.
+    fn missing_for(&self, wanted: &[ChangeHash]) -> Vec<ChangeHash> {
+        let mut missing = BTreeSet::new();
+        let mut seen = HashSet::new();
+        let mut next = wanted.to_vec();
+        while let Some(hash) = next.pop() {
+            match self.held.get(&hash) {
+                Some((change, _)) if seen.insert(hash) => next.extend_from_slice(change.deps()),
+                Some(_) => {}
+                None if self.knows(&hash) => {}
+                None => drop(missing.insert(hash)),
+            }
+        }
+        missing.into_iter().collect()
+    }
+
     /// Takes in a peer's message. The changes of a peer that may not write are passed over.
     pub(super) fn receive(
         &mut self,
@@ -143,7 +172,15 @@ impl Document {
             }
         }
         let brought = !changes.is_empty();
-        let received = self.admit(changes, author, limits)?;
+        // A peer that is asked for a change which it takes for sent (one that was refused, say) asks back, for ever.
+        let repeated = !brought
+            && state.have_responded
+            && state.their_heads.as_ref() == Some(&message.heads)
+            && state.their_need.as_ref() == Some(&message.need)
+            && state.their_have.as_ref() == Some(&message.have)
+            && state.last_sent_heads == self.automerge.get_heads();
+        let mut received = self.admit(changes, author, limits)?;
+        received.repeated = repeated;
         let last_sent_heads = state.last_sent_heads.clone();
         message.changes = ChunkList::empty();
         self.automerge.receive_sync_message(state, message)?;
