@@ -115,3 +115,71 @@ impl BatchResponse {
         minicbor::to_vec(self).expect("writing to a vector never fails")
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn request() -> BatchRequest {
+        let document = DocumentId::from_bytes([0x11; 16]);
+        let message = BatchMessage { document, priority: Priority::High, data: vec![0x42, 0, 0].into() };
+        BatchRequest { messages: vec![message] }
+    }
+
+    fn response() -> BatchResponse {
+        let document = DocumentId::from_bytes([0x11; 16]);
+        let outcomes = [
+            Outcome::Synced(Some(vec![0x43].into())),
+            Outcome::Synced(None),
+            Outcome::Unavailable,
+            Outcome::Refused("forbidden".into()),
+            Outcome::Later,
+        ];
+        BatchResponse { results: outcomes.map(|outcome| BatchResult { document, outcome }).into() }
+    }
+
+    /// `docs/sync.md` promises these bytes to clients.
+    #[test]
+    fn the_bytes_on_the_wire_are_the_documented_ones() {
+        let document = [[0x50].as_slice(), &[0x11; 16]].concat();
+        let mut expected = vec![0xa1, 0x00, 0x81, 0xa3, 0x00];
+        expected.extend(&document);
+        expected.extend([0x01, 0x02, 0x02, 0x43, 0x42, 0x00, 0x00]);
+        assert_eq!(request().encode(), expected);
+
+        let mut expected = vec![0xa1, 0x00, 0x85];
+        let outcomes: [&[u8]; 5] = [
+            &[0x82, 0x00, 0x81, 0x41, 0x43],
+            &[0x82, 0x00, 0x80],
+            &[0x82, 0x01, 0x80],
+            &[0x82, 0x02, 0x81, 0x69, b'f', b'o', b'r', b'b', b'i', b'd', b'd', b'e', b'n'],
+            &[0x82, 0x03, 0x80],
+        ];
+        for outcome in outcomes {
+            expected.extend([0xa2, 0x00]);
+            expected.extend(&document);
+            expected.push(0x01);
+            expected.extend(outcome);
+        }
+        assert_eq!(response().encode(), expected);
+    }
+
+    #[test]
+    fn batches_are_read_back_and_every_truncation_is_an_error() {
+        let bytes = request().encode();
+        assert_eq!(BatchRequest::decode(&bytes).unwrap(), request());
+        for end in 0..bytes.len() {
+            assert!(BatchRequest::decode(&bytes[..end]).is_err(), "{end}");
+        }
+        assert_eq!(BatchResponse::decode(&response().encode()).unwrap(), response());
+    }
+
+    #[test]
+    fn too_many_messages_and_too_many_bytes_are_told_with_the_limit() {
+        let many = BatchRequest { messages: vec![request().messages[0].clone(); MAX_MESSAGES + 1] };
+        let error = BatchRequest::decode(&many.encode()).unwrap_err().to_string();
+        assert_eq!(error, "batch has 257 messages, the limit is 256");
+        let error = BatchRequest::decode(&vec![0; MAX_BATCH_BYTES + 1]).unwrap_err().to_string();
+        assert_eq!(error, "batch is 4194305 bytes, the limit is 4194304");
+    }
+}
