@@ -1,0 +1,44 @@
+//! The one place where the parts are put together.
+
+use crate::config::EdgeSecret;
+use crate::services::auth::{AuthError, AuthService};
+use crate::services::commands::CommandService;
+use crate::services::documents::DocumentService;
+use crate::services::link::LinkService;
+use crate::services::views::ViewService;
+use crate::store::Store;
+use std::sync::Arc;
+use tokio_util::sync::CancellationToken;
+
+/// All services over one store; clones share them.
+#[derive(Clone)]
+pub(crate) struct App {
+    pub(crate) store: Store,
+    pub(crate) auth: AuthService,
+    pub(crate) views: ViewService,
+    pub(crate) commands: CommandService,
+    pub(crate) documents: DocumentService,
+    pub(crate) link: LinkService,
+    /// Absent: no edge is let in.
+    pub(crate) edge_secret: Option<Arc<EdgeSecret>>,
+    /// Cancelled when the process stops: the links end.
+    pub(crate) stopping: CancellationToken,
+}
+
+impl App {
+    /// Blocks for the signing key and the first password hash.
+    pub(crate) fn new(store: Store, edge_secret: Option<EdgeSecret>) -> Result<Self, AuthError> {
+        let auth = AuthService::open(store.clone())?;
+        let documents = DocumentService::new(store.clone());
+        Ok(Self {
+            views: ViewService::new(store.clone()),
+            commands: CommandService::new(store.clone()),
+            link: LinkService::new(store.clone(), auth.clone(), documents.clone()),
+            auth,
+            documents,
+            store,
+            edge_secret: edge_secret.map(Arc::new),
+            stopping: CancellationToken::new(),
+        })
+    }
+}

@@ -1,0 +1,80 @@
+//! The origin: records, documents, views and commands of coaching institutes, and the link to its edges.
+//!
+//! See ARCHITECTURE.md for what it serves.
+
+mod app;
+mod clock;
+mod config;
+mod routes;
+mod server;
+mod services;
+mod store;
+mod telemetry;
+#[cfg(test)]
+mod testing;
+
+use anyhow::Context as _;
+use app::App;
+use clap::Parser as _;
+use config::{Action, Cli, Config};
+use services::{import, seed};
+use std::process::ExitCode;
+use store::Store;
+
+/// Exit code for a configuration that cannot be used (`EX_USAGE` of sysexits).
+const EXIT_CONFIG: u8 = 64;
+
+fn main() -> ExitCode {
+    let cli = Cli::parse();
+    let config = match Config::load(&cli.action) {
+        Ok(config) => config,
+        Err(error) => {
+            eprintln!("rollcall-origin: {error}");
+            return ExitCode::from(EXIT_CONFIG);
+        }
+    };
+    telemetry::start(&config);
+    let done = match &cli.action {
+        Action::Serve(_) => serve(config),
+        Action::Seed(_) => load_samples(&config),
+        Action::Import(flags) => load_files(&config, flags),
+    };
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("rollcall-origin: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn serve(config: Config) -> anyhow::Result<()> {
+    let store = Store::open(&config.data)?;
+    if config.seed {
+        seed::load(&store, clock::unix_ms()).context("sample institutes")?;
+    }
+    if config.edge_secret.is_none() {
+        tracing::warn!("no edge_secret is set: no edge is let in");
+    }
+    let app = App::new(store, config.edge_secret)?;
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+    let served = runtime.block_on(server::run(app, config.listen));
+    // What still runs has had its time; the store's writer finishes its group when the last handle goes.
+    runtime.shutdown_timeout(server::LAST_WORK_MAX);
+    served
+}
+
+fn load_samples(config: &Config) -> anyhow::Result<()> {
+    let store = Store::open(&config.data)?;
+    let added = seed::load(&store, clock::unix_ms())?;
+    println!("sample institutes loaded: {added} new records");
+    Ok(())
+}
+
+fn load_files(config: &Config, flags: &config::ImportFlags) -> anyhow::Result<()> {
+    let source = import::Source::read(&flags.source, &flags.institute)?;
+    let store = Store::open(&config.data)?;
+    let summary = import::run(&store, &flags.institute, source, flags.dry_run)?;
+    print!("{summary}");
+    Ok(())
+}

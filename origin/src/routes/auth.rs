@@ -1,0 +1,36 @@
+//! Signing in, and the keys that verify what it gives.
+
+use super::error::ApiError;
+use super::extract::{Address, JsonBody};
+use crate::app::App;
+use crate::services::auth::{Login, Refresh};
+use axum::Json;
+use axum::extract::State;
+use axum::http::header;
+use axum::response::IntoResponse;
+
+pub(super) async fn login(
+    State(app): State<App>,
+    Address(address): Address,
+    JsonBody(login): JsonBody<Login>,
+) -> Result<impl IntoResponse, ApiError> {
+    let tokens = app.auth.login(login, address).await?;
+    Ok(([(header::CACHE_CONTROL, "no-store")], Json(tokens)))
+}
+
+pub(super) async fn refresh(
+    State(app): State<App>,
+    JsonBody(refresh): JsonBody<Refresh>,
+) -> Result<impl IntoResponse, ApiError> {
+    let tokens = app.auth.refresh(refresh).await?;
+    Ok(([(header::CACHE_CONTROL, "no-store")], Json(tokens)))
+}
+
+pub(super) async fn key_set(State(app): State<App>) -> impl IntoResponse {
+    let headers = [
+        (header::CONTENT_TYPE, "application/jwk-set+json"),
+        // A new key is published before it signs; an edge that meets an unknown one asks again.
+        (header::CACHE_CONTROL, "public, max-age=300"),
+    ];
+    (headers, app.auth.key_set())
+}

@@ -1,0 +1,269 @@
+//! Every error response of the origin: problem details (RFC 9457) with a stable `code`.
+//!
+//! A client sees the code and a plain sentence. What went wrong inside is logged here, once.
+
+use crate::services::auth::AuthError;
+use crate::services::commands::{CommandFault, RefusalCode};
+use crate::services::documents::DocumentError;
+use crate::services::views::ViewError;
+use crate::store::StoreError;
+use axum::http::{HeaderValue, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use serde::Serialize;
+use std::borrow::Cow;
+use std::time::Duration;
+use sync_protocol::command::CommandError;
+use sync_protocol::token::TokenError;
+
+/// When to try again after a fault that passes.
+const RETRY_AFTER: Duration = Duration::from_secs(1);
+
+#[derive(Debug)]
+pub(crate) struct ApiError {
+    status: StatusCode,
+    code: &'static str,
+    detail: Cow<'static, str>,
+    field: Option<Cow<'static, str>>,
+    limit: Option<usize>,
+    retry_after: Option<Duration>,
+    /// Asks for a token, as 401 must (RFC 9110, section 11.6.1).
+    challenge: bool,
+}
+
+#[derive(Serialize)]
+struct Problem<'a> {
+    r#type: &'static str,
+    title: &'static str,
+    status: u16,
+    code: &'static str,
+    detail: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    field: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    limit: Option<usize>,
+}
+
+impl ApiError {
+    pub(super) const NO_ROUTE: Self =
+        Self::fixed(StatusCode::NOT_FOUND, "not-found", "there is nothing at this path");
+    pub(super) const WRONG_METHOD: Self = Self::fixed(
+        StatusCode::METHOD_NOT_ALLOWED,
+        "method-not-allowed",
+        "this path does not take this method",
+    );
+    pub(super) const PANIC: Self =
+        Self::fixed(StatusCode::INTERNAL_SERVER_ERROR, "internal", "something broke, it is in the log");
+    pub(super) const TIMEOUT: Self =
+        Self::fixed(StatusCode::SERVICE_UNAVAILABLE, "timeout", "the answer took too long").retry();
+    pub(super) const TOKEN_MISSING: Self =
+        Self::fixed(StatusCode::UNAUTHORIZED, "token-missing", "this path needs a bearer token").challenge();
+    pub(super) const EDGE_SECRET: Self = Self::fixed(
+        StatusCode::UNAUTHORIZED,
+        "wrong-edge-secret",
+        "this path is for edges with their secret",
+    )
+    .challenge();
+    pub(super) const EDGE_NAME: Self = Self::fixed(
+        StatusCode::BAD_REQUEST,
+        "invalid-field",
+        "header Rollcall-Edge is not 1 to 64 visible ASCII characters",
+    );
+    pub(super) const BOOKMARK: Self = Self::fixed(
+        StatusCode::BAD_REQUEST,
+        "invalid-field",
+        "header Rollcall-Bookmark is not EPOCH.REVISION",
+    );
+    pub(super) const NOT_A_WEBSOCKET: Self =
+        Self::fixed(StatusCode::UPGRADE_REQUIRED, "websocket-required", "this path is a WebSocket");
+
+    const fn fixed(status: StatusCode, code: &'static str, detail: &'static str) -> Self {
+        let detail = Cow::Borrowed(detail);
+        Self { status, code, detail, field: None, limit: None, retry_after: None, challenge: false }
+    }
+
+    const fn retry(mut self) -> Self {
+        self.retry_after = Some(RETRY_AFTER);
+        self
+    }
+
+    const fn challenge(mut self) -> Self {
+        self.challenge = true;
+        self
+    }
+
+    fn new(status: StatusCode, code: &'static str, detail: String) -> Self {
+        let detail = Cow::Owned(detail);
+        Self { status, code, detail, field: None, limit: None, retry_after: None, challenge: false }
+    }
+
+    fn with_field(mut self, field: Option<impl Into<Cow<'static, str>>>) -> Self {
+        self.field = field.map(Into::into);
+        self
+    }
+
+    pub(super) fn body_too_large(limit: usize) -> Self {
+        let detail = format!("the body is larger than {limit} bytes");
+        let error = Self::new(StatusCode::PAYLOAD_TOO_LARGE, "body-too-large", detail);
+        Self { limit: Some(limit), ..error }
+    }
+
+    pub(super) fn invalid_json(detail: String) -> Self {
+        Self::new(StatusCode::BAD_REQUEST, "invalid-json", detail)
+    }
+
+    pub(super) fn invalid_field(field: String, detail: String) -> Self {
+        Self::new(StatusCode::UNPROCESSABLE_ENTITY, "invalid-field", detail).with_field(Some(field))
+    }
+
+    /// A fault inside: logged, and told without its cause.
+    fn internal(error: &dyn std::error::Error) -> Self {
+        tracing::error!(%error, "internal fault");
+        Self::PANIC
+    }
+}
+
+impl IntoResponse for ApiError {
+    fn into_response(self) -> Response {
+        let problem = Problem {
+            r#type: "about:blank",
+            title: self.status.canonical_reason().unwrap_or("Error"),
+            status: self.status.as_u16(),
+            code: self.code,
+            detail: &self.detail,
+            field: self.field.as_deref(),
+            limit: self.limit,
+        };
+        let body = serde_json::to_vec(&problem).expect("texts and numbers are always JSON");
+        let mut response = (self.status, body).into_response();
+        let headers = response.headers_mut();
+        headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
+        headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+        if let Some(after) = self.retry_after {
+            // Rounded up: the client must not come too early.
+            headers.insert(header::RETRY_AFTER, (after.as_millis().div_ceil(1000) as u64).max(1).into());
+        }
+        if self.challenge {
+            headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
+        }
+        response
+    }
+}
+
+impl From<StoreError> for ApiError {
+    fn from(error: StoreError) -> Self {
+        tracing::error!(%error, "store");
+        match error {
+            StoreError::Sqlite(_) | StoreError::Closed | StoreError::Panicked | StoreError::Commit(_) => {
+                Self::fixed(StatusCode::SERVICE_UNAVAILABLE, "store-unavailable", "the store did not answer")
+                    .retry()
+            }
+            StoreError::Corrupt { .. } => Self::PANIC,
+        }
+    }
+}
+
+impl From<TokenError> for ApiError {
+    fn from(error: TokenError) -> Self {
+        Self::new(StatusCode::UNAUTHORIZED, error.code(), error.to_string()).challenge()
+    }
+}
+
+impl From<AuthError> for ApiError {
+    fn from(error: AuthError) -> Self {
+        let detail = error.to_string();
+        match error {
+            AuthError::WrongCredentials => {
+                Self::new(StatusCode::UNAUTHORIZED, "wrong-credentials", detail).challenge()
+            }
+            AuthError::TooManyAttempts(wait) => {
+                let error = Self::new(StatusCode::TOO_MANY_REQUESTS, "too-many-attempts", detail);
+                Self { retry_after: Some(wait), ..error }
+            }
+            AuthError::Field { field, .. } => Self::invalid_field(field.to_owned(), detail),
+            AuthError::RefreshExpired => {
+                Self::new(StatusCode::UNAUTHORIZED, "token-expired", detail).challenge()
+            }
+            AuthError::RefreshInvalid => {
+                Self::new(StatusCode::UNAUTHORIZED, "token-invalid", detail).challenge()
+            }
+            AuthError::Token(error) => error.into(),
+            AuthError::Password(error) => Self::internal(&error),
+            AuthError::Store(error) => error.into(),
+        }
+    }
+}
+
+impl From<ViewError> for ApiError {
+    fn from(error: ViewError) -> Self {
+        let detail = error.to_string();
+        match error {
+            ViewError::WrongRole(_) | ViewError::UnknownUser => {
+                Self::new(StatusCode::FORBIDDEN, "forbidden", detail)
+            }
+            ViewError::Date => Self::invalid_field("date".to_owned(), detail),
+            ViewError::Behind { .. } => {
+                Self::new(StatusCode::SERVICE_UNAVAILABLE, "origin-behind", detail).retry()
+            }
+            ViewError::Store(error) => error.into(),
+        }
+    }
+}
+
+impl From<CommandError> for ApiError {
+    fn from(error: CommandError) -> Self {
+        let status = match error {
+            CommandError::TooLong(_) => {
+                return Self::body_too_large(sync_protocol::command::MAX_COMMAND_BYTES);
+            }
+            CommandError::NotJson(_) | CommandError::MissingKey | CommandError::BadKey => {
+                StatusCode::BAD_REQUEST
+            }
+            CommandError::Unknown(_) | CommandError::Field { .. } => StatusCode::UNPROCESSABLE_ENTITY,
+        };
+        let field = error.field().map(str::to_owned);
+        Self::new(status, error.code(), error.to_string()).with_field(field)
+    }
+}
+
+impl From<CommandFault> for ApiError {
+    fn from(fault: CommandFault) -> Self {
+        let detail = fault.to_string();
+        match fault {
+            CommandFault::Invalid(error) => error.into(),
+            CommandFault::Refused(refusal) => {
+                let status = match refusal.code {
+                    RefusalCode::Forbidden => StatusCode::FORBIDDEN,
+                    RefusalCode::NotFound => StatusCode::NOT_FOUND,
+                    // Not 409: edges take that for a command in flight and try again.
+                    RefusalCode::InvalidField | RefusalCode::AlreadyGraded => {
+                        StatusCode::UNPROCESSABLE_ENTITY
+                    }
+                };
+                Self::new(status, refusal.code.as_str(), refusal.detail).with_field(refusal.field)
+            }
+            CommandFault::KeyReused => {
+                Self::new(StatusCode::UNPROCESSABLE_ENTITY, "idempotency-key-reused", detail)
+            }
+            CommandFault::UnknownKey => Self::new(StatusCode::NOT_FOUND, "not-found", detail),
+            CommandFault::Store(error) => error.into(),
+        }
+    }
+}
+
+impl From<DocumentError> for ApiError {
+    fn from(error: DocumentError) -> Self {
+        let detail = error.to_string();
+        match error {
+            DocumentError::Kind(_) => Self::invalid_field("kind".to_owned(), detail),
+            DocumentError::Subject(_) => Self::invalid_field("subject".to_owned(), detail),
+            DocumentError::UnknownSubject { .. } => {
+                Self::new(StatusCode::NOT_FOUND, "not-found", detail).with_field(Some("subject"))
+            }
+            DocumentError::Forbidden => Self::new(StatusCode::FORBIDDEN, "forbidden", detail),
+            DocumentError::Damaged { .. } | DocumentError::Raced(_) | DocumentError::Panicked => {
+                Self::internal(&error)
+            }
+            DocumentError::Store(error) => error.into(),
+        }
+    }
+}

@@ -1,0 +1,264 @@
+//! What each command does, and to whom it is allowed.
+//!
+//! An outcome names the command and the records that it made or changed. Times in outcomes are RFC 3339 with the
+//! institute's offset.
+
+use super::{CommandFault, Refusal, RefusalCode};
+use crate::services::local_time::LocalTime;
+use crate::store::{Account, NewMessage, NewSubmission, PaymentRow, StoreError, WriteTx};
+use jiff::Timestamp;
+use serde_json::{Value, json};
+use sync_protocol::command::{Command, Recipient};
+use sync_protocol::tag;
+use sync_protocol::token::Role;
+use uuid::Uuid;
+
+/// Longest class: a day. A longer one is a slip of the pen in a date.
+const MAX_CLASS_MS: i64 = 24 * 60 * 60 * 1000;
+
+/// Applies `command` in the name of `user`; `at` is when they gave it (Unix milliseconds).
+pub(super) fn apply(
+    tx: &mut WriteTx<'_>,
+    user: &str,
+    command: &Command,
+    at: i64,
+) -> Result<Value, CommandFault> {
+    let by = tx.account(user)?.ok_or_else(|| forbidden("the user is not of this institute"))?;
+    match command {
+        Command::GradeSubmission { assignment, student, score, feedback } => {
+            grade_submission(tx, &by, (assignment, student), *score, feedback.as_deref(), at)
+        }
+        Command::RecordPayment { invoice, amount_minor, method, reference } => {
+            let payment = PaymentRow {
+                payment: Uuid::now_v7().to_string(),
+                invoice: invoice.clone(),
+                student_name: String::new(),
+                amount_minor: *amount_minor,
+                method: method.clone(),
+                reference: reference.clone(),
+                recorded_by: by.user.clone(),
+                paid_at: at,
+            };
+            record_payment(tx, &by, &payment)
+        }
+        Command::PostMessage { to, text } => post_message(tx, &by, to, text, at),
+        Command::SubmitAssignment { assignment, text } => submit_assignment(tx, &by, assignment, text, at),
+        Command::EnrollStudent { student, batch } => enroll_student(tx, &by, student, batch, at),
+        Command::RescheduleClass { class, starts_at, ends_at, room } => {
+            let starts_at = read_time("starts_at", starts_at)?;
+            let ends_at = read_time("ends_at", ends_at)?;
+            reschedule_class(tx, &by, class, (starts_at, ends_at), room.as_deref())
+        }
+    }
+}
+
+fn grade_submission(
+    tx: &mut WriteTx<'_>,
+    by: &Account,
+    (assignment, student): (&str, &str),
+    score: f64,
+    feedback: Option<&str>,
+    at: i64,
+) -> Result<Value, CommandFault> {
+    let found = tx.assignment(assignment)?.ok_or_else(|| not_found("assignment", assignment))?;
+    require_teacher(tx, by, &found.batch)?;
+    let work = tx.submission(assignment, student)?.ok_or_else(|| not_found("student", student))?;
+    if score > found.max_score {
+        return Err(invalid("score", format!("score is {score}, the limit is {}", found.max_score)));
+    }
+    tx.grade_submission(&work.submission, score, feedback, &by.user, at)?;
+    tx.touch(tag::batch(&found.batch));
+    tx.touch(tag::user(student));
+    Ok(json!({
+        "command": "grade-submission", "submission": work.submission, "assignment": assignment,
+        "student": student, "score": score, "max_score": found.max_score,
+    }))
+}
+
+fn record_payment(tx: &mut WriteTx<'_>, by: &Account, payment: &PaymentRow) -> Result<Value, CommandFault> {
+    require_admin(by)?;
+    let invoice = tx.invoice(&payment.invoice)?.ok_or_else(|| not_found("invoice", &payment.invoice))?;
+    let due = invoice.amount_minor - invoice.paid_minor;
+    if payment.amount_minor > due {
+        let detail = format!("amount_minor is {}, still due is {due}", payment.amount_minor);
+        return Err(invalid("amount_minor", detail));
+    }
+    tx.add_payment(payment)?;
+    tx.touch(tag::user(&invoice.student));
+    Ok(json!({
+        "command": "record-payment", "payment": payment.payment, "invoice": payment.invoice,
+        "student": invoice.student, "amount_minor": payment.amount_minor,
+        "paid_minor": invoice.paid_minor + payment.amount_minor, "due_minor": due - payment.amount_minor,
+    }))
+}
+
+fn post_message(
+    tx: &mut WriteTx<'_>,
+    by: &Account,
+    to: &Recipient,
+    text: &str,
+    at: i64,
+) -> Result<Value, CommandFault> {
+    let (recipient, batch) = match to {
+        Recipient::User(user) => {
+            let to = tx.account(user)?.ok_or_else(|| not_found("to.user", user))?;
+            let admin = by.role == Role::Admin || to.role == Role::Admin;
+            if !admin && !tx.share_batch(&by.user, user)? {
+                return Err(forbidden("the two have no batch in common"));
+            }
+            tx.touch(tag::user(user));
+            (Some(user.clone()), None)
+        }
+        Recipient::Batch(batch) => {
+            require_batch(tx, batch, "to.batch")?;
+            let member = tx.teaches(&by.user, batch)? || tx.studies(&by.user, batch)?;
+            if by.role != Role::Admin && !member {
+                return Err(forbidden("only members of a batch may write to it"));
+            }
+            tx.touch(tag::batch(batch));
+            (None, Some(batch.clone()))
+        }
+    };
+    let message = Uuid::now_v7().to_string();
+    tx.add_message(&NewMessage {
+        message: message.clone(),
+        author: by.user.clone(),
+        recipient,
+        batch,
+        text: text.to_owned(),
+        posted_at: at,
+    })?;
+    Ok(json!({"command": "post-message", "message": message, "posted_at": local(tx, at)?}))
+}
+
+fn submit_assignment(
+    tx: &mut WriteTx<'_>,
+    by: &Account,
+    assignment: &str,
+    text: &str,
+    at: i64,
+) -> Result<Value, CommandFault> {
+    if by.role != Role::Student {
+        return Err(forbidden("only students hand in assignments"));
+    }
+    let found = tx.assignment(assignment)?.ok_or_else(|| not_found("assignment", assignment))?;
+    if !tx.studies(&by.user, &found.batch)? {
+        return Err(forbidden("the assignment is of a batch that the student is not in"));
+    }
+    let submission = match tx.submission(assignment, &by.user)? {
+        Some(before) if before.score.is_some() => {
+            return Err(refused(RefusalCode::AlreadyGraded, "the work has a grade already".into(), None));
+        }
+        Some(before) => {
+            tx.replace_submission(&before.submission, text, at)?;
+            before.submission
+        }
+        None => {
+            let submission = Uuid::now_v7().to_string();
+            tx.add_submission(&NewSubmission {
+                submission: submission.clone(),
+                assignment: assignment.to_owned(),
+                student: by.user.clone(),
+                submitted_at: Some(at),
+                text: Some(text.to_owned()),
+            })?;
+            submission
+        }
+    };
+    tx.touch(tag::batch(&found.batch));
+    tx.touch(tag::user(&by.user));
+    let late = found.due_at.is_some_and(|due| at > due);
+    Ok(json!({
+        "command": "submit-assignment", "submission": submission, "assignment": assignment,
+        "submitted_at": local(tx, at)?, "late": late,
+    }))
+}
+
+fn enroll_student(
+    tx: &mut WriteTx<'_>,
+    by: &Account,
+    student: &str,
+    batch: &str,
+    at: i64,
+) -> Result<Value, CommandFault> {
+    require_admin(by)?;
+    require_batch(tx, batch, "batch")?;
+    let account = tx.account(student)?.filter(|account| account.role == Role::Student);
+    account.ok_or_else(|| not_found("student", student))?;
+    let enrolled = tx.add_enrolment(batch, student, at)?;
+    if enrolled {
+        tx.touch(tag::batch(batch));
+        tx.touch(tag::user(student));
+    }
+    Ok(json!({"command": "enroll-student", "student": student, "batch": batch, "enrolled": enrolled}))
+}
+
+fn reschedule_class(
+    tx: &mut WriteTx<'_>,
+    by: &Account,
+    class: &str,
+    (starts_at, ends_at): (i64, i64),
+    room: Option<&str>,
+) -> Result<Value, CommandFault> {
+    let found = tx.class(class)?.ok_or_else(|| not_found("class", class))?;
+    require_teacher(tx, by, &found.batch)?;
+    if ends_at <= starts_at || ends_at - starts_at > MAX_CLASS_MS {
+        return Err(invalid("ends_at", "ends_at is not within 24 hours after starts_at".into()));
+    }
+    tx.move_class(class, starts_at, ends_at, room)?;
+    tx.touch(tag::batch(&found.batch));
+    Ok(json!({
+        "command": "reschedule-class", "class": class, "starts_at": local(tx, starts_at)?,
+        "ends_at": local(tx, ends_at)?, "room": room.unwrap_or(&found.room),
+    }))
+}
+
+fn require_admin(by: &Account) -> Result<(), CommandFault> {
+    match by.role {
+        Role::Admin => Ok(()),
+        Role::Teacher | Role::Student => Err(forbidden("only an admin may do this")),
+    }
+}
+
+fn require_teacher(tx: &WriteTx<'_>, by: &Account, batch: &str) -> Result<(), CommandFault> {
+    let allowed = match by.role {
+        Role::Admin => true,
+        Role::Teacher => tx.teaches(&by.user, batch)?,
+        Role::Student => false,
+    };
+    if allowed { Ok(()) } else { Err(forbidden("only a teacher of the batch or an admin may do this")) }
+}
+
+fn require_batch(tx: &WriteTx<'_>, batch: &str, field: &str) -> Result<(), CommandFault> {
+    if tx.batch_exists(batch)? { Ok(()) } else { Err(not_found(field, batch)) }
+}
+
+fn read_time(field: &str, text: &str) -> Result<i64, CommandFault> {
+    // The parser of `Timestamp` asks for an offset or Z.
+    let time: Timestamp = text
+        .parse()
+        .map_err(|_| invalid(field, format!("{field} is not an RFC 3339 time with an offset")))?;
+    Ok(time.as_millisecond())
+}
+
+fn local(tx: &WriteTx<'_>, at: i64) -> Result<String, StoreError> {
+    let zone = tx.institute()?.map_or_else(|| "UTC".to_owned(), |institute| institute.time_zone);
+    Ok(LocalTime::new(&zone)?.text(at))
+}
+
+fn refused(code: RefusalCode, detail: String, field: Option<&str>) -> CommandFault {
+    CommandFault::Refused(Refusal { code, detail, field: field.map(str::to_owned) })
+}
+
+pub(super) fn forbidden(detail: &str) -> CommandFault {
+    refused(RefusalCode::Forbidden, detail.to_owned(), None)
+}
+
+fn not_found(field: &str, value: &str) -> CommandFault {
+    let detail = format!("there is no {} {value:?}", field.rsplit('.').next().unwrap_or(field));
+    refused(RefusalCode::NotFound, detail, Some(field))
+}
+
+fn invalid(field: &str, detail: String) -> CommandFault {
+    refused(RefusalCode::InvalidField, detail, Some(field))
+}

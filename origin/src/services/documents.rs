@@ -1,0 +1,304 @@
+//! Documents: their registration, the changes that edges push, and what edges pull.
+//!
+//! Merging is CPU work on bytes from devices: it runs off the async threads, one institute at a time, on replicas that
+//! are kept in memory within a bound. What a device wrote is either in the log or in quarantine, never lost.
+
+mod gate;
+mod push;
+mod replica;
+
+#[cfg(test)]
+mod tests;
+
+use crate::clock::unix_ms;
+use crate::store::{ChangeRow, LoggedDocument, NewDocument, Store, StoreError, WriteTx};
+use automerge::{Automerge, AutomergeError};
+use replica::Replicas;
+use serde::{Deserialize, Serialize};
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError, Weak};
+use sync_protocol::document_id::DocumentId;
+use sync_protocol::kind::{self, Access, Kind, KindError};
+use sync_protocol::link::{self, DocumentRecord, Hash, MAX_LINK_MESSAGE_BYTES};
+use sync_protocol::tag;
+use sync_protocol::token::{Claims, Role};
+
+/// Longest subject: a batch, a slash and a name of an id's length.
+const MAX_SUBJECT_BYTES: usize = 160;
+/// What is sent as single changes at most, in bytes; a document that an edge lacks more of is sent whole, which is
+/// several times smaller. Half of a link message leaves room for its frame.
+const MAX_PULLED_CHANGES_BYTES: usize = MAX_LINK_MESSAGE_BYTES / 2;
+/// The edge in the log of changes that the origin itself made.
+const ORIGIN: &str = "origin";
+
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum DocumentError {
+    #[error(transparent)]
+    Kind(#[from] KindError),
+    #[error("subject is {0}")]
+    Subject(&'static str),
+    #[error("there is no {what} {subject:?}")]
+    UnknownSubject { what: &'static str, subject: String },
+    #[error("the user has no right to this document")]
+    Forbidden,
+    /// A stored document cannot be read any more.
+    #[error("document {document}: {source}")]
+    Damaged { document: DocumentId, source: AutomergeError },
+    /// Another institute registered the same document id at the same time.
+    #[error("document {0} was made elsewhere meanwhile")]
+    Raced(DocumentId),
+    #[error("the merge worker panicked")]
+    Panicked,
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Registration {
+    pub(crate) kind: String,
+    pub(crate) subject: String,
+}
+
+#[derive(Debug, Serialize)]
+pub(crate) struct Registered {
+    #[serde(rename = "documentId")]
+    pub(crate) document: DocumentId,
+    pub(crate) kind: String,
+    pub(crate) subject: String,
+    pub(crate) batch: Option<String>,
+}
+
+#[derive(Clone)]
+pub(crate) struct DocumentService {
+    store: Store,
+    replicas: Arc<Replicas>,
+    turns: Arc<Turns>,
+}
+
+/// One lock for each institute: its documents are merged by one task at a time.
+#[derive(Default)]
+struct Turns {
+    locks: Mutex<HashMap<String, Weak<tokio::sync::Mutex<()>>>>,
+}
+
+impl Turns {
+    async fn take(&self, institute: &str) -> tokio::sync::OwnedMutexGuard<()> {
+        let lock = {
+            let mut locks = self.locks.lock().unwrap_or_else(PoisonError::into_inner);
+            // Locks that nobody holds or waits for are forgotten.
+            locks.retain(|_, lock| lock.strong_count() > 0);
+            let known = locks.get(institute).and_then(Weak::upgrade);
+            let lock = known.unwrap_or_default();
+            locks.insert(institute.to_owned(), Arc::downgrade(&lock));
+            lock
+        };
+        lock.lock_owned().await
+    }
+}
+
+impl DocumentService {
+    pub(crate) fn new(store: Store) -> Self {
+        Self { store, replicas: Arc::default(), turns: Arc::default() }
+    }
+
+    /// Gives the document of a kind and subject, which is made when it is not there.
+    pub(crate) async fn register(
+        &self,
+        claims: &Claims,
+        registration: Registration,
+    ) -> Result<Registered, DocumentError> {
+        let kind: Kind = registration.kind.parse()?;
+        if kind == Kind::Private {
+            return Err(KindError.into());
+        }
+        if registration.subject.is_empty() || registration.subject.len() > MAX_SUBJECT_BYTES {
+            return Err(DocumentError::Subject("not 1 to 160 bytes"));
+        }
+        let user = claims.sub.clone();
+        let device = claims.dev.clone();
+        let subject = registration.subject;
+        // Most calls find the document: they need not wait for the writer.
+        let known = {
+            let (user, subject) = (user.clone(), subject.clone());
+            self.store.read(&claims.inst, move |records| registered(records, kind, &subject, &user)).await?
+        };
+        if let Some(known) = known {
+            return Ok(known);
+        }
+        let made = self.store.write(&claims.inst, move |tx| match registered(tx, kind, &subject, &user)? {
+            Some(known) => Ok(known),
+            None => create(tx, kind, &subject, (&user, &device), unix_ms()),
+        });
+        Ok(made.await?.value)
+    }
+
+    /// Merges what an edge pushes. When this returns, each item is in the log or in quarantine; see [`push`].
+    pub(crate) async fn push_changes(
+        &self,
+        edge: &str,
+        push: link::Push,
+    ) -> Result<link::Pushed, DocumentError> {
+        let turn = self.turns.take(&push.institute).await;
+        let service = self.clone();
+        let edge = edge.to_owned();
+        let merged = tokio::task::spawn_blocking(move || {
+            // Held here, so that a cancelled caller does not let the next one in while this one still merges.
+            let _turn = turn;
+            push::merge(&service.store, &service.replicas, &edge, push)
+        });
+        merged.await.unwrap_or(Err(DocumentError::Panicked))
+    }
+
+    /// What a document has beyond the edge's heads.
+    pub(crate) async fn pull_changes(&self, pull: link::Pull) -> Result<link::Document, DocumentError> {
+        let turn = self.turns.take(&pull.institute).await;
+        let service = self.clone();
+        let pulled = tokio::task::spawn_blocking(move || {
+            let _turn = turn;
+            service.pull_blocking(pull)
+        });
+        pulled.await.unwrap_or(Err(DocumentError::Panicked))
+    }
+
+    fn pull_blocking(&self, pull: link::Pull) -> Result<link::Document, DocumentError> {
+        let document = pull.document;
+        let known = self.store.read_blocking::<_, StoreError>(&pull.institute, |records| {
+            Ok(records.document_anywhere(document)?.filter(|known| known.institute == pull.institute))
+        })?;
+        let Some(known) = known else {
+            let (institute, chunks, heads) = (pull.institute, Vec::new(), Vec::new());
+            return Ok(link::Document { institute, document, record: None, chunks, heads });
+        };
+        let replica = self.replicas.take(&self.store, document)?;
+        let chunks = chunks_beyond(&replica.doc, &pull.have);
+        let heads = replica.doc.get_heads().into_iter().map(Hash::from).collect();
+        self.replicas.put(document, replica);
+        Ok(link::Document { institute: pull.institute, document, record: Some(known.record), chunks, heads })
+    }
+}
+
+/// The changes that are not ancestors of `have`, or the whole document when that is less.
+fn chunks_beyond(doc: &Automerge, have: &[Hash]) -> Vec<minicbor::bytes::ByteVec> {
+    let known: Vec<_> =
+        have.iter().map(|hash| (*hash).into()).filter(|hash| replica::has_change(doc, hash)).collect();
+    if known.is_empty() {
+        return vec![doc.save().into()];
+    }
+    let changes = doc.get_changes(&known);
+    let bytes: usize = changes.iter().map(|change| change.raw_bytes().len()).sum();
+    if bytes > MAX_PULLED_CHANGES_BYTES {
+        return vec![doc.save().into()];
+    }
+    changes.iter().map(|change| change.raw_bytes().to_vec().into()).collect()
+}
+
+/// The document of a kind and subject, if it is there and the user may reach it.
+fn registered(
+    records: &crate::store::Records<'_>,
+    kind: Kind,
+    subject: &str,
+    user: &str,
+) -> Result<Option<Registered>, DocumentError> {
+    let Some(known) = records.document_by_subject(kind.as_str(), subject)? else { return Ok(None) };
+    let member = Membership::load(records, user)?.ok_or(DocumentError::Forbidden)?;
+    if member.access(&known.record) == Access::None {
+        return Err(DocumentError::Forbidden);
+    }
+    let LoggedDocument { record, .. } = known;
+    let DocumentRecord { document, kind, subject, batch, .. } = record;
+    Ok(Some(Registered { document, kind, subject, batch }))
+}
+
+/// Makes the document of a kind and subject with its first change, which every replica makes alike.
+fn create(
+    tx: &mut WriteTx<'_>,
+    kind: Kind,
+    subject: &str,
+    (user, device): (&str, &str),
+    now: i64,
+) -> Result<Registered, DocumentError> {
+    let document = DocumentId::from_bytes(*uuid::Uuid::new_v4().as_bytes());
+    let batch = batch_of(tx, kind, subject)?;
+    let owner = if kind == Kind::Planner { subject } else { user };
+    let record = DocumentRecord {
+        document,
+        kind: kind.as_str().to_owned(),
+        subject: subject.to_owned(),
+        batch: batch.clone(),
+        owner: owner.to_owned(),
+    };
+    let member = Membership::load(tx, user)?.ok_or(DocumentError::Forbidden)?;
+    // To read is enough: a student may open the notes of a class before the teacher has.
+    if member.access(&record) == Access::None {
+        return Err(DocumentError::Forbidden);
+    }
+    let genesis = kind::genesis(kind, document).ok_or(KindError)?;
+    let genesis = Automerge::load(&genesis).map_err(|source| DocumentError::Damaged { document, source })?;
+    let changes: Vec<ChangeRow> = genesis
+        .get_changes(&[])
+        .iter()
+        .map(|change| ChangeRow {
+            hash: change.hash().0,
+            bytes: change.raw_bytes().to_vec(),
+            user: user.to_owned(),
+            device: device.to_owned(),
+            edge: ORIGIN.to_owned(),
+            received_at: now,
+        })
+        .collect();
+    let heads = replica::hex_heads(&genesis);
+    if !tx.add_document(&NewDocument { record, created_at: now })? {
+        return Err(DocumentError::Raced(document));
+    }
+    tx.append_changes(document, &changes, &heads)?;
+    tx.touch_document(document, heads);
+    tx.touch(batch.as_deref().map_or_else(|| tag::user(owner), tag::batch));
+    Ok(Registered { document, kind: kind.as_str().to_owned(), subject: subject.to_owned(), batch })
+}
+
+/// The batch that a subject belongs to; fails when the institute has no such subject.
+fn batch_of(tx: &WriteTx<'_>, kind: Kind, subject: &str) -> Result<Option<String>, DocumentError> {
+    let unknown = |what| DocumentError::UnknownSubject { what, subject: subject.to_owned() };
+    match kind {
+        Kind::Attendance | Kind::Notes => {
+            let class = tx.class(subject)?.ok_or_else(|| unknown("class"))?;
+            Ok(Some(class.batch))
+        }
+        Kind::Doubt => {
+            let (batch, name) = subject.split_once('/').unwrap_or((subject, ""));
+            if name.is_empty() {
+                return Err(DocumentError::Subject("not BATCH/NAME"));
+            }
+            if !tx.batch_exists(batch)? {
+                return Err(unknown("batch"));
+            }
+            Ok(Some(batch.to_owned()))
+        }
+        Kind::Planner => {
+            tx.account(subject)?.ok_or_else(|| unknown("user"))?;
+            Ok(None)
+        }
+        Kind::Private => Err(KindError.into()),
+    }
+}
+
+/// What the rules of access need to know of a user, as the store knows it now.
+struct Membership {
+    user: String,
+    role: Role,
+    batches: Vec<String>,
+}
+
+impl Membership {
+    /// None for somebody who is not of the institute.
+    fn load(records: &crate::store::Records<'_>, user: &str) -> Result<Option<Self>, StoreError> {
+        let Some(account) = records.account(user)? else { return Ok(None) };
+        let batches = records.batches_of(&account)?;
+        Ok(Some(Self { user: account.user, role: account.role, batches }))
+    }
+
+    fn access(&self, record: &DocumentRecord) -> Access {
+        kind::access(record, kind::Member { user: &self.user, role: self.role, batches: &self.batches })
+    }
+}

@@ -1,0 +1,335 @@
+//! The way of pushed changes: gate, merge, log, projection, all of a push in one transaction.
+
+use super::replica::{Replica, Replicas, has_change, hex_heads};
+use super::{DocumentError, Membership, gate};
+use crate::clock::unix_ms;
+use crate::store::{AttendanceRow, ChangeRow, NewDocument, QuarantineRow, Store, StoreError, WriteTx};
+use automerge::{Change, ChangeHash};
+use std::collections::{BTreeMap, HashMap, HashSet};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use sync_protocol::document_id::DocumentId;
+use sync_protocol::kind::{Access, AttendanceMark, Kind, attendance_marks};
+use sync_protocol::link::{DocumentRecord, Push, PushItem, Pushed, Refused};
+use sync_protocol::tag;
+
+/// What is known before any change is looked at.
+struct Known {
+    institute: bool,
+    documents: HashMap<DocumentId, Option<(DocumentRecord, bool)>>,
+    members: HashMap<String, Option<Membership>>,
+}
+
+/// The work on one document of a push.
+struct Work {
+    record: DocumentRecord,
+    /// Not in the store yet.
+    new: bool,
+    replica: Replica,
+    accepted: Vec<(u64, Change, ChangeRow)>,
+    /// Hashes of `accepted`.
+    hashes: HashSet<ChangeHash>,
+}
+
+/// One document's part of the transaction.
+struct Append {
+    record: DocumentRecord,
+    new: bool,
+    changes: Vec<ChangeRow>,
+    heads: Vec<String>,
+    snapshot: Option<(u64, Vec<u8>)>,
+    marks: Option<BTreeMap<String, AttendanceMark>>,
+}
+
+/// Merges a push. Blocks; the caller has the institute's turn.
+pub(super) fn merge(
+    store: &Store,
+    replicas: &Replicas,
+    edge: &str,
+    push: Push,
+) -> Result<Pushed, DocumentError> {
+    let Push { institute, log, items } = push;
+    let last = items.iter().map(|item| item.sequence).max().unwrap_or(0);
+    let known = load_known(store, &institute, &items)?;
+    let mut refused = Vec::new();
+    let mut works = BTreeMap::new();
+    let now = unix_ms();
+    for item in items {
+        if let Err(code) = admit(store, replicas, &known, &mut works, edge, &item, now)? {
+            refused.push(refuse(item, code));
+        }
+    }
+    let mut appends = Vec::new();
+    for work in works.values_mut() {
+        apply(store, replicas, work, &mut refused)?;
+        if !work.accepted.is_empty() {
+            appends.push(append(work));
+        }
+    }
+    let answer: Vec<Refused> = refused
+        .iter()
+        .map(|row| Refused { sequence: row.sequence, document: row.document, code: row.code.to_owned() })
+        .collect();
+    let committed = {
+        let (log, edge) = (log.clone(), edge.to_owned());
+        let registered = known.institute;
+        store.write_blocking::<_, DocumentError, _>(&institute, move |tx| {
+            commit(tx, &appends)?;
+            for row in &refused {
+                tx.quarantine(&log, &edge, row, now)?;
+            }
+            // An unknown institute has no log to keep the position in; its items are refused each time.
+            if registered {
+                tx.acknowledge(&log, &edge, last)?;
+            }
+            tx.acknowledged(&log)
+                .map(|acknowledged| acknowledged.max(if registered { 0 } else { last }))
+                .map_err(DocumentError::from)
+        })?
+    };
+    // Only now do the replicas hold what the log holds; before, an error drops them.
+    for (document, work) in works {
+        if !work.new || !work.accepted.is_empty() {
+            replicas.put(document, work.replica);
+        }
+    }
+    Ok(Pushed { institute, log, acknowledged: committed.value, refused: answer })
+}
+
+fn load_known(store: &Store, institute: &str, items: &[PushItem]) -> Result<Known, StoreError> {
+    store.read_blocking(institute, |records| {
+        let mut known = Known {
+            institute: records.institute()?.is_some(),
+            documents: HashMap::new(),
+            members: HashMap::new(),
+        };
+        for item in items {
+            if !known.documents.contains_key(&item.document) {
+                let found = records.document_anywhere(item.document)?;
+                let found = found.map(|found| (found.record, found.institute == institute));
+                known.documents.insert(item.document, found);
+            }
+            if !known.members.contains_key(&item.user) {
+                known.members.insert(item.user.clone(), Membership::load(records, &item.user)?);
+            }
+        }
+        Ok(known)
+    })
+}
+
+/// Checks one item and adds it to its document's work. The inner error is the code of the refusal.
+fn admit(
+    store: &Store,
+    replicas: &Replicas,
+    known: &Known,
+    works: &mut BTreeMap<DocumentId, Work>,
+    edge: &str,
+    item: &PushItem,
+    now: i64,
+) -> Result<Result<(), &'static str>, DocumentError> {
+    if !known.institute {
+        return Ok(Err("unknown-institute"));
+    }
+    let Some(member) = known.members.get(&item.user).and_then(Option::as_ref) else {
+        return Ok(Err("unknown-user"));
+    };
+    let record = match known.documents.get(&item.document) {
+        // A foreign document is refused in the words of one that the user may not reach.
+        Some(Some((_, false))) => return Ok(Err("forbidden")),
+        Some(Some((record, true))) => record.clone(),
+        Some(None) | None => match works.get(&item.document) {
+            Some(work) => work.record.clone(),
+            None => private(item),
+        },
+    };
+    if member.access(&record) != Access::Write {
+        return Ok(Err("forbidden"));
+    }
+    let change = match gate::decode(&item.bytes) {
+        Ok(change) => change,
+        Err(code) => return Ok(Err(code)),
+    };
+    let work = match works.entry(item.document) {
+        std::collections::btree_map::Entry::Occupied(entry) => entry.into_mut(),
+        std::collections::btree_map::Entry::Vacant(entry) => {
+            let new = !matches!(known.documents.get(&item.document), Some(Some(_)));
+            entry.insert(Work::open(store, replicas, record, new)?)
+        }
+    };
+    Ok(work.admit(item, change, edge, now))
+}
+
+/// The record of a document that a client brought without registration.
+fn private(item: &PushItem) -> DocumentRecord {
+    DocumentRecord {
+        document: item.document,
+        kind: Kind::Private.as_str().to_owned(),
+        subject: item.document.to_string(),
+        batch: None,
+        owner: item.user.clone(),
+    }
+}
+
+impl Work {
+    fn open(
+        store: &Store,
+        replicas: &Replicas,
+        record: DocumentRecord,
+        new: bool,
+    ) -> Result<Self, DocumentError> {
+        let replica = if new { Replica::empty() } else { replicas.take(store, record.document)? };
+        Ok(Self { record, new, replica, accepted: Vec::new(), hashes: HashSet::new() })
+    }
+
+    fn admit(&mut self, item: &PushItem, change: Change, edge: &str, now: i64) -> Result<(), &'static str> {
+        let hash = change.hash();
+        let here = |hash: &ChangeHash| self.hashes.contains(hash) || has_change(&self.replica.doc, hash);
+        if here(&hash) {
+            return Ok(());
+        }
+        if !change.deps().iter().all(here) {
+            return Err("missing-dependency");
+        }
+        gate::check_start(&change, self.replica.max_op)?;
+        self.replica.max_op = self.replica.max_op.max(change.max_op());
+        let row = ChangeRow {
+            hash: hash.0,
+            bytes: item.bytes.to_vec(),
+            user: item.user.clone(),
+            device: item.device.clone(),
+            edge: edge.to_owned(),
+            received_at: now,
+        };
+        self.hashes.insert(hash);
+        self.accepted.push((item.sequence, change, row));
+        Ok(())
+    }
+}
+
+/// Merges the accepted changes into the replica. When they do not go in together, they go in one by one, and those
+/// that the merge refuses leave `accepted`.
+fn apply(
+    store: &Store,
+    replicas: &Replicas,
+    work: &mut Work,
+    refused: &mut Vec<QuarantineRow>,
+) -> Result<(), DocumentError> {
+    let changes: Vec<Change> = work.accepted.iter().map(|(_, change, _)| change.clone()).collect();
+    if changes.is_empty() || merged(&mut work.replica, changes) {
+        return Ok(());
+    }
+    let document = work.record.document;
+    let reload = || if work.new { Ok(Replica::empty()) } else { replicas.take(store, document) };
+    let mut replica = reload()?;
+    let mut kept: Vec<(u64, Change, ChangeRow)> = Vec::new();
+    for (sequence, change, row) in std::mem::take(&mut work.accepted) {
+        let complete = change.deps().iter().all(|dep| has_change(&replica.doc, dep));
+        if complete && merged(&mut replica, vec![change.clone()]) {
+            kept.push((sequence, change, row));
+            continue;
+        }
+        let code = if complete { "merge-refused" } else { "missing-dependency" };
+        let (user, device, bytes) = (row.user, row.device, row.bytes);
+        refused.push(QuarantineRow { sequence, document, user, device, code, bytes });
+        // A change that failed half way may have left traces.
+        replica = reload()?;
+        let again = kept.iter().map(|(_, change, _)| change.clone()).collect();
+        if !merged(&mut replica, again) {
+            return Err(DocumentError::Panicked);
+        }
+    }
+    work.accepted = kept;
+    work.replica = replica;
+    Ok(())
+}
+
+/// Applies the changes; false when the merge fails, panics or leaves one of them waiting.
+fn merged(replica: &mut Replica, changes: Vec<Change>) -> bool {
+    let hashes: Vec<ChangeHash> = changes.iter().map(Change::hash).collect();
+    let applied = catch_unwind(AssertUnwindSafe(|| replica.doc.apply_changes(changes)));
+    matches!(applied, Ok(Ok(()))) && hashes.iter().all(|hash| has_change(&replica.doc, hash))
+}
+
+fn append(work: &mut Work) -> Append {
+    let changes: Vec<ChangeRow> = work.accepted.iter().map(|(_, _, row)| row.clone()).collect();
+    let bytes = changes.iter().map(|row| row.bytes.len()).sum();
+    let snapshot = work.replica.grow(changes.len() as u64, bytes);
+    let sheet = work.record.kind == Kind::Attendance.as_str();
+    Append {
+        record: work.record.clone(),
+        new: work.new,
+        heads: hex_heads(&work.replica.doc),
+        snapshot: snapshot.map(|saved| (work.replica.changes, saved)),
+        marks: sheet.then(|| attendance_marks(&work.replica.doc)),
+        changes,
+    }
+}
+
+fn refuse(item: PushItem, code: &'static str) -> QuarantineRow {
+    tracing::info!(document = %item.document, user = item.user, device = item.device, code, "change refused");
+    let PushItem { sequence, document, user, device, bytes } = item;
+    // A huge change is kept by its beginning alone: quarantine is for people who look into it.
+    let mut bytes: Vec<u8> = bytes.into();
+    bytes.truncate(gate::MAX_CHANGE_BYTES);
+    QuarantineRow { sequence, document, user, device, code, bytes }
+}
+
+fn commit(tx: &mut WriteTx<'_>, appends: &[Append]) -> Result<(), DocumentError> {
+    let now = unix_ms();
+    for append in appends {
+        let document = append.record.document;
+        if append.new && !tx.add_document(&NewDocument { record: append.record.clone(), created_at: now })? {
+            return Err(DocumentError::Raced(document));
+        }
+        tx.append_changes(document, &append.changes, &append.heads)?;
+        if let Some((position, saved)) = &append.snapshot {
+            tx.put_snapshot(document, *position, saved)?;
+        }
+        tx.touch_document(document, append.heads.clone());
+        if let Some(marks) = &append.marks {
+            project_attendance(tx, &append.record, marks)?;
+        }
+    }
+    Ok(())
+}
+
+/// Makes the rows of a class what its sheet says. Rows that came without a sheet stay until the sheet marks the
+/// student; students who are not of the batch have no row.
+fn project_attendance(
+    tx: &mut WriteTx<'_>,
+    record: &DocumentRecord,
+    marks: &BTreeMap<String, AttendanceMark>,
+) -> Result<(), StoreError> {
+    let class = &record.subject;
+    let Some(batch) = &record.batch else { return Ok(()) };
+    let document = record.document.to_string();
+    let before: HashMap<String, AttendanceRow> =
+        tx.attendance(class)?.into_iter().map(|row| (row.student.clone(), row)).collect();
+    let mut changed = Vec::new();
+    for (student, mark) in marks {
+        let values: Vec<&str> = mark.values.iter().map(|(value, _)| value.as_str()).collect();
+        let agreed = values.iter().all(|value| *value == mark.mark);
+        let row = AttendanceRow {
+            student: student.clone(),
+            mark: mark.mark.clone(),
+            marks: (!agreed).then(|| serde_json::to_string(&values).expect("texts are always JSON")),
+            document: Some(document.clone()),
+        };
+        if before.get(student) != Some(&row) && tx.studies(student, batch)? {
+            tx.put_attendance(class, &row)?;
+            changed.push(student);
+        }
+    }
+    for (student, row) in &before {
+        if row.document.as_ref() == Some(&document) && !marks.contains_key(student) {
+            tx.remove_attendance(class, student)?;
+            changed.push(student);
+        }
+    }
+    if !changed.is_empty() {
+        tx.touch(tag::batch(batch));
+    }
+    for student in changed {
+        tx.touch(tag::user(student));
+    }
+    Ok(())
+}

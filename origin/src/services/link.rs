@@ -1,0 +1,335 @@
+//! The link to one edge, without its socket: messages in, messages out.
+//!
+//! Each institute that the edge follows has two tasks: one streams its feed, one works through the edge's requests in
+//! their order. Both wait for room in the queue of outgoing messages, so a slow edge slows itself alone; the feed is
+//! read from the store from where the edge is, so nothing is lost meanwhile.
+
+#[cfg(test)]
+mod tests;
+
+use super::auth::AuthService;
+use super::documents::{DocumentError, DocumentService};
+use crate::store::{FeedRow, Store, StoreError};
+use std::collections::HashMap;
+use std::time::Duration;
+use sync_protocol::link::{
+    DocumentHeads, Feed, Follow, Following, Hash, LinkMessage, Pull, Push, Pushed, Welcome,
+};
+use tokio::sync::mpsc;
+use tokio::task::{AbortHandle, JoinSet};
+
+/// Messages that may wait for the edge's socket. The largest of them, whole documents, are made after they have a
+/// place, so this bounds the memory of one link.
+pub(crate) const OUTGOING: usize = 32;
+/// Requests of one institute that may wait. An edge has one push in flight and a pull for each document that changed.
+const REQUESTS: usize = 64;
+/// Institutes that one edge may follow.
+const MAX_INSTITUTES: usize = 4096;
+/// Feed rows read at a time.
+const FEED_PAGE: u32 = 256;
+/// Pause before a request is tried again when the store or a worker failed: the edge resends after a break only.
+const RETRY: Duration = Duration::from_millis(500);
+/// Tries of one request. When the last fails, the link is closed and the edge starts anew from what is acknowledged.
+const TRIES: u32 = 5;
+
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum LinkFault {
+    /// A message that only the origin sends.
+    #[error("unexpected message from an edge")]
+    Unexpected,
+    #[error("more than {MAX_INSTITUTES} institutes on one link")]
+    TooManyInstitutes,
+    #[error("the connection is gone")]
+    Gone,
+    #[error(transparent)]
+    Document(#[from] DocumentError),
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+#[derive(Clone)]
+pub(crate) struct LinkService {
+    store: Store,
+    auth: AuthService,
+    documents: DocumentService,
+}
+
+/// What one institute's worker does.
+enum Request {
+    Follow(Follow),
+    Push(Push),
+    Pull(Pull),
+}
+
+impl LinkService {
+    pub(crate) fn new(store: Store, auth: AuthService, documents: DocumentService) -> Self {
+        Self { store, auth, documents }
+    }
+
+    /// Serves an edge until its messages end or something fails for good.
+    pub(crate) async fn serve(
+        &self,
+        edge: &str,
+        mut incoming: mpsc::Receiver<LinkMessage>,
+        outgoing: mpsc::Sender<LinkMessage>,
+    ) -> Result<(), LinkFault> {
+        let welcome = Welcome { epoch: self.store.epoch(), keys: self.auth.key_set() };
+        send(&outgoing, LinkMessage::Welcome(welcome)).await?;
+        let mut workers = JoinSet::new();
+        let mut queues: HashMap<String, mpsc::Sender<Request>> = HashMap::new();
+        loop {
+            let message = tokio::select! {
+                message = incoming.recv() => message,
+                Some(ended) = workers.join_next() => {
+                    // A worker ends on its own only by a fault.
+                    return ended.unwrap_or(Err(LinkFault::Gone));
+                }
+            };
+            let Some(message) = message else { return Ok(()) };
+            let (institute, request) = request(message)?;
+            if !queues.contains_key(&institute) {
+                if queues.len() >= MAX_INSTITUTES {
+                    return Err(LinkFault::TooManyInstitutes);
+                }
+                let (queue, requests) = mpsc::channel(REQUESTS);
+                let worker = Worker {
+                    service: self.clone(),
+                    edge: edge.to_owned(),
+                    outgoing: outgoing.clone(),
+                    feed: None,
+                };
+                workers.spawn(worker.run(requests));
+                queues.insert(institute.clone(), queue);
+            }
+            if let Some(queue) = queues.get(&institute) {
+                // A full queue holds the whole link back. That bounds memory; the other institutes of this edge wait.
+                queue.send(request).await.map_err(|_| LinkFault::Gone)?;
+            }
+        }
+    }
+}
+
+fn request(message: LinkMessage) -> Result<(String, Request), LinkFault> {
+    match message {
+        LinkMessage::Follow(follow) => Ok((follow.institute.clone(), Request::Follow(follow))),
+        LinkMessage::Push(push) => Ok((push.institute.clone(), Request::Push(push))),
+        LinkMessage::Pull(pull) => Ok((pull.institute.clone(), Request::Pull(pull))),
+        LinkMessage::Welcome(_)
+        | LinkMessage::Following(_)
+        | LinkMessage::Feed(_)
+        | LinkMessage::Pushed(_)
+        | LinkMessage::Document(_) => Err(LinkFault::Unexpected),
+    }
+}
+
+async fn send(outgoing: &mpsc::Sender<LinkMessage>, message: LinkMessage) -> Result<(), LinkFault> {
+    outgoing.send(message).await.map_err(|_| LinkFault::Gone)
+}
+
+/// Works through one institute's requests in their order.
+struct Worker {
+    service: LinkService,
+    edge: String,
+    outgoing: mpsc::Sender<LinkMessage>,
+    /// Streams the feed; a new follow replaces it.
+    feed: Option<AbortOnDrop>,
+}
+
+struct AbortOnDrop(AbortHandle);
+
+impl Drop for AbortOnDrop {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
+}
+
+impl Worker {
+    async fn run(mut self, mut requests: mpsc::Receiver<Request>) -> Result<(), LinkFault> {
+        while let Some(request) = requests.recv().await {
+            match request {
+                Request::Follow(follow) => self.follow(follow).await?,
+                Request::Push(push) => {
+                    let pushed = self.push(push).await?;
+                    send(&self.outgoing, LinkMessage::Pushed(pushed)).await?;
+                }
+                Request::Pull(pull) => self.pull(pull).await?,
+            }
+        }
+        Ok(())
+    }
+
+    async fn follow(&mut self, follow: Follow) -> Result<(), LinkFault> {
+        // Before the answer: nothing of the old feed may come after it.
+        self.feed = None;
+        // Before the store is read: no commit falls between the two.
+        let changed = self.service.store.watch(&follow.institute);
+        let epoch = self.service.store.epoch();
+        let institute = follow.institute.clone();
+        let following = self
+            .service
+            .store
+            .read::<_, StoreError, _>(&institute, move |records| {
+                let current = records.revision()?;
+                let next = records.feed_after(follow.revision, 1)?;
+                let reaches = match next.first() {
+                    Some(row) => row.revision == follow.revision + 1,
+                    None => follow.revision == current,
+                };
+                let reset = follow.epoch != epoch || !reaches;
+                Ok(Following {
+                    acknowledged: records.acknowledged(&follow.log)?,
+                    institute: follow.institute,
+                    epoch,
+                    revision: if reset { current } else { follow.revision },
+                    log: follow.log,
+                    reset,
+                })
+            })
+            .await?;
+        let feed = FeedTask {
+            store: self.service.store.clone(),
+            institute,
+            log: following.log.clone(),
+            revision: following.revision,
+            outgoing: self.outgoing.clone(),
+        };
+        send(&self.outgoing, LinkMessage::Following(following)).await?;
+        let task = tokio::spawn(feed.run(changed));
+        self.feed = Some(AbortOnDrop(task.abort_handle()));
+        Ok(())
+    }
+
+    async fn push(&self, push: Push) -> Result<Pushed, LinkFault> {
+        let mut tries = 1;
+        loop {
+            match self.service.documents.push_changes(&self.edge, push.clone()).await {
+                Ok(pushed) => return Ok(pushed),
+                Err(error) if tries < TRIES => {
+                    tracing::warn!(%error, edge = self.edge, institute = push.institute, "push, trying again");
+                    tries += 1;
+                    tokio::time::sleep(RETRY).await;
+                }
+                Err(error) => return Err(error.into()),
+            }
+        }
+    }
+
+    async fn pull(&self, pull: Pull) -> Result<(), LinkFault> {
+        // The place comes first: a document is loaded only when it can be sent.
+        let place = self.outgoing.reserve().await.map_err(|_| LinkFault::Gone)?;
+        let document = pull.document;
+        match self.service.documents.pull_changes(pull).await {
+            Ok(answer) => place.send(LinkMessage::Document(answer)),
+            // One damaged document must not end the link for all others.
+            Err(error @ (DocumentError::Damaged { .. } | DocumentError::Panicked)) => {
+                tracing::error!(%error, %document, "pull");
+            }
+            Err(error) => return Err(error.into()),
+        }
+        Ok(())
+    }
+}
+
+/// Streams one institute's feed from a revision on, gapless and in order.
+struct FeedTask {
+    store: Store,
+    institute: String,
+    /// The edge's log, named in each [`Following`].
+    log: String,
+    /// Sent so far.
+    revision: u64,
+    outgoing: mpsc::Sender<LinkMessage>,
+}
+
+impl FeedTask {
+    async fn run(mut self, mut changed: tokio::sync::watch::Receiver<u64>) {
+        loop {
+            // Marked as seen before the store is read: a commit after the reading wakes us again.
+            changed.borrow_and_update();
+            match self.stream().await {
+                Ok(()) => {}
+                Err(LinkFault::Store(error)) => {
+                    tracing::warn!(%error, institute = self.institute, "feed, trying again");
+                    tokio::time::sleep(RETRY).await;
+                    continue;
+                }
+                // The edge follows again when it wants to.
+                Err(_) => return,
+            }
+            if changed.changed().await.is_err() {
+                return;
+            }
+        }
+    }
+
+    /// Sends all rows that are there.
+    async fn stream(&mut self) -> Result<(), LinkFault> {
+        loop {
+            let after = self.revision;
+            let rows = self
+                .store
+                .read::<_, StoreError, _>(&self.institute, move |records| {
+                    records.feed_after(after, FEED_PAGE)
+                })
+                .await?;
+            if rows.is_empty() {
+                return Ok(());
+            }
+            for row in rows {
+                if row.revision != self.revision + 1 {
+                    return self.reset().await;
+                }
+                self.revision = row.revision;
+                let feed = feed_message(&self.institute, row)?;
+                send(&self.outgoing, LinkMessage::Feed(feed)).await?;
+            }
+        }
+    }
+}
+
+impl FeedTask {
+    /// The edge fell so far behind that the rows after its place are trimmed: tells it to start anew from here.
+    async fn reset(&mut self) -> Result<(), LinkFault> {
+        tracing::warn!(
+            institute = self.institute,
+            revision = self.revision,
+            "feed is trimmed, the edge resets"
+        );
+        let log = self.log.clone();
+        let (revision, acknowledged) = self
+            .store
+            .read::<_, StoreError, _>(&self.institute, move |records| {
+                Ok((records.revision()?, records.acknowledged(&log)?))
+            })
+            .await?;
+        self.revision = revision;
+        let following = Following {
+            institute: self.institute.clone(),
+            epoch: self.store.epoch(),
+            revision,
+            log: self.log.clone(),
+            acknowledged,
+            reset: true,
+        };
+        send(&self.outgoing, LinkMessage::Following(following)).await
+    }
+}
+
+fn feed_message(institute: &str, row: FeedRow) -> Result<Feed, StoreError> {
+    let documents = row.documents.into_iter().map(|(document, heads)| {
+        let heads = heads.iter().map(|head| parse_hash(head)).collect::<Result<_, _>>()?;
+        Ok(DocumentHeads { document, heads })
+    });
+    Ok(Feed {
+        institute: institute.to_owned(),
+        revision: row.revision,
+        tags: row.tags,
+        documents: documents.collect::<Result<_, StoreError>>()?,
+    })
+}
+
+fn parse_hash(hex: &str) -> Result<Hash, StoreError> {
+    let corrupt = || StoreError::Corrupt { what: "head of a document", text: hex.to_owned() };
+    let bytes = hex::decode(hex).map_err(|_| corrupt())?;
+    Ok(Hash(bytes.try_into().map_err(|_| corrupt())?))
+}

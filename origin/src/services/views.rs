@@ -1,0 +1,302 @@
+//! Views: what people see, computed from the records of one revision.
+//!
+//! Every answer is JSON in `snake_case`. Times are RFC 3339 with the institute's offset, dates `YYYY-MM-DD`, money in
+//! minor units of `currency`, shares between 0 and 1; a figure that nothing supports yet is `null`. Lists are bounded.
+//! Field by field the shapes are the structs of this module: [`StudentDashboard`], [`TeacherDashboard`],
+//! [`AdminDashboard`] and [`Schedule`].
+
+mod admin;
+mod schedule;
+mod student;
+mod teacher;
+
+#[expect(unused_imports, reason = "the shapes are named in the documentation of this module")]
+pub(crate) use {
+    admin::AdminDashboard, schedule::Schedule, student::StudentDashboard, teacher::TeacherDashboard,
+};
+
+use super::local_time::LocalTime;
+use crate::clock::unix_ms;
+use crate::store::{Account, AttendanceFigures, ClassRow, Institute, Records, Store, StoreError};
+use jiff::civil::Date;
+use serde::Serialize;
+use sync_protocol::bookmark::Bookmark;
+use sync_protocol::tag;
+use sync_protocol::token::{Claims, Role};
+
+/// Most entries of one list in a view, so that a view's size does not follow an institute's age.
+const LIST: u32 = 50;
+/// Most entries of a short list: next classes, recent messages and payments.
+const SHORT_LIST: u32 = 10;
+
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum ViewError {
+    #[error("this view is for a {}", .0.as_str())]
+    WrongRole(Role),
+    #[error("the user is not of this institute any more")]
+    UnknownUser,
+    #[error("date is not YYYY-MM-DD")]
+    Date,
+    /// The reader has seen a later state than this store holds: an older copy answers, or this one was restored.
+    #[error("this origin is at {current}, the reader has seen {seen}")]
+    Behind { current: Bookmark, seen: Bookmark },
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+/// A computed view: JSON, what it depends on, and the revision that it shows.
+#[derive(Debug)]
+pub(crate) struct View {
+    pub(crate) body: Vec<u8>,
+    pub(crate) tags: Vec<String>,
+    pub(crate) bookmark: Bookmark,
+}
+
+#[derive(Clone)]
+pub(crate) struct ViewService {
+    store: Store,
+}
+
+/// What every view is computed from.
+struct Scene<'r, 'c> {
+    records: &'r Records<'c>,
+    account: Account,
+    institute: Institute,
+    time: LocalTime,
+    now: i64,
+    today: Date,
+    /// Batches of the user.
+    batches: Vec<String>,
+}
+
+impl ViewService {
+    pub(crate) fn new(store: Store) -> Self {
+        Self { store }
+    }
+
+    pub(crate) async fn student_dashboard(
+        &self,
+        claims: &Claims,
+        seen: Option<Bookmark>,
+    ) -> Result<View, ViewError> {
+        self.view(claims, Role::Student, seen, student::dashboard).await
+    }
+
+    pub(crate) async fn teacher_dashboard(
+        &self,
+        claims: &Claims,
+        seen: Option<Bookmark>,
+    ) -> Result<View, ViewError> {
+        self.view(claims, Role::Teacher, seen, teacher::dashboard).await
+    }
+
+    pub(crate) async fn admin_dashboard(
+        &self,
+        claims: &Claims,
+        seen: Option<Bookmark>,
+    ) -> Result<View, ViewError> {
+        self.view(claims, Role::Admin, seen, admin::dashboard).await
+    }
+
+    /// The classes of one day, today when `date` is absent, for the student or teacher that the claims name.
+    pub(crate) async fn schedule(
+        &self,
+        claims: &Claims,
+        role: Role,
+        date: Option<&str>,
+        seen: Option<Bookmark>,
+    ) -> Result<View, ViewError> {
+        let date = date.map(parse_date).transpose()?;
+        self.view(claims, role, seen, move |scene| schedule::schedule(scene, date)).await
+    }
+
+    async fn view<T: Serialize>(
+        &self,
+        claims: &Claims,
+        role: Role,
+        seen: Option<Bookmark>,
+        compute: impl FnOnce(&Scene<'_, '_>) -> Result<T, StoreError> + Send + 'static,
+    ) -> Result<View, ViewError> {
+        if claims.role != role {
+            return Err(ViewError::WrongRole(role));
+        }
+        let user = claims.sub.clone();
+        let epoch = self.store.epoch();
+        self.store
+            .read(&claims.inst, move |records| {
+                let current = Bookmark { epoch, revision: records.revision()? };
+                if let Some(seen) = seen.filter(|seen| *seen > current) {
+                    return Err(ViewError::Behind { current, seen });
+                }
+                let scene = Scene::open(records, &user)?;
+                let view = compute(&scene)?;
+                let body = serde_json::to_vec(&view).expect("texts and finite numbers are always JSON");
+                Ok(View { body, tags: scene.tags(), bookmark: current })
+            })
+            .await
+    }
+}
+
+impl<'r, 'c> Scene<'r, 'c> {
+    fn open(records: &'r Records<'c>, user: &str) -> Result<Self, ViewError> {
+        let account = records.account(user)?.ok_or(ViewError::UnknownUser)?;
+        let institute = records.institute()?.ok_or(ViewError::UnknownUser)?;
+        let time = LocalTime::new(&institute.time_zone)?;
+        let batches = records.batches_of(&account)?;
+        let now = unix_ms();
+        let today = time.date(now);
+        Ok(Self { records, account, institute, time, now, today, batches })
+    }
+
+    /// What the view depends on: the user and their batches, or the whole institute.
+    fn tags(&self) -> Vec<String> {
+        let mut tags = vec![tag::EVERYTHING.to_owned()];
+        // Two places are taken by the tags of everything and of the user.
+        let too_many = self.batches.len() + 2 > tag::MAX_TAGS;
+        if self.account.role == Role::Admin || too_many {
+            tags.push(tag::INSTITUTE.to_owned());
+        } else {
+            tags.push(tag::user(&self.account.user));
+            tags.extend(self.batches.iter().map(|batch| tag::batch(batch)));
+        }
+        tags
+    }
+
+    fn institute_view(&self) -> InstituteView {
+        InstituteView {
+            id: self.institute.institute.clone(),
+            name: self.institute.name.clone(),
+            time_zone: self.institute.time_zone.clone(),
+        }
+    }
+
+    fn person(&self) -> Person {
+        Person {
+            id: self.account.user.clone(),
+            name: self.account.name.clone(),
+            email: self.account.email.clone(),
+        }
+    }
+
+    fn class_view(&self, class: &ClassRow) -> ClassView {
+        ClassView {
+            class: class.class.clone(),
+            batch: class.batch.clone(),
+            title: class.title.clone(),
+            room: class.room.clone(),
+            teacher: class.teacher_name.clone(),
+            teacher_user: class.teacher.clone(),
+            starts_at: self.time.text(class.starts_at),
+            ends_at: self.time.text(class.ends_at),
+        }
+    }
+
+    /// Classes of all the user's batches that start in the span, in order, at most `limit`.
+    fn classes(&self, from: i64, until: i64, limit: u32) -> Result<Vec<ClassRow>, StoreError> {
+        let mut classes = Vec::new();
+        for batch in &self.batches {
+            classes.extend(self.records.classes_between(batch, from, until, limit)?);
+        }
+        classes.sort_by(|a, b| (a.starts_at, &a.class).cmp(&(b.starts_at, &b.class)));
+        classes.truncate(limit as usize);
+        Ok(classes)
+    }
+
+    fn messages(&self) -> Result<Messages, StoreError> {
+        let user = &self.account.user;
+        let recent = self.records.messages_to(user, &self.batches, SHORT_LIST)?;
+        let recent = recent.into_iter().map(|message| MessageView {
+            message: message.message,
+            from: message.author_name,
+            from_user: message.author,
+            batch: message.batch,
+            text: message.text,
+            posted_at: self.time.text(message.posted_at),
+        });
+        let unread = self.records.unread_messages(user, &self.batches, self.account.messages_read_at)?;
+        Ok(Messages { unread, recent: recent.collect() })
+    }
+}
+
+fn parse_date(text: &str) -> Result<Date, ViewError> {
+    // jiff reads more than the plain form: `20261122`, for example.
+    if text.len() != "YYYY-MM-DD".len() {
+        return Err(ViewError::Date);
+    }
+    text.parse().map_err(|_| ViewError::Date)
+}
+
+/// The share of marked students who were there, late or not; excused ones do not count.
+fn rate(figures: &AttendanceFigures) -> Option<f64> {
+    let came = figures.present + figures.late;
+    let counted = came + figures.absent;
+    // Counts of people are far below 2^52, where f64 is exact.
+    (counted > 0).then(|| came as f64 / counted as f64)
+}
+
+#[derive(Debug, Serialize)]
+pub(crate) struct InstituteView {
+    id: String,
+    name: String,
+    time_zone: String,
+}
+
+#[derive(Debug, Serialize)]
+pub(crate) struct Person {
+    id: String,
+    name: String,
+    email: String,
+}
+
+#[derive(Debug, Serialize)]
+pub(crate) struct ClassView {
+    class: String,
+    batch: String,
+    title: String,
+    room: String,
+    /// Name.
+    teacher: String,
+    teacher_user: String,
+    starts_at: String,
+    ends_at: String,
+}
+
+#[derive(Debug, Serialize)]
+pub(crate) struct Messages {
+    unread: u64,
+    /// The newest first.
+    recent: Vec<MessageView>,
+}
+
+#[derive(Debug, Serialize)]
+pub(crate) struct MessageView {
+    message: String,
+    /// Name.
+    from: String,
+    from_user: String,
+    /// Absent for a message to the reader alone.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    batch: Option<String>,
+    text: String,
+    posted_at: String,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_rate_counts_late_as_there_and_leaves_excused_out() {
+        let figures = AttendanceFigures { present: 2, late: 1, absent: 1, excused: 5, conflicts: 0 };
+        assert_eq!(rate(&figures), Some(0.75));
+        assert_eq!(rate(&AttendanceFigures { excused: 3, ..AttendanceFigures::default() }), None);
+    }
+
+    #[test]
+    fn dates_are_read_in_one_form_alone() {
+        assert!(parse_date("2026-11-22").is_ok());
+        for wrong in ["20261122", "2026-11-31", "tomorrow", "2026-11-22T00:00", ""] {
+            assert!(matches!(parse_date(wrong), Err(ViewError::Date)), "{wrong}");
+        }
+    }
+}

@@ -1,0 +1,135 @@
+//! The dashboard of an institute's admin.
+
+use super::{InstituteView, Person, SHORT_LIST, Scene, rate};
+use crate::store::StoreError;
+use serde::Serialize;
+use std::collections::BTreeMap;
+
+/// The span of what was received lately: 30 days.
+const RECEIVED_MS: i64 = 30 * 24 * 60 * 60 * 1000;
+
+/// `GET /api/admin/dashboard`.
+#[derive(Debug, Serialize)]
+pub(crate) struct AdminDashboard {
+    institute: InstituteView,
+    admin: Person,
+    counts: Counts,
+    /// Over all classes of today.
+    attendance_today: AttendanceToday,
+    fees: Fees,
+    /// The newest first.
+    recent_payments: Vec<PaymentView>,
+    documents: Documents,
+}
+
+#[derive(Debug, Serialize)]
+struct Counts {
+    admins: u64,
+    teachers: u64,
+    students: u64,
+    batches: u64,
+    classes_today: u64,
+    submissions: u64,
+}
+
+#[derive(Debug, Serialize)]
+struct AttendanceToday {
+    present: u64,
+    absent: u64,
+    late: u64,
+    excused: u64,
+    unmarked: u64,
+    conflicts: u64,
+    rate: Option<f64>,
+}
+
+#[derive(Debug, Serialize)]
+struct Fees {
+    currency: String,
+    /// Still to be received, minor units.
+    outstanding: i64,
+    /// Received in the last 30 days, minor units.
+    received_30_days: i64,
+}
+
+#[derive(Debug, Serialize)]
+struct PaymentView {
+    payment: String,
+    invoice: String,
+    /// Name.
+    student: String,
+    amount_minor: i64,
+    method: String,
+    reference: Option<String>,
+    paid_at: String,
+}
+
+#[derive(Debug, Serialize)]
+struct Documents {
+    /// All documents.
+    total: u64,
+    /// All changes in their logs.
+    changes: u64,
+    /// Changes of devices that were refused.
+    quarantined: u64,
+    /// Documents by kind.
+    kinds: BTreeMap<String, u64>,
+}
+
+pub(super) fn dashboard(scene: &Scene<'_, '_>) -> Result<AdminDashboard, StoreError> {
+    let records = scene.records;
+    let counts = records.institute_counts()?;
+    let (from, until) = scene.time.day(scene.today);
+    let (classes_today, expected) = records.expected_between(from, until)?;
+    let figures = records.figures_between(from, until)?;
+    let marked = figures.present + figures.absent + figures.late + figures.excused;
+    let payments = records.recent_payments(SHORT_LIST)?.into_iter();
+    Ok(AdminDashboard {
+        institute: scene.institute_view(),
+        admin: scene.person(),
+        counts: Counts {
+            admins: counts.admins,
+            teachers: counts.teachers,
+            students: counts.students,
+            batches: counts.batches,
+            classes_today,
+            submissions: records.submission_count()?,
+        },
+        attendance_today: AttendanceToday {
+            present: figures.present,
+            absent: figures.absent,
+            late: figures.late,
+            excused: figures.excused,
+            unmarked: expected.saturating_sub(marked),
+            conflicts: figures.conflicts,
+            rate: rate(&figures),
+        },
+        fees: Fees {
+            currency: scene.institute.currency.clone(),
+            outstanding: records.outstanding_minor()?,
+            received_30_days: records.received_since_minor(scene.now - RECEIVED_MS)?,
+        },
+        recent_payments: payments
+            .map(|payment| PaymentView {
+                payment: payment.payment,
+                invoice: payment.invoice,
+                student: payment.student_name,
+                amount_minor: payment.amount_minor,
+                method: payment.method,
+                reference: payment.reference,
+                paid_at: scene.time.text(payment.paid_at),
+            })
+            .collect(),
+        documents: documents(scene)?,
+    })
+}
+
+fn documents(scene: &Scene<'_, '_>) -> Result<Documents, StoreError> {
+    let counts = scene.records.document_counts()?;
+    Ok(Documents {
+        total: counts.kinds.iter().map(|(_, documents, _)| documents).sum(),
+        changes: counts.kinds.iter().map(|(_, _, changes)| changes).sum(),
+        quarantined: counts.quarantined,
+        kinds: counts.kinds.into_iter().map(|(kind, documents, _)| (kind, documents)).collect(),
+    })
+}

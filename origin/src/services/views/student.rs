@@ -1,0 +1,187 @@
+//! The dashboard of a student.
+
+use super::{ClassView, InstituteView, LIST, Messages, Person, SHORT_LIST, Scene, rate};
+use crate::store::{Assignment, StoreError, StudentSubmission};
+use serde::Serialize;
+
+/// How far ahead the next classes are looked for: two weeks, a timetable's longest gap in term.
+const AHEAD_MS: i64 = 14 * 24 * 60 * 60 * 1000;
+
+/// `GET /api/students/dashboard`.
+#[derive(Debug, Serialize)]
+pub(crate) struct StudentDashboard {
+    institute: InstituteView,
+    student: Person,
+    batches: Vec<StudentBatch>,
+    attendance: StudentAttendance,
+    assignments: StudentAssignments,
+    fees: StudentFees,
+    /// The same number as `messages.unread`.
+    unread_messages: u64,
+    messages: Messages,
+    /// Classes that have not ended, the next first.
+    next_classes: Vec<ClassView>,
+}
+
+#[derive(Debug, Serialize)]
+struct StudentBatch {
+    batch: String,
+    title: String,
+    /// Names.
+    teachers: Vec<String>,
+}
+
+#[derive(Debug, Serialize)]
+struct StudentAttendance {
+    present: u64,
+    absent: u64,
+    late: u64,
+    excused: u64,
+    /// `(present + late) / (present + late + absent)`.
+    rate: Option<f64>,
+}
+
+#[derive(Debug, Serialize)]
+struct StudentAssignments {
+    /// Not handed in, the next due first.
+    open: Vec<AssignmentView>,
+    /// Handed in and not graded.
+    submitted: Vec<SubmittedView>,
+    /// The newest grade first.
+    graded: Vec<GradedView>,
+    /// Mean share of the full score over all graded work.
+    average: Option<f64>,
+}
+
+#[derive(Debug, Serialize)]
+struct AssignmentView {
+    assignment: String,
+    batch: String,
+    title: String,
+    due_at: Option<String>,
+    max_score: f64,
+}
+
+#[derive(Debug, Serialize)]
+struct SubmittedView {
+    submission: String,
+    #[serde(flatten)]
+    assignment: AssignmentView,
+    submitted_at: Option<String>,
+}
+
+#[derive(Debug, Serialize)]
+struct GradedView {
+    submission: String,
+    #[serde(flatten)]
+    assignment: AssignmentView,
+    submitted_at: Option<String>,
+    score: f64,
+    feedback: Option<String>,
+    graded_at: Option<String>,
+}
+
+#[derive(Debug, Serialize)]
+struct StudentFees {
+    currency: String,
+    /// Still to be paid, minor units.
+    due: i64,
+    /// Paid so far, minor units.
+    paid: i64,
+    invoices: Vec<InvoiceView>,
+}
+
+#[derive(Debug, Serialize)]
+struct InvoiceView {
+    invoice: String,
+    title: String,
+    amount_minor: i64,
+    paid_minor: i64,
+    due_on: String,
+}
+
+pub(super) fn dashboard(scene: &Scene<'_, '_>) -> Result<StudentDashboard, StoreError> {
+    let student = &scene.account.user;
+    let batches = scene.records.studied_batches(student)?.into_iter();
+    let figures = scene.records.student_figures(student)?;
+    let messages = scene.messages()?;
+    // A class that runs now began at most a day ago.
+    let day_ms = 24 * 60 * 60 * 1000;
+    let mut next = scene.classes(scene.now - day_ms, scene.now + AHEAD_MS, LIST)?;
+    next.retain(|class| class.ends_at > scene.now);
+    next.truncate(SHORT_LIST as usize);
+    Ok(StudentDashboard {
+        institute: scene.institute_view(),
+        student: scene.person(),
+        batches: batches
+            .map(|b| StudentBatch { batch: b.batch, title: b.title, teachers: b.teachers })
+            .collect(),
+        attendance: StudentAttendance {
+            present: figures.present,
+            absent: figures.absent,
+            late: figures.late,
+            excused: figures.excused,
+            rate: rate(&figures),
+        },
+        assignments: assignments(scene)?,
+        fees: fees(scene)?,
+        unread_messages: messages.unread,
+        messages,
+        next_classes: next.iter().map(|class| scene.class_view(class)).collect(),
+    })
+}
+
+fn assignments(scene: &Scene<'_, '_>) -> Result<StudentAssignments, StoreError> {
+    let student = &scene.account.user;
+    let open = scene.records.open_assignments(student, LIST)?;
+    let mut submitted = Vec::new();
+    let mut graded = Vec::new();
+    for work in scene.records.student_work(student, 2 * LIST)? {
+        let assignment = assignment_view(scene, &work.assignment);
+        let submitted_at = work.submitted_at.map(|at| scene.time.text(at));
+        match work {
+            StudentSubmission { score: Some(score), submission, feedback, graded_at, .. } => {
+                let graded_at = graded_at.map(|at| scene.time.text(at));
+                graded.push(GradedView { submission, assignment, submitted_at, score, feedback, graded_at });
+            }
+            StudentSubmission { score: None, submission, .. } => {
+                submitted.push(SubmittedView { submission, assignment, submitted_at });
+            }
+        }
+    }
+    Ok(StudentAssignments {
+        open: open.iter().map(|assignment| assignment_view(scene, assignment)).collect(),
+        submitted,
+        graded,
+        average: scene.records.student_average(student)?,
+    })
+}
+
+fn assignment_view(scene: &Scene<'_, '_>, assignment: &Assignment) -> AssignmentView {
+    AssignmentView {
+        assignment: assignment.assignment.clone(),
+        batch: assignment.batch.clone(),
+        title: assignment.title.clone(),
+        due_at: assignment.due_at.map(|at| scene.time.text(at)),
+        max_score: assignment.max_score,
+    }
+}
+
+fn fees(scene: &Scene<'_, '_>) -> Result<StudentFees, StoreError> {
+    let invoices = scene.records.student_invoices(&scene.account.user)?;
+    Ok(StudentFees {
+        currency: scene.institute.currency.clone(),
+        due: invoices.iter().map(|invoice| invoice.amount_minor - invoice.paid_minor).sum(),
+        paid: invoices.iter().map(|invoice| invoice.paid_minor).sum(),
+        invoices: invoices
+            .into_iter()
+            .map(|invoice| InvoiceView {
+                invoice: invoice.invoice,
+                title: invoice.title,
+                amount_minor: invoice.amount_minor,
+                paid_minor: invoice.paid_minor,
+                due_on: invoice.due_on,
+            })
+            .collect(),
+    })
+}

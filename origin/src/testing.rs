@@ -1,0 +1,150 @@
+//! The harness of the origin's own tests: a router in process over a temporary store with the sample institutes.
+
+use crate::app::App;
+use crate::config::EdgeSecret;
+use crate::services::seed;
+use crate::store::Store;
+use crate::{clock, routes};
+use axum::Router;
+use axum::body::Body;
+use axum::http::{HeaderMap, Method, Request, StatusCode, header};
+use serde_json::{Value, json};
+use std::path::PathBuf;
+use sync_protocol::token::Claims;
+use tempfile::TempDir;
+use tower::ServiceExt as _;
+
+pub(crate) const SECRET: &str = "secret of the edges";
+
+/// A running origin; the store goes with it.
+pub(crate) struct TestOrigin {
+    pub(crate) app: App,
+    router: Router,
+    folder: TempDir,
+}
+
+/// What a request got.
+#[derive(Debug)]
+pub(crate) struct Answer {
+    pub(crate) status: StatusCode,
+    pub(crate) headers: HeaderMap,
+    pub(crate) body: Vec<u8>,
+}
+
+impl Answer {
+    pub(crate) fn json(&self) -> Value {
+        serde_json::from_slice(&self.body).unwrap()
+    }
+
+    pub(crate) fn header(&self, name: &str) -> &str {
+        self.headers.get(name).map_or("", |value| value.to_str().unwrap())
+    }
+
+    /// Status and `code` of problem details.
+    pub(crate) fn problem(&self) -> (u16, String) {
+        assert_eq!(self.header("content-type"), "application/problem+json", "{self:?}");
+        let problem = self.json();
+        assert_eq!(problem["status"], self.status.as_u16());
+        (self.status.as_u16(), problem["code"].as_str().unwrap().to_owned())
+    }
+}
+
+impl TestOrigin {
+    pub(crate) async fn start() -> Self {
+        Self::start_in(tempfile::tempdir().unwrap()).await
+    }
+
+    async fn start_in(folder: TempDir) -> Self {
+        let path: PathBuf = folder.path().to_owned();
+        let app = tokio::task::spawn_blocking(move || {
+            let store = Store::open(&path).unwrap();
+            seed::load(&store, clock::unix_ms()).unwrap();
+            App::new(store, Some(EdgeSecret::new(SECRET))).unwrap()
+        });
+        let app = app.await.unwrap();
+        Self { router: routes::router(app.clone()), app, folder }
+    }
+
+    /// Stops and starts again on the same store.
+    pub(crate) async fn restart(self) -> Self {
+        let Self { app, router, folder } = self;
+        drop((app, router));
+        Self::start_in(folder).await
+    }
+
+    pub(crate) async fn send(&self, request: Request<Body>) -> Answer {
+        let response = self.router.clone().oneshot(request).await.unwrap();
+        let (parts, body) = response.into_parts();
+        let body = axum::body::to_bytes(body, usize::MAX).await.unwrap().to_vec();
+        Answer { status: parts.status, headers: parts.headers, body }
+    }
+
+    pub(crate) async fn request(
+        &self,
+        method: Method,
+        path: &str,
+        headers: &[(&str, &str)],
+        body: impl Into<Body>,
+    ) -> Answer {
+        let mut request = Request::builder().method(method).uri(path);
+        for (name, value) in headers {
+            request = request.header(*name, *value);
+        }
+        self.send(request.body(body.into()).unwrap()).await
+    }
+
+    pub(crate) async fn get(&self, user: &User, path: &str) -> Answer {
+        self.request(Method::GET, path, &[("authorization", &user.bearer())], Body::empty()).await
+    }
+
+    pub(crate) async fn post(&self, user: &User, path: &str, body: Value) -> Answer {
+        let headers = [("authorization", user.bearer())];
+        let headers: Vec<(&str, &str)> =
+            headers.iter().map(|(name, value)| (*name, value.as_str())).collect();
+        self.request(Method::POST, path, &headers, body.to_string()).await
+    }
+
+    pub(crate) async fn command(&self, user: &User, key: &str, command: Value) -> Answer {
+        let headers = [("authorization", user.bearer()), ("idempotency-key", key.to_owned())];
+        let headers: Vec<(&str, &str)> =
+            headers.iter().map(|(name, value)| (*name, value.as_str())).collect();
+        self.request(Method::POST, "/commands", &headers, command.to_string()).await
+    }
+
+    pub(crate) async fn login(&self, email: &str, password: &str) -> Answer {
+        let body = json!({"email": email, "password": password, "device": "phone"}).to_string();
+        let headers = [(header::CONTENT_TYPE.as_str(), "application/json")];
+        self.request(Method::POST, "/api/auth/login", &headers, body).await
+    }
+
+    /// A signed-in sample person.
+    pub(crate) async fn user(&self, email: &str) -> User {
+        let answer = self.login(email, "rollcall").await;
+        assert_eq!(answer.status, StatusCode::OK, "{answer:?}");
+        let tokens = answer.json();
+        let access = tokens["access_token"].as_str().unwrap().to_owned();
+        let claims = self.app.auth.verify(&access).unwrap();
+        User { access, refresh: tokens["refresh_token"].as_str().unwrap().to_owned(), claims }
+    }
+
+    /// The id of today's class of a batch at Northside.
+    pub(crate) async fn class_today(&self, batch: &str) -> String {
+        let teacher = self.user("teacher@northside.example").await;
+        let dashboard = self.get(&teacher, "/api/teachers/dashboard").await.json();
+        let today = dashboard["today"].as_array().unwrap();
+        let class = today.iter().find(|class| class["batch"] == batch).unwrap();
+        class["class"].as_str().unwrap().to_owned()
+    }
+}
+
+pub(crate) struct User {
+    pub(crate) access: String,
+    pub(crate) refresh: String,
+    pub(crate) claims: Claims,
+}
+
+impl User {
+    pub(crate) fn bearer(&self) -> String {
+        format!("Bearer {}", self.access)
+    }
+}
