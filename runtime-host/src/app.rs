@@ -3,18 +3,23 @@
 use crate::config::Config;
 use crate::data_folder::{DataFolder, DataFolderError};
 use crate::database::Databases;
+use crate::delivery::Delivery;
 use crate::engine::{EngineError, GuestEngine};
-use crate::front::{Endpoint, Front};
+use crate::feed_state::FeedState;
+use crate::front::{Endpoint, Front, SyncFront};
 use crate::guest::{Guest, LoadError, SharedHost};
 use crate::host::outbound_http::Connections;
 use crate::identity::Identity;
 use crate::key_value::{KeyValueError, KeyValueStore};
 use crate::limits;
+use crate::link::{Link, LinkSettings, LinkSettingsError, LinkState};
 use crate::manifest::{Manifest, ManifestError, VariableSources};
 use crate::route::Routes;
+use crate::sync::institutes::Institutes;
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use tokio::sync::Semaphore;
+use tokio::sync::{Notify, Semaphore, watch};
+use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 #[derive(Debug, thiserror::Error)]
@@ -29,12 +34,18 @@ pub enum AppError {
     KeyValue(#[from] KeyValueError),
     #[error(transparent)]
     Load(#[from] LoadError),
+    #[error(transparent)]
+    Link(#[from] LinkSettingsError),
 }
 
 /// An application, loaded and checked.
 pub struct App {
     pub front: Arc<Front>,
     shared: SharedHost,
+    /// What runs beside the requests, until it is started.
+    link: Option<Link>,
+    delivery: Option<Delivery>,
+    stop: CancellationToken,
 }
 
 /// The manifest as the settings and the environment complete it.
@@ -46,8 +57,8 @@ pub fn manifest(config: &Config) -> Result<Manifest, ManifestError> {
 }
 
 impl App {
-    /// Blocks while components compile.
-    pub fn load(config: &Config) -> Result<Self, AppError> {
+    /// Blocks while components compile. Everything that the application starts ends with `stop`.
+    pub fn load(config: &Config, stop: CancellationToken) -> Result<Self, AppError> {
         let manifest = manifest(config)?;
         let folder = Arc::new(DataFolder::open(&config.data)?);
         let engine = GuestEngine::new(&folder.compiled_code())?;
@@ -59,22 +70,54 @@ impl App {
             running: TaskTracker::new(),
             folder,
         };
-        let endpoints = endpoints(&manifest, &engine, &shared)?;
         let identity = manifest.rollcall.is_some().then(|| Arc::new(Identity::load(&shared.folder.keys())));
+        let delivery_wanted = Arc::new(Notify::new());
+        let endpoints = endpoints(&manifest, &engine, &shared, &delivery_wanted)?;
+        let (link_state, link) = watch::channel(None);
+        let sync = sync_front(&manifest, &endpoints, &link, &stop)?;
+        let delivery = delivery(&manifest, &endpoints, &link, delivery_wanted)?;
+        let link = match (link_settings(&manifest)?, &identity) {
+            (Some(settings), Some(identity)) => Some(Link {
+                settings,
+                state: link_state,
+                identity: identity.clone(),
+                institutes: sync.as_ref().map(|sync| sync.institutes.clone()),
+                feeds: feeds(&manifest, &shared),
+            }),
+            _ => None,
+        };
         let mut routes = Vec::new();
         for (route, component) in manifest.routes.iter() {
             let endpoint = endpoints[component].clone();
             endpoint.guest.require_handler()?;
             routes.push((route.clone(), endpoint));
         }
-        let front = Arc::new(Front { routes: Routes::new(routes), identity });
-        Ok(Self { front, shared })
+        let front = Arc::new(Front { routes: Routes::new(routes), identity, sync });
+        Ok(Self { front, shared, link, delivery, stop })
     }
 
-    /// Waits for what components still do after their answers.
+    /// Starts what runs beside the requests: the link and the deliveries.
+    pub async fn start(&mut self) -> Result<(), KeyValueError> {
+        if let Some(link) = self.link.take() {
+            if let Some(feeds) = &link.feeds {
+                // An earlier process may have ended without saying so.
+                feeds.unlink_all().await?;
+            }
+            tokio::spawn(link.run(self.stop.clone()));
+        }
+        if let Some(delivery) = self.delivery.take() {
+            tokio::spawn(delivery.run(self.stop.clone()));
+        }
+        Ok(())
+    }
+
+    /// Waits for what components still do after their answers, and for the engines.
     pub async fn drain(&self) {
         self.shared.running.close();
         self.shared.running.wait().await;
+        if let Some(sync) = &self.front.sync {
+            sync.institutes.drain().await;
+        }
     }
 }
 
@@ -82,10 +125,58 @@ fn endpoints(
     manifest: &Manifest,
     engine: &GuestEngine,
     shared: &SharedHost,
+    delivery_wanted: &Arc<Notify>,
 ) -> Result<BTreeMap<String, Arc<Endpoint>>, LoadError> {
+    let on_link_up = manifest.rollcall.as_ref().and_then(|rollcall| rollcall.on_link_up.as_ref());
     let load = |(id, component): (&String, &crate::manifest::Component)| {
         let guest = Arc::new(Guest::load(engine, component, shared)?);
-        Ok((id.clone(), Arc::new(Endpoint { guest, manifest: component.clone() })))
+        let delivers = on_link_up.is_some_and(|call| call.component == *id);
+        let delivery_wanted = delivers.then(|| delivery_wanted.clone());
+        Ok((id.clone(), Arc::new(Endpoint { guest, manifest: component.clone(), delivery_wanted })))
     };
     manifest.components.iter().map(load).collect()
+}
+
+fn sync_front(
+    manifest: &Manifest,
+    endpoints: &BTreeMap<String, Arc<Endpoint>>,
+    link: &LinkState,
+    stop: &CancellationToken,
+) -> Result<Option<SyncFront>, LoadError> {
+    let Some(sync) = manifest.rollcall.as_ref().and_then(|rollcall| rollcall.sync.as_ref()) else {
+        return Ok(None);
+    };
+    let guest = endpoints[&sync.component].guest.clone();
+    let institutes = Arc::new(Institutes::new(guest, link.clone(), stop.clone())?);
+    Ok(Some(SyncFront { path: sync.path.clone(), institutes, stop: stop.clone() }))
+}
+
+fn delivery(
+    manifest: &Manifest,
+    endpoints: &BTreeMap<String, Arc<Endpoint>>,
+    link: &LinkState,
+    wanted: Arc<Notify>,
+) -> Result<Option<Delivery>, LoadError> {
+    let Some(call) = manifest.rollcall.as_ref().and_then(|rollcall| rollcall.on_link_up.as_ref()) else {
+        return Ok(None);
+    };
+    let guest = endpoints[&call.component].guest.clone();
+    guest.require_handler()?;
+    Ok(Some(Delivery { guest, path: call.path.clone(), link: link.clone(), wanted }))
+}
+
+fn feeds(manifest: &Manifest, shared: &SharedHost) -> Option<FeedState> {
+    let store = manifest.rollcall.as_ref()?.cache_store.clone()?;
+    Some(FeedState::new(shared.key_value.clone(), store))
+}
+
+/// None for an application that names no origin.
+fn link_settings(manifest: &Manifest) -> Result<Option<LinkSettings>, LinkSettingsError> {
+    let variable = |name| manifest.variables.get(name).map_or("", String::as_str);
+    match (&manifest.rollcall, variable("origin_url")) {
+        (None, _) | (Some(_), "") => Ok(None),
+        (Some(_), origin) => {
+            LinkSettings::new(origin, variable("edge_id"), variable("edge_secret")).map(Some)
+        }
+    }
 }

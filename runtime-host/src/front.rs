@@ -1,12 +1,15 @@
 //! One request from the outside: health, identity, route, limits, then the component.
 
 use crate::body::{self, LimitedBody};
+use crate::delivery;
 use crate::guest::Guest;
 use crate::identity::{self, Asker, Identity, IdentityError};
 use crate::limits;
 use crate::manifest::Component;
 use crate::problem::{Problem, whole_body};
 use crate::route::{RouteMatch, Routes};
+use crate::sync::institutes::{ActivationError, Institutes};
+use crate::sync::session;
 use http::uri::Authority;
 use http::{HeaderMap, HeaderName, HeaderValue, Request, Response, StatusCode, Uri, header};
 use http_body::Body as _;
@@ -15,6 +18,8 @@ use hyper::body::Incoming;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Instant;
+use tokio::sync::Notify;
+use tokio_util::sync::CancellationToken;
 use wasmtime_wasi_http::WasiBody;
 
 /// Answers requests.
@@ -22,12 +27,35 @@ pub struct Front {
     pub routes: Routes<Arc<Endpoint>>,
     /// None for a plain Spin application, whose components see to identity themselves.
     pub identity: Option<Arc<Identity>>,
+    pub sync: Option<SyncFront>,
+}
+
+/// The WebSocket endpoint and the engines behind it.
+pub struct SyncFront {
+    pub path: String,
+    pub institutes: Arc<Institutes>,
+    /// Ends the sessions.
+    pub stop: CancellationToken,
 }
 
 /// A component with what the manifest says about requests to it.
 pub struct Endpoint {
     pub guest: Arc<Guest>,
     pub manifest: Component,
+    /// Told when an answer says that something waits for the origin.
+    pub delivery_wanted: Option<Arc<Notify>>,
+}
+
+/// Tells the institute's engine, when an instance that may have written to its log is gone.
+struct LogChanged {
+    institutes: Arc<Institutes>,
+    institute: String,
+}
+
+impl Drop for LogChanged {
+    fn drop(&mut self) {
+        self.institutes.log_changed(&self.institute);
+    }
 }
 
 impl Front {
@@ -59,6 +87,9 @@ impl Front {
             return Err(Problem::new(StatusCode::URI_TOO_LONG, "uri-too-long", detail));
         }
         let path = request.uri().path().to_owned();
+        if let Some(sync) = self.sync.as_ref().filter(|sync| sync.path == path) {
+            return self.open_session(sync, request);
+        }
         match self.routes.find(&path) {
             Some(found) => self.run_component(request, &path, &found, peer).await,
             None => health(&path).ok_or_else(|| {
@@ -66,6 +97,36 @@ impl Front {
                 Problem::not_found()
             }),
         }
+    }
+
+    fn open_session(
+        &self,
+        sync: &SyncFront,
+        request: Request<Incoming>,
+    ) -> Result<Response<WasiBody>, Problem> {
+        let identity = self.identity.as_ref().ok_or_else(Problem::not_found)?;
+        let token = identity::bearer(request.headers()).or(identity::query_token(request.uri().query()));
+        let claims = identity.verify(token).map_err(|error| error.problem())?;
+        let engine = sync.institutes.activate(&claims.inst).map_err(|error| match error {
+            ActivationError::NoInstitute => {
+                Problem::new(StatusCode::FORBIDDEN, "forbidden", error.to_string())
+            }
+            ActivationError::Full => Problem::overloaded(),
+        })?;
+        session::accept(request, &claims, engine, sync.stop.clone())
+    }
+
+    /// Starts the engine of the asker's institute, so that its feed is followed from the first request on, and returns
+    /// what tells it of changes to its log.
+    fn activate(&self, asker: &Asker, endpoint: &Endpoint) -> Option<LogChanged> {
+        let (sync, institute) = (self.sync.as_ref()?, asker.institute()?);
+        if let Err(error) = sync.institutes.activate(institute) {
+            tracing::warn!(institute, "sync engine not started: {error}");
+        }
+        endpoint
+            .guest
+            .has_institute_database()
+            .then(|| LogChanged { institutes: sync.institutes.clone(), institute: institute.to_owned() })
     }
 
     async fn run_component(
@@ -100,11 +161,19 @@ impl Front {
         let (body, exceeded) = LimitedBody::new(incoming, endpoint.manifest.body_bytes_max);
         let request = Request::from_parts(parts, body.boxed_unsync());
         let institute = asker.institute().map(str::to_owned);
-        let outcome = endpoint.guest.handle(request, institute, ()).await;
+        let log_changed = self.activate(&asker, endpoint);
+        let outcome = endpoint.guest.handle(request, institute, log_changed).await;
         if exceeded.get() {
             return Err(Problem::body_too_large(endpoint.manifest.body_bytes_max));
         }
-        outcome.map_err(|failure| failure.problem())
+        let mut response = outcome.map_err(|failure| failure.problem())?;
+        if let Some(wanted) = &endpoint.delivery_wanted {
+            if delivery::pending(response.headers()) > 0 {
+                wanted.notify_one();
+            }
+            response.headers_mut().remove(delivery::PENDING_HEADER);
+        }
+        Ok(response)
     }
 
     fn identify(&self, headers: &HeaderMap, endpoint: &Endpoint, path: &str) -> Result<Asker, IdentityError> {

@@ -139,8 +139,8 @@ pub const SESSION_QUEUE: usize = 256;
 pub const MAX_SESSIONS_PER_INSTITUTE: usize = 2_000;
 /// Pings to devices and on the link. Nothing heard for two periods means that the peer is gone.
 pub const HEARTBEAT: Duration = Duration::from_secs(5);
-/// A peer that takes nothing for this long is cut off.
-pub const WRITE_TIMEOUT: Duration = Duration::from_secs(10);
+/// A peer that does not take one frame in this time is cut off. A phone on a slow network needs half a minute for a large one.
+pub const WRITE_TIMEOUT: Duration = Duration::from_secs(60);
 
 /// Events that wait for a sync engine; its sessions stop reading from their sockets beyond.
 pub const ENGINE_QUEUE: usize = 1024;

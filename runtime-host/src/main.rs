@@ -36,7 +36,7 @@ fn check(config: Config) -> anyhow::Result<()> {
     start_telemetry(&config)?;
     let runtime = tokio::runtime::Runtime::new()?;
     let _entered = runtime.enter();
-    let app = App::load(&config)?;
+    let app = App::load(&config, CancellationToken::new())?;
     println!("{}: {} routes, all components load", config.app.display(), app.front.routes.iter().count());
     Ok(())
 }
@@ -45,9 +45,11 @@ fn check(config: Config) -> anyhow::Result<()> {
 async fn up(config: Config) -> anyhow::Result<()> {
     start_telemetry(&config)?;
     let listener = server::listen(&config.listen).await?;
-    let app = tokio::task::spawn_blocking(move || App::load(&config)).await??;
     let stop = CancellationToken::new();
     tokio::spawn(stop_on_signal(stop.clone())?);
+    let stop_of_app = stop.clone();
+    let mut app = tokio::task::spawn_blocking(move || App::load(&config, stop_of_app)).await??;
+    app.start().await?;
     println!("listening http://{}", listener.local_addr()?);
     std::io::stdout().flush()?;
     server::serve(listener, app.front.clone(), stop).await;

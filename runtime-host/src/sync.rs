@@ -1,0 +1,5 @@
+//! Live sync: a WebSocket session for each device, and one engine, an instance of the sync component, for each institute.
+
+pub mod engine_task;
+pub mod institutes;
+pub mod session;

@@ -1,0 +1,328 @@
+//! One institute's engine: gathers what happened into one call, hands out what follows, and starts anew from the log when the
+//! engine fails. Because all that waits goes into one call, all of it shares one commit.
+
+use crate::guest::Guest;
+use crate::guest_state::{CpuClock, CpuExceeded, GuestState};
+use crate::host::bindings::exports::rollcall::sync::engine as wit;
+use crate::limits;
+use crate::link::{LinkSender, LinkState};
+use bytes::Bytes;
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use sync_protocol::link::{LinkError, LinkMessage};
+use tokio::sync::{Notify, mpsc};
+use tokio::time::MissedTickBehavior;
+use tokio_util::sync::CancellationToken;
+use wasmtime::Store;
+
+/// Names a session within this process.
+pub type SessionId = u64;
+
+/// What a session or the link tells the engine.
+pub enum EngineInput {
+    Opened { session: SessionId, claims: String, outgoing: SessionSender },
+    Frame { session: SessionId, bytes: Bytes },
+    Closed(SessionId),
+    LinkFrame { generation: u64, bytes: Vec<u8> },
+}
+
+/// The engine's way to one session.
+#[derive(Clone)]
+pub struct SessionSender {
+    pub frames: mpsc::Sender<Outgoing>,
+    /// Cuts off a session whose queue is full, and which so cannot be told.
+    pub cut: CancellationToken,
+}
+
+/// What a session is to write.
+#[derive(Debug)]
+pub enum Outgoing {
+    Frame(Bytes),
+    Close { code: u16, reason: String },
+}
+
+/// WebSocket close codes (RFC 6455, section 7.4.1, and the registry that it makes).
+pub const CLOSE_POLICY: u16 = 1008;
+pub const CLOSE_ERROR: u16 = 1011;
+pub const CLOSE_TRY_AGAIN: u16 = 1013;
+
+#[derive(Debug, thiserror::Error)]
+enum EngineFailure {
+    #[error("the engine trapped: {0:#}")]
+    Trapped(wasmtime::Error),
+    #[error("{CpuExceeded}")]
+    CpuExceeded,
+    #[error("a call took longer than {:?}", limits::ENGINE_TIMEOUT)]
+    TimedOut,
+    #[error("the engine gave up: {0}")]
+    GaveUp(String),
+}
+
+impl From<wasmtime::Error> for EngineFailure {
+    fn from(error: wasmtime::Error) -> Self {
+        match error.downcast_ref::<CpuExceeded>() {
+            Some(CpuExceeded) => Self::CpuExceeded,
+            None => Self::Trapped(error),
+        }
+    }
+}
+
+/// Why an engine's message may not go to the origin: a fault of the component.
+#[derive(Debug, thiserror::Error)]
+enum LinkSendError {
+    #[error(transparent)]
+    Malformed(#[from] LinkError),
+    #[error("message is not one that an edge sends")]
+    WrongDirection,
+    #[error("message is about another institute")]
+    OtherInstitute,
+}
+
+pub struct EngineTask {
+    institute: String,
+    guest: Arc<Guest>,
+    inputs: mpsc::Receiver<EngineInput>,
+    log_changed: Arc<Notify>,
+    link_state: LinkState,
+    /// The link as the engine knows it.
+    link: Option<LinkSender>,
+    sessions: HashMap<SessionId, SessionSender>,
+}
+
+/// A running instance.
+struct Instance {
+    store: Store<GuestState>,
+    bindings: crate::host::bindings::Guest,
+    clock: Arc<CpuClock>,
+}
+
+impl EngineTask {
+    pub fn new(
+        institute: String,
+        guest: Arc<Guest>,
+        inputs: mpsc::Receiver<EngineInput>,
+        log_changed: Arc<Notify>,
+        link_state: LinkState,
+    ) -> Self {
+        Self { institute, guest, inputs, log_changed, link_state, link: None, sessions: HashMap::new() }
+    }
+
+    pub async fn run(mut self, stop: CancellationToken) {
+        let mut backoff = limits::ENGINE_BACKOFF;
+        loop {
+            let started = Instant::now();
+            let failure = tokio::select! {
+                () = stop.cancelled() => return,
+                failure = self.run_instance() => failure,
+            };
+            tracing::error!(
+                institute = self.institute,
+                sessions = self.sessions.len(),
+                "sync engine: {failure}"
+            );
+            for (_, session) in self.sessions.drain() {
+                close(&session, CLOSE_ERROR, "the sync engine failed; connect again");
+            }
+            self.link = None;
+            if started.elapsed() > limits::ENGINE_BACKOFF_MAX {
+                backoff = limits::ENGINE_BACKOFF;
+            }
+            tokio::select! {
+                () = stop.cancelled() => return,
+                () = self.refuse_for(backoff) => {}
+            }
+            backoff = (backoff * 2).min(limits::ENGINE_BACKOFF_MAX);
+        }
+    }
+
+    /// Sends away whoever comes while there is no engine. What the link says meanwhile is said again after the next link-up.
+    async fn refuse_for(&mut self, pause: Duration) {
+        let refuse = async {
+            while let Some(input) = self.inputs.recv().await {
+                match input {
+                    EngineInput::Opened { outgoing, .. } => {
+                        close(&outgoing, CLOSE_TRY_AGAIN, "the sync engine starts again; try again soon");
+                    }
+                    EngineInput::Frame { .. } | EngineInput::Closed(_) | EngineInput::LinkFrame { .. } => {}
+                }
+            }
+        };
+        let _ = tokio::time::timeout(pause, refuse).await;
+    }
+
+    /// Runs one instance until it fails.
+    async fn run_instance(&mut self) -> EngineFailure {
+        let mut instance = match self.start().await {
+            Ok(instance) => instance,
+            Err(failure) => return failure,
+        };
+        // The new instance must hear of a link that is up already.
+        self.link_state.mark_changed();
+        let mut tick = tokio::time::interval(limits::ENGINE_TICK);
+        tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut inputs = Vec::with_capacity(limits::ENGINE_BATCH);
+        let mut events = Vec::with_capacity(limits::ENGINE_BATCH);
+        loop {
+            tokio::select! {
+                received = self.inputs.recv_many(&mut inputs, limits::ENGINE_BATCH) => {
+                    if received == 0 {
+                        return EngineFailure::GaveUp("nobody can reach it any more".to_owned());
+                    }
+                    events.extend(inputs.drain(..).filter_map(|input| self.event(input)));
+                }
+                Ok(()) = self.link_state.changed() => self.link_changed(&mut events),
+                () = self.log_changed.notified() => events.push(wit::Event::LogChanged),
+                _ = tick.tick() => events.push(wit::Event::Tick),
+            }
+            // Whatever an effect leads to at once, such as a session that had to be cut off, is told in the next call.
+            while !events.is_empty() {
+                let effects = match instance.handle(&events).await {
+                    Ok(effects) => effects,
+                    Err(failure) => return failure,
+                };
+                events.clear();
+                for effect in effects {
+                    if let Err(error) = self.dispatch(effect, &mut events).await {
+                        return EngineFailure::GaveUp(format!("link-send: {error}"));
+                    }
+                }
+            }
+        }
+    }
+
+    async fn start(&self) -> Result<Instance, EngineFailure> {
+        let clock = CpuClock::new(limits::ENGINE_CPU);
+        let mut store = self.guest.store(Some(&self.institute), &clock)?;
+        let pre = self.guest.sync_engine().map_err(|e| EngineFailure::GaveUp(e.to_string()))?;
+        let work = async {
+            let bindings = pre.instantiate_async(&mut store).await?;
+            let engine = bindings.rollcall_sync_engine();
+            let started = engine.call_start(&mut store, &self.institute, now_ms()).await?;
+            wasmtime::error::Ok((bindings, started))
+        };
+        let (bindings, started) = bounded(&clock, work).await?;
+        started.map_err(EngineFailure::GaveUp)?;
+        tracing::info!(institute = self.institute, "sync engine started");
+        Ok(Instance { store, bindings, clock })
+    }
+
+    /// Drops what concerns sessions and links of which this instance does not know.
+    fn event(&mut self, input: EngineInput) -> Option<wit::Event> {
+        match input {
+            EngineInput::Opened { session, claims, outgoing } => {
+                if self.sessions.len() >= limits::MAX_SESSIONS_PER_INSTITUTE {
+                    close(&outgoing, CLOSE_TRY_AGAIN, "too many sessions; try again later");
+                    return None;
+                }
+                self.sessions.insert(session, outgoing);
+                Some(wit::Event::Opened(wit::Opened { session, claims }))
+            }
+            EngineInput::Frame { session, bytes } => self
+                .sessions
+                .contains_key(&session)
+                .then(|| wit::Event::Frame(wit::Frame { session, bytes: bytes.into() })),
+            EngineInput::Closed(session) => {
+                self.sessions.remove(&session).map(|_| wit::Event::Closed(session))
+            }
+            EngineInput::LinkFrame { generation, bytes } => self
+                .link
+                .as_ref()
+                .is_some_and(|link| link.generation == generation)
+                .then_some(wit::Event::LinkFrame(bytes)),
+        }
+    }
+
+    fn link_changed(&mut self, events: &mut Vec<wit::Event>) {
+        let now = self.link_state.borrow_and_update().clone();
+        let generation = |link: &Option<LinkSender>| link.as_ref().map(|link| link.generation);
+        if generation(&self.link) == generation(&now) {
+            return;
+        }
+        if self.link.is_some() {
+            events.push(wit::Event::LinkDown);
+        }
+        if now.is_some() {
+            events.push(wit::Event::LinkUp);
+        }
+        self.link = now;
+    }
+
+    async fn dispatch(
+        &mut self,
+        effect: wit::Effect,
+        events: &mut Vec<wit::Event>,
+    ) -> Result<(), LinkSendError> {
+        match effect {
+            wit::Effect::Send(wit::Frame { session, bytes }) => {
+                let Some(sender) = self.sessions.get(&session) else { return Ok(()) };
+                if sender.frames.try_send(Outgoing::Frame(bytes.into())).is_err() {
+                    // Full, or gone already.
+                    sender.cut.cancel();
+                    self.sessions.remove(&session);
+                    events.push(wit::Event::Closed(session));
+                }
+            }
+            wit::Effect::Close(wit::Closing { session, reason }) => {
+                if let Some(sender) = self.sessions.get(&session) {
+                    close(sender, CLOSE_POLICY, &reason);
+                }
+            }
+            wit::Effect::LinkSend(bytes) => {
+                self.check_link_message(&bytes)?;
+                if let Some(link) = &self.link {
+                    // Fails when the link is gone, which the engine learns in a moment.
+                    let _ = link.messages.send(bytes).await;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// The component speaks for its own institute, whatever bytes a device made it write.
+    fn check_link_message(&self, bytes: &[u8]) -> Result<(), LinkSendError> {
+        let message = LinkMessage::decode(bytes)?;
+        match &message {
+            LinkMessage::Follow(_) | LinkMessage::Push(_) | LinkMessage::Pull(_) => {}
+            LinkMessage::Welcome(_)
+            | LinkMessage::Following(_)
+            | LinkMessage::Feed(_)
+            | LinkMessage::Pushed(_)
+            | LinkMessage::Document(_) => return Err(LinkSendError::WrongDirection),
+        }
+        match message.institute() == Some(&self.institute) {
+            true => Ok(()),
+            false => Err(LinkSendError::OtherInstitute),
+        }
+    }
+}
+
+impl Instance {
+    async fn handle(&mut self, events: &[wit::Event]) -> Result<Vec<wit::Effect>, EngineFailure> {
+        self.clock.restart();
+        let engine = self.bindings.rollcall_sync_engine();
+        let call = engine.call_handle(&mut self.store, now_ms(), events);
+        bounded(&self.clock, call).await?.map_err(EngineFailure::GaveUp)
+    }
+}
+
+async fn bounded<T>(
+    clock: &Arc<CpuClock>,
+    call: impl Future<Output = wasmtime::Result<T>>,
+) -> Result<T, EngineFailure> {
+    match tokio::time::timeout(limits::ENGINE_TIMEOUT, clock.measure(call)).await {
+        Ok(result) => Ok(result?),
+        Err(_) => Err(EngineFailure::TimedOut),
+    }
+}
+
+/// A session whose queue is full is cut off instead: it is beyond being told.
+fn close(session: &SessionSender, code: u16, reason: &str) {
+    if session.frames.try_send(Outgoing::Close { code, reason: reason.to_owned() }).is_err() {
+        session.cut.cancel();
+    }
+}
+
+fn now_ms() -> u64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_millis() as u64
+}

@@ -1,0 +1,89 @@
+//! The institutes that are active at this edge, each with its engine.
+
+use super::engine_task::{EngineInput, EngineTask};
+use crate::data_folder::is_institute;
+use crate::guest::{Guest, LoadError};
+use crate::limits;
+use crate::link::LinkState;
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
+use tokio::sync::{Notify, mpsc};
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+/// Starts engines and finds them again. An engine lives until the edge stops.
+pub struct Institutes {
+    guest: Arc<Guest>,
+    link: LinkState,
+    engines: Mutex<HashMap<String, EngineHandle>>,
+    running: TaskTracker,
+    stop: CancellationToken,
+}
+
+/// The way to one institute's engine.
+#[derive(Clone)]
+pub struct EngineHandle {
+    pub inputs: mpsc::Sender<EngineInput>,
+    /// Many changes of the log are one event to an engine that is busy.
+    log_changed: Arc<Notify>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum ActivationError {
+    #[error("the institute is no domain name")]
+    NoInstitute,
+    #[error("{} institutes are active, which is the limit", limits::MAX_ENGINES)]
+    Full,
+}
+
+impl Institutes {
+    /// `guest` must export the sync engine.
+    pub fn new(guest: Arc<Guest>, link: LinkState, stop: CancellationToken) -> Result<Self, LoadError> {
+        guest.sync_engine()?;
+        Ok(Self { guest, link, engines: Mutex::default(), running: TaskTracker::new(), stop })
+    }
+
+    /// The engine of `institute`, started if need be.
+    pub fn activate(&self, institute: &str) -> Result<EngineHandle, ActivationError> {
+        let mut engines = self.engines.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(engine) = engines.get(institute) {
+            return Ok(engine.clone());
+        }
+        if !is_institute(institute) {
+            return Err(ActivationError::NoInstitute);
+        }
+        if engines.len() >= limits::MAX_ENGINES {
+            return Err(ActivationError::Full);
+        }
+        let (inputs, received) = mpsc::channel(limits::ENGINE_QUEUE);
+        let log_changed = Arc::new(Notify::new());
+        let task = EngineTask::new(
+            institute.to_owned(),
+            self.guest.clone(),
+            received,
+            log_changed.clone(),
+            self.link.clone(),
+        );
+        self.running.spawn(task.run(self.stop.clone()));
+        let engine = EngineHandle { inputs, log_changed };
+        engines.insert(institute.to_owned(), engine.clone());
+        Ok(engine)
+    }
+
+    pub fn get(&self, institute: &str) -> Option<EngineHandle> {
+        self.engines.lock().unwrap_or_else(PoisonError::into_inner).get(institute).cloned()
+    }
+
+    /// Tells an active institute's engine that another instance may have written to its log.
+    pub fn log_changed(&self, institute: &str) {
+        if let Some(engine) = self.get(institute) {
+            engine.log_changed.notify_one();
+        }
+    }
+
+    /// Waits until all engines have ended after the stop.
+    pub async fn drain(&self) {
+        self.running.close();
+        self.running.wait().await;
+    }
+}
