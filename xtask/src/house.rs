@@ -109,10 +109,10 @@ impl House {
         for service in &mut self.services {
             if let Some(status) = service.ended() {
                 bail!(
-                    "{}\nthe {} ended by itself with {status} (log: {})",
-                    service.last_words(),
+                    "the {} ended by itself with {status} (log: {})\n{}",
                     service.name(),
-                    service.log().display()
+                    service.log().display(),
+                    service.last_words()
                 );
             }
         }

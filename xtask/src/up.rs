@@ -94,7 +94,7 @@ pub(crate) fn run(options: &Options) -> anyhow::Result<ExitCode> {
 /// The edge, the origin and the story's program, in the same selection of packages as the tests, so that what is compiled
 /// for one serves the other.
 pub(crate) fn build_programs(release: bool) -> anyhow::Result<()> {
-    let mut build = cargo(&["build", "--bins"]);
+    let mut build = cargo(&["build", "--workspace", "--bins"]);
     if release {
         build.arg("--release");
     }
@@ -170,6 +170,10 @@ In another terminal:
 
   # A view; asked for again, the edge's cache answers (see cache-status).
   curl -si {edge}/api/teachers/dashboard -H "authorization: Bearer $TOKEN"
+
+  # A command: done once, however often it is sent. With the origin stopped it is accepted all the same.
+  curl -si {edge}/commands -H "authorization: Bearer $TOKEN" -H 'idempotency-key: hello-1' \
+    -d '{{"command":"post-message","to":{{"batch":"maths-a"}},"text":"See you at nine"}}'
 
   # Offline editing with automerge-repo is a few lines of JavaScript: see README.md.
 "#
