@@ -8,15 +8,20 @@ use crate::forward::{Forwarder, Verdict};
 use crate::outbox::{Device, Outbox};
 use futures_util::stream::{self, StreamExt as _};
 use rollcall_guest::{Problem, now_ms};
+use spin_sdk::time::sleep;
 use std::cell::Cell;
+use std::time::Duration;
 use uuid::Uuid;
 
 /// Devices served at once. One slow answer then holds up an eighth of the run.
 const DEVICES_AT_ONCE: usize = 8;
 /// Devices looked up at once.
 const DEVICES_PER_ROUND: usize = 256;
-/// A run answers well within the 30 s that the host waits; what is left waits for the next run.
-const RUN_MS: i64 = 12_000;
+/// A run begins no command after this, so that it answers within the 30 s that the host waits, the longest call of the
+/// origin included. It outlasts a lease: what a crash left leased is delivered by the run that follows.
+const RUN_MS: i64 = 16_000;
+/// How soon a lease that somebody else holds is looked at again.
+const LOOK_AGAIN: Duration = Duration::from_millis(500);
 /// A device that asks for its receipt waits this long at most, besides the command under way.
 const RECEIPT_RUN_MS: i64 = 3_000;
 
@@ -34,6 +39,8 @@ struct Courier<'a> {
     holder: String,
     deadline_ms: i64,
     unreachable: Cell<bool>,
+    /// Somebody else holds the lease of a device with something waiting.
+    busy: Cell<bool>,
     delivered: Cell<u64>,
     refused: Cell<u64>,
 }
@@ -43,6 +50,7 @@ pub(crate) async fn deliver_all(outbox: &Outbox) -> Result<Run, Problem> {
     let courier = Courier::start(outbox, RUN_MS).await?;
     loop {
         let settled_before = courier.settled();
+        courier.busy.set(false);
         let devices = outbox.waiting_devices(DEVICES_PER_ROUND).await?;
         let all = devices.len() < DEVICES_PER_ROUND;
         stream::iter(devices)
@@ -52,8 +60,12 @@ pub(crate) async fn deliver_all(outbox: &Outbox) -> Result<Run, Problem> {
                 }
             })
             .await;
-        if all || courier.ended() || courier.settled() == settled_before {
+        let goes_on = !all && courier.settled() > settled_before;
+        if courier.ended() || !(goes_on || courier.busy.get()) {
             return Ok(Run { delivered: courier.delivered.get(), refused: courier.refused.get() });
+        }
+        if !goes_on {
+            sleep(LOOK_AGAIN).await;
         }
     }
 }
@@ -72,6 +84,7 @@ impl<'a> Courier<'a> {
             holder: Uuid::new_v4().to_string(),
             deadline_ms: now_ms() + run_ms,
             unreachable: Cell::new(false),
+            busy: Cell::new(false),
             delivered: Cell::new(0),
             refused: Cell::new(0),
         })
@@ -92,7 +105,11 @@ impl<'a> Courier<'a> {
     }
 
     async fn serve_in_order(&self, device: &Device) -> Result<(), Problem> {
-        while !self.ended() && self.outbox.lease(device, &self.holder).await? {
+        while !self.ended() {
+            if !self.outbox.lease(device, &self.holder).await? {
+                self.busy.set(true);
+                return Ok(());
+            }
             let Some((sequence, submission)) = self.outbox.next(device).await? else { return Ok(()) };
             match self.forwarder.forward(&submission).await {
                 Verdict::Delivered(outcome) => {
