@@ -42,6 +42,7 @@ pub(crate) fn router(app: App) -> Router {
         .route("/api/teachers/schedule", get(views::teacher_schedule))
         .route("/api/admin/dashboard", get(views::admin_dashboard))
         .route("/api/documents", post(documents::register))
+        .route("/api/documents/{document}", get(documents::fetch))
         .route("/commands", post(commands::apply))
         .route("/commands/{key}", get(commands::state))
         .route("/edge/v1/commands", post(commands::apply_forwarded))

@@ -46,6 +46,8 @@ struct Problem<'a> {
 impl ApiError {
     pub(super) const NO_ROUTE: Self =
         Self::fixed(StatusCode::NOT_FOUND, "not-found", "there is nothing at this path");
+    pub(super) const NO_DOCUMENT: Self =
+        Self::fixed(StatusCode::NOT_FOUND, "not-found", "there is no such document");
     pub(super) const WRONG_METHOD: Self = Self::fixed(
         StatusCode::METHOD_NOT_ALLOWED,
         "method-not-allowed",

@@ -161,6 +161,25 @@ impl DocumentService {
         pulled.await.unwrap_or(Err(DocumentError::Panicked))
     }
 
+    /// A whole document for somebody who may read it; none tells nobody whether there is one.
+    pub(crate) async fn fetch_document(
+        &self,
+        claims: &Claims,
+        document: DocumentId,
+    ) -> Result<Option<link::Document>, DocumentError> {
+        let (institute, user) = (claims.inst.clone(), claims.sub.clone());
+        let readable = self.store.read(&claims.inst, move |records| {
+            let known = records.document_anywhere(document)?.filter(|known| known.institute == institute);
+            let member = Membership::load(records, &user)?;
+            Ok::<_, StoreError>(known.zip(member).is_some_and(|(k, m)| m.access(&k.record) != Access::None))
+        });
+        if !readable.await? {
+            return Ok(None);
+        }
+        let pull = link::Pull { institute: claims.inst.clone(), document, have: Vec::new() };
+        Ok(Some(self.pull_changes(pull).await?))
+    }
+
     fn pull_blocking(&self, pull: link::Pull) -> Result<link::Document, DocumentError> {
         let document = pull.document;
         let known = self.store.read_blocking::<_, StoreError>(&pull.institute, |records| {
