@@ -293,6 +293,41 @@ mod tests {
     }
 
     #[test]
+    fn no_view_reads_a_whole_table() {
+        let folder = tempfile::tempdir().unwrap();
+        let store = Store::open(folder.path()).unwrap();
+        crate::services::seed::load(&store, unix_ms()).unwrap();
+        let user = |local: &str| crate::services::seed::user_id_of(&format!("{local}@northside.example"));
+        let steps = crate::store::plans::of(|| {
+            let read = store.read_blocking::<_, ViewError>("northside.example", |records| {
+                student::dashboard(&Scene::open(records, &user("student"))?)?;
+                schedule::schedule(&Scene::open(records, &user("student"))?, None)?;
+                teacher::dashboard(&Scene::open(records, &user("teacher"))?)?;
+                admin::dashboard(&Scene::open(records, &user("admin"))?)?;
+                records.share_batch(&user("student"), &user("teacher"))?;
+                records.account_by_email("student@northside.example")?;
+                records.feed_after(0, 10)?;
+                Ok(())
+            });
+            read.unwrap();
+        });
+        assert!(steps.len() > 40, "{steps:#?}");
+        // `mine` is the list of one user's batches.
+        let whole: Vec<_> =
+            steps.iter().filter(|step| step.starts_with("SCAN") && !step.starts_with("SCAN mine")).collect();
+        assert!(whole.is_empty(), "{whole:#?}");
+        // A search by the institute alone reads all of the institute: only an admin's sums may.
+        let wide: Vec<_> = steps
+            .iter()
+            .filter(|step| step.contains("(institute=?)") && !step.contains("count(*)"))
+            .collect();
+        let sums = ["FROM institutes", "sum(", "FROM payments", "quarantine"];
+        let unexpected: Vec<_> =
+            wide.iter().filter(|step| !sums.iter().any(|allowed| step.contains(allowed))).collect();
+        assert!(unexpected.is_empty(), "{unexpected:#?}");
+    }
+
+    #[test]
     fn dates_are_read_in_one_form_alone() {
         assert!(parse_date("2026-11-22").is_ok());
         for wrong in ["20261122", "2026-11-31", "tomorrow", "2026-11-22T00:00", ""] {
