@@ -139,7 +139,7 @@ impl Default for Settings {
     fn default() -> Self {
         Self {
             data: PathBuf::from("rollcall-data/origin"),
-            log: "info".to_owned(),
+            log: "info,refinery_core=warn".to_owned(),
             log_format: LogFormat::Text,
             listen: "127.0.0.1:8080".to_owned(),
             edge_secret: None,

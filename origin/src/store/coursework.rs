@@ -43,9 +43,13 @@ pub(crate) struct NewSubmission {
     pub(crate) text: Option<String>,
 }
 
-const WORK: &str = "SELECT s.submission, a.assignment, a.batch, a.title, a.due_at, a.max_score,
-     s.submitted_at, s.score, s.feedback, s.graded_at
-     FROM submissions s JOIN assignments a ON a.institute = s.institute AND a.assignment = s.assignment";
+// Indexes are named where the planner, which knows nothing of an institute's size, would take the primary key and read
+// all of the institute.
+
+const WORK: &str = "s.submission, a.assignment, a.batch, a.title, a.due_at, a.max_score,
+     s.submitted_at, s.score, s.feedback, s.graded_at";
+const ITS_ASSIGNMENT: &str =
+    "CROSS JOIN assignments a ON a.institute = s.institute AND a.assignment = s.assignment";
 
 fn read_assignment(row: &Row<'_>, first: usize) -> rusqlite::Result<Assignment> {
     Ok(Assignment {
@@ -81,7 +85,10 @@ impl Records<'_> {
         assignment: &str,
         student: &str,
     ) -> Result<Option<StudentSubmission>, StoreError> {
-        let sql = format!("{WORK} WHERE s.institute = ?1 AND s.assignment = ?2 AND s.student = ?3");
+        let sql = format!(
+            "SELECT {WORK} FROM submissions s INDEXED BY submissions_by_assignment {ITS_ASSIGNMENT}
+             WHERE s.institute = ?1 AND s.assignment = ?2 AND s.student = ?3"
+        );
         self.one(&sql, (self.institute, assignment, student), read_work)
     }
 
@@ -92,7 +99,8 @@ impl Records<'_> {
         limit: u32,
     ) -> Result<Vec<StudentSubmission>, StoreError> {
         let sql = format!(
-            "{WORK} WHERE s.institute = ?1 AND s.student = ?2
+            "SELECT {WORK} FROM submissions s INDEXED BY submissions_by_student {ITS_ASSIGNMENT}
+             WHERE s.institute = ?1 AND s.student = ?2
              ORDER BY coalesce(s.graded_at, s.submitted_at) DESC LIMIT ?3"
         );
         self.all(&sql, (self.institute, student, limit), read_work)
@@ -100,21 +108,20 @@ impl Records<'_> {
 
     /// The mean share of the full score in a student's graded work; none without any.
     pub(crate) fn student_average(&self, student: &str) -> Result<Option<f64>, StoreError> {
-        let average = self.one(
-            "SELECT avg(s.score / a.max_score) FROM submissions s
-             JOIN assignments a ON a.institute = s.institute AND a.assignment = s.assignment
-             WHERE s.institute = ?1 AND s.student = ?2 AND s.score IS NOT NULL AND a.max_score > 0",
-            (self.institute, student),
-            |row| row.get(0),
-        )?;
+        let sql = format!(
+            "SELECT avg(s.score / a.max_score)
+             FROM submissions s INDEXED BY submissions_by_student {ITS_ASSIGNMENT}
+             WHERE s.institute = ?1 AND s.student = ?2 AND s.score IS NOT NULL AND a.max_score > 0"
+        );
+        let average = self.one(&sql, (self.institute, student), |row| row.get(0))?;
         Ok(average.flatten())
     }
 
     /// Assignments of a student's batches that the student has not handed in, the next due first.
     pub(crate) fn open_assignments(&self, student: &str, limit: u32) -> Result<Vec<Assignment>, StoreError> {
         self.all(
-            "SELECT a.assignment, a.batch, a.title, a.due_at, a.max_score FROM enrolments e
-             CROSS JOIN assignments a ON a.institute = e.institute AND a.batch = e.batch
+            "SELECT a.assignment, a.batch, a.title, a.due_at, a.max_score FROM enrolments e INDEXED BY enrolments_by_student
+             CROSS JOIN assignments a INDEXED BY assignments_by_batch ON a.institute = e.institute AND a.batch = e.batch
              WHERE e.institute = ?1 AND e.student = ?2 AND NOT EXISTS (
                  SELECT 1 FROM submissions s
                  WHERE s.institute = ?1 AND s.assignment = a.assignment AND s.student = ?2)
@@ -133,9 +140,11 @@ impl Records<'_> {
         self.all(
             "SELECT s.submission, a.assignment, a.batch, a.title, a.due_at, a.max_score,
                     s.submitted_at, s.student, u.name
-             FROM batch_teachers t
-             CROSS JOIN assignments a ON a.institute = t.institute AND a.batch = t.batch
-             CROSS JOIN submissions s ON s.institute = a.institute AND s.assignment = a.assignment
+             FROM batch_teachers t INDEXED BY batch_teachers_by_user
+             CROSS JOIN assignments a INDEXED BY assignments_by_batch
+                 ON a.institute = t.institute AND a.batch = t.batch
+             CROSS JOIN submissions s INDEXED BY submissions_to_grade
+                 ON s.institute = a.institute AND s.assignment = a.assignment
              JOIN users u ON u.user = s.student
              WHERE t.institute = ?1 AND t.user = ?2 AND s.score IS NULL
              ORDER BY s.submitted_at LIMIT ?3",
@@ -155,9 +164,11 @@ impl Records<'_> {
     /// How many works in a teacher's batches wait for their grade.
     pub(crate) fn work_to_grade_count(&self, teacher: &str) -> Result<u64, StoreError> {
         self.number(
-            "SELECT count(*) FROM batch_teachers t
-             CROSS JOIN assignments a ON a.institute = t.institute AND a.batch = t.batch
-             CROSS JOIN submissions s ON s.institute = a.institute AND s.assignment = a.assignment
+            "SELECT count(*) FROM batch_teachers t INDEXED BY batch_teachers_by_user
+             CROSS JOIN assignments a INDEXED BY assignments_by_batch
+                 ON a.institute = t.institute AND a.batch = t.batch
+             CROSS JOIN submissions s INDEXED BY submissions_to_grade
+                 ON s.institute = a.institute AND s.assignment = a.assignment
              WHERE t.institute = ?1 AND t.user = ?2 AND s.score IS NULL",
             (self.institute, teacher),
         )

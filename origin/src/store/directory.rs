@@ -88,7 +88,8 @@ impl Records<'_> {
         self.all(
             "SELECT b.batch, b.title,
                     (SELECT count(*) FROM enrolments e WHERE e.institute = ?1 AND e.batch = b.batch)
-             FROM batch_teachers t JOIN batches b ON b.institute = t.institute AND b.batch = t.batch
+             FROM batch_teachers t INDEXED BY batch_teachers_by_user
+             CROSS JOIN batches b ON b.institute = t.institute AND b.batch = t.batch
              WHERE t.institute = ?1 AND t.user = ?2 ORDER BY b.batch",
             (self.institute, user),
             |row| Ok(TaughtBatch { batch: row.get(0)?, title: row.get(1)?, students: to_u64(row.get(2)?) }),
@@ -97,13 +98,13 @@ impl Records<'_> {
 
     pub(crate) fn studied_batches(&self, student: &str) -> Result<Vec<StudiedBatch>, StoreError> {
         let batches = self.all(
-            "SELECT b.batch, b.title FROM enrolments e
-             JOIN batches b ON b.institute = e.institute AND b.batch = e.batch
+            "SELECT b.batch, b.title FROM enrolments e INDEXED BY enrolments_by_student
+             CROSS JOIN batches b ON b.institute = e.institute AND b.batch = e.batch
              WHERE e.institute = ?1 AND e.student = ?2 ORDER BY b.batch",
             (self.institute, student),
             |row| Ok((row.get::<_, String>(0)?, row.get::<_, String>(1)?)),
         )?;
-        let teachers = "SELECT u.name FROM batch_teachers t JOIN users u ON u.user = t.user
+        let teachers = "SELECT u.name FROM batch_teachers t CROSS JOIN users u ON u.user = t.user
              WHERE t.institute = ?1 AND t.batch = ?2 ORDER BY u.name";
         batches
             .into_iter()

@@ -56,7 +56,8 @@ impl Records<'_> {
     }
 
     pub(crate) fn student_invoices(&self, student: &str) -> Result<Vec<Invoice>, StoreError> {
-        let sql = "SELECT invoice, student, title, amount_minor, paid_minor, due_on FROM invoices
+        let sql = "SELECT invoice, student, title, amount_minor, paid_minor, due_on
+             FROM invoices INDEXED BY invoices_by_student
              WHERE institute = ?1 AND student = ?2 ORDER BY due_on, invoice";
         self.all(sql, (self.institute, student), read_invoice)
     }

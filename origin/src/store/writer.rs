@@ -113,8 +113,6 @@ fn run(connection: Connection, mut queue: mpsc::Receiver<Job>) {
         }
         commit_group(&connection, group);
     }
-    // Keeps the next start quick; losing it costs nothing.
-    drop(connection.execute_batch("PRAGMA optimize"));
 }
 
 fn commit_group(connection: &Connection, group: Vec<Job>) {

@@ -1,80 +1,75 @@
 //! What a change must be before the merge sees it.
 //!
-//! Changes are bytes from devices. The gate bounds what they cost: their size, what they inflate to, and the operation
-//! ids that they claim.
+//! Changes are bytes from devices. The limits are the edge's own (`sync_protocol::gate`): what an edge acknowledged to
+//! a device must not be refused here for its size.
 
-use automerge::{Automerge, Change};
-use std::io::Read as _;
+use automerge::{ActorId, Automerge, Change};
+use std::collections::HashMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use sync_protocol::gate::{MAX_OP, MAX_OP_AHEAD, changes_in};
 
-/// First bytes of each chunk, from Automerge's binary format.
-const MAGIC: [u8; 4] = [0x85, 0x6f, 0x4a, 0x83];
-/// Magic, checksum of 4 bytes, type.
+/// Where a chunk says its type: behind magic and checksum, of 4 bytes each.
 const TYPE_AT: usize = 8;
 const CHANGE: u8 = 1;
 const DEFLATED_CHANGE: u8 = 2;
-/// Largest change, as it comes: a page of pasted pictures would not fit, a book's text does.
-pub(super) const MAX_CHANGE_BYTES: usize = 4 * 1024 * 1024;
-/// Largest change when inflated. Deflate makes up to 1,000 bytes out of one.
-const MAX_INFLATED_BYTES: u64 = 16 * 1024 * 1024;
-/// Operation ids stay far below 2^32, where counters of other replicas would end.
-const MAX_OP: u64 = 1 << 30;
-/// A change may begin so far above the operations that the document has: a device may have made changes that were
-/// refused here.
-const MAX_OP_GAP: u64 = 1 << 16;
 
-/// Reads one change chunk. The error is the code of the refusal.
+/// Reads bytes that must be one change chunk. The error is the code of the refusal.
 pub(super) fn decode(bytes: &[u8]) -> Result<Change, &'static str> {
-    if bytes.len() > MAX_CHANGE_BYTES {
-        return Err("change-too-large");
-    }
-    if bytes.get(..MAGIC.len()) != Some(&MAGIC[..]) {
+    if !matches!(bytes.get(TYPE_AT), Some(&CHANGE | &DEFLATED_CHANGE)) {
         return Err("malformed-change");
     }
-    match bytes.get(TYPE_AT) {
-        Some(&CHANGE) => {}
-        Some(&DEFLATED_CHANGE) => check_inflated(bytes)?,
-        Some(_) | None => return Err("malformed-change"),
+    // The library is not made for hostile bytes; a panic of it refuses this change alone.
+    let changes = catch_unwind(AssertUnwindSafe(|| changes_in(bytes)));
+    let mut changes = changes.map_err(|_| "malformed-change")?.map_err(|_| "malformed-change")?;
+    match (changes.pop(), changes.is_empty()) {
+        (Some(change), true) => Ok(change),
+        (Some(_), false) | (None, _) => Err("malformed-change"),
     }
-    // The parser is not made for hostile bytes; a panic of it refuses this change alone.
-    let change = catch_unwind(AssertUnwindSafe(|| Change::try_from(bytes)));
-    let change = change.map_err(|_| "malformed-change")?.map_err(|_| "malformed-change")?;
-    // What stands after the chunk would be stored and sent on.
-    if change.max_op() > MAX_OP {
-        return Err("operation-out-of-range");
-    }
-    Ok(change)
 }
 
-/// Checks a change against the document that it goes into, all of whose dependencies are there.
-pub(super) fn check_start(change: &Change, max_op: u64) -> Result<(), &'static str> {
-    if change.start_op().get() > max_op + 1 + MAX_OP_GAP {
-        return Err("operation-out-of-range");
+/// What a document has seen of each writer, to tell a new change from one that would harm the document.
+#[derive(Default)]
+pub(super) struct Counters {
+    sequences: HashMap<ActorId, u64>,
+    max_op: u64,
+}
+
+impl Counters {
+    /// Reads all changes of the document: costs its age, once for each loading.
+    pub(super) fn of(doc: &Automerge) -> Self {
+        let mut counters = Self::default();
+        for change in doc.get_changes_meta(&[]) {
+            counters.note(change.actor.as_ref(), change.seq, change.max_op);
+        }
+        counters
     }
-    Ok(())
-}
 
-/// The highest operation id of the document: its heads', since no ancestor has a higher one.
-pub(super) fn max_op(doc: &Automerge) -> u64 {
-    use automerge::ReadDoc as _;
-    doc.get_heads()
-        .iter()
-        .filter_map(|hash| doc.get_change_by_hash(hash))
-        .map(|change| change.max_op())
-        .max()
-        .unwrap_or(0)
-}
+    /// What speaks against a change whose dependencies are in the document.
+    pub(super) fn check(&self, change: &Change) -> Result<(), &'static str> {
+        let last = self.sequences.get(change.actor_id()).copied().unwrap_or(0);
+        if change.seq() <= last {
+            return Err("sequence-reused");
+        }
+        if change.seq() > last + 1 {
+            return Err("sequence-gap");
+        }
+        if change.start_op().get() > self.max_op + 1 + MAX_OP_AHEAD || change.max_op() > MAX_OP {
+            return Err("operation-counter-too-high");
+        }
+        Ok(())
+    }
 
-fn check_inflated(bytes: &[u8]) -> Result<(), &'static str> {
-    // The chunk's length follows as LEB128, at most 10 bytes; the deflated part follows it.
-    let length = bytes[TYPE_AT + 1..].iter().take(10).position(|byte| byte & 0x80 == 0);
-    let start = TYPE_AT + 2 + length.ok_or("malformed-change")?;
-    let inflater = flate2::read::DeflateDecoder::new(&bytes[start..]);
-    let inflated = std::io::copy(&mut inflater.take(MAX_INFLATED_BYTES + 1), &mut std::io::sink());
-    match inflated {
-        Ok(inflated) if inflated <= MAX_INFLATED_BYTES => Ok(()),
-        Ok(_) => Err("change-too-large"),
-        Err(_) => Err("malformed-change"),
+    /// Takes in a change that goes into the document.
+    pub(super) fn admit(&mut self, change: &Change) {
+        self.note(change.actor_id(), change.seq(), change.max_op());
+    }
+
+    fn note(&mut self, actor: &ActorId, sequence: u64, max_op: u64) {
+        match self.sequences.get_mut(actor) {
+            Some(last) => *last = sequence.max(*last),
+            None => drop(self.sequences.insert(actor.clone(), sequence)),
+        }
+        self.max_op = self.max_op.max(max_op);
     }
 }
 
@@ -83,7 +78,6 @@ mod tests {
     use super::*;
     use automerge::ROOT;
     use automerge::transaction::Transactable as _;
-    use std::io::Write as _;
 
     fn change() -> Change {
         let mut doc = Automerge::new();
@@ -118,16 +112,28 @@ mod tests {
     }
 
     #[test]
-    fn a_deflate_bomb_is_refused_before_it_is_inflated() {
-        let mut deflated = flate2::write::DeflateEncoder::new(Vec::new(), flate2::Compression::best());
-        let zeros = vec![0; 1024 * 1024];
-        for _ in 0..64 {
-            deflated.write_all(&zeros).unwrap();
+    fn two_changes_in_a_row_and_a_wrong_checksum_are_malformed() {
+        let bytes = change().raw_bytes().to_vec();
+        assert_eq!(decode(&[bytes.clone(), bytes.clone()].concat()), Err("malformed-change"));
+        let mut forged = bytes;
+        forged[5] ^= 1;
+        assert_eq!(decode(&forged), Err("malformed-change"));
+    }
+
+    #[test]
+    fn a_change_continues_the_row_of_its_writer() {
+        let mut doc = Automerge::new();
+        for n in 0..3 {
+            let mut tx = doc.transaction();
+            tx.put(ROOT, "n", n).unwrap();
+            tx.commit();
         }
-        let mut bomb = MAGIC.to_vec();
-        bomb.extend([0, 0, 0, 0, DEFLATED_CHANGE, 0x7f]);
-        bomb.extend(deflated.finish().unwrap());
-        assert!(bomb.len() < 100_000);
-        assert_eq!(decode(&bomb), Err("change-too-large"));
+        let changes = doc.get_changes(&[]);
+        let mut counters = Counters::default();
+        assert_eq!(counters.check(&changes[1]), Err("sequence-gap"));
+        counters.admit(&changes[0]);
+        assert_eq!(counters.check(&changes[0]), Err("sequence-reused"));
+        assert_eq!(counters.check(&changes[1]), Ok(()));
+        assert_eq!(Counters::of(&doc).check(&changes[2]), Err("sequence-reused"));
     }
 }

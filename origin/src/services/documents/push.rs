@@ -189,8 +189,8 @@ impl Work {
         if !change.deps().iter().all(here) {
             return Err("missing-dependency");
         }
-        gate::check_start(&change, self.replica.max_op)?;
-        self.replica.max_op = self.replica.max_op.max(change.max_op());
+        self.replica.counters.check(&change)?;
+        self.replica.counters.admit(&change);
         let row = ChangeRow {
             hash: hash.0,
             bytes: item.bytes.to_vec(),
@@ -224,6 +224,7 @@ fn apply(
     for (sequence, change, row) in std::mem::take(&mut work.accepted) {
         let complete = change.deps().iter().all(|dep| has_change(&replica.doc, dep));
         if complete && merged(&mut replica, vec![change.clone()]) {
+            replica.counters.admit(&change);
             kept.push((sequence, change, row));
             continue;
         }
@@ -236,6 +237,7 @@ fn apply(
         if !merged(&mut replica, again) {
             return Err(DocumentError::Panicked);
         }
+        kept.iter().for_each(|(_, change, _)| replica.counters.admit(change));
     }
     work.accepted = kept;
     work.replica = replica;
@@ -267,9 +269,7 @@ fn append(work: &mut Work) -> Append {
 fn refuse(item: PushItem, code: &'static str) -> QuarantineRow {
     tracing::info!(document = %item.document, user = item.user, device = item.device, code, "change refused");
     let PushItem { sequence, document, user, device, bytes } = item;
-    // A huge change is kept by its beginning alone: quarantine is for people who look into it.
-    let mut bytes: Vec<u8> = bytes.into();
-    bytes.truncate(gate::MAX_CHANGE_BYTES);
+    let bytes = bytes.into();
     QuarantineRow { sequence, document, user, device, code, bytes }
 }
 

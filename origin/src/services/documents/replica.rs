@@ -1,6 +1,7 @@
 //! Loaded documents, kept in memory within a bound.
 
-use super::{DocumentError, gate};
+use super::DocumentError;
+use super::gate::Counters;
 use crate::store::{Store, StoreError};
 use automerge::{Automerge, Change, ChangeHash, LoadOptions, ReadDoc as _, VerificationMode};
 use std::collections::HashMap;
@@ -25,13 +26,12 @@ pub(super) struct Replica {
     snapshot: u64,
     /// Bytes of the log, as far as this replica has read them.
     bytes: usize,
-    /// At least the highest operation id of the document. Kept because asking the document costs its age.
-    pub(super) max_op: u64,
+    pub(super) counters: Counters,
 }
 
 impl Replica {
     pub(super) fn empty() -> Self {
-        Self { doc: Automerge::new(), changes: 0, snapshot: 0, bytes: 0, max_op: 0 }
+        Self { doc: Automerge::new(), changes: 0, snapshot: 0, bytes: 0, counters: Counters::default() }
     }
 
     fn load(store: &Store, document: DocumentId) -> Result<Self, DocumentError> {
@@ -57,7 +57,7 @@ impl Replica {
             .collect::<Result<_, _>>()?;
         doc.apply_changes(changes).map_err(damaged)?;
         Ok(Self {
-            max_op: gate::max_op(&doc),
+            counters: Counters::of(&doc),
             doc,
             changes: position + tail.len() as u64,
             snapshot: position,

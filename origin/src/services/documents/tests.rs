@@ -164,7 +164,7 @@ async fn a_refused_change_goes_to_quarantine_and_the_rest_of_the_push_goes_on() 
 }
 
 #[tokio::test]
-async fn a_reused_sequence_number_of_another_actor_is_refused_alone() {
+async fn a_reused_sequence_number_is_refused_alone() {
     let origin = TestOrigin::start().await;
     let class = origin.class_today("maths-a").await;
     let teacher = origin.user("teacher@northside.example").await;
@@ -181,7 +181,7 @@ async fn a_reused_sequence_number_of_another_actor_is_refused_alone() {
         item(3, notes, &teacher, &beside),
     ];
     let pushed = push(&origin, items).await;
-    assert_eq!(codes(&pushed), [(2, "merge-refused")]);
+    assert_eq!(codes(&pushed), [(2, "sequence-reused")]);
     let merged = replica(&origin, notes).await;
     assert_eq!(merged.get(ROOT, "topic").unwrap().unwrap().0.to_str(), Some("limits"));
     assert_eq!(merged.get(ROOT, "room").unwrap().unwrap().0.to_str(), Some("1"));
