@@ -28,7 +28,18 @@ pub(crate) fn command(program: impl AsRef<OsStr>) -> Command {
 /// `cargo` with `arguments`. What it builds is always below `target/`, where `spin.toml` looks for the components.
 pub(crate) fn cargo(arguments: &[&str]) -> Command {
     let mut cargo = command(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
-    cargo.args(arguments).env("CARGO_TARGET_DIR", root().join("target"));
+    cargo.args(arguments);
+    // What `cargo run` told this program of its own package: build scripts that watch these variables (ring's does) would
+    // run again, and half of the workspace be compiled again, whenever cargo is called with and without them in turn.
+    for (name, _) in std::env::vars_os() {
+        if name
+            .to_str()
+            .is_some_and(|name| name.starts_with("CARGO_PKG_") || name.starts_with("CARGO_MANIFEST_"))
+        {
+            cargo.env_remove(name);
+        }
+    }
+    cargo.env("CARGO_TARGET_DIR", root().join("target"));
     cargo
 }
 

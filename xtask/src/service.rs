@@ -4,12 +4,14 @@ use anyhow::Context as _;
 use rustix::process::{Pid, Signal, kill_process};
 use std::ffi::OsString;
 use std::fs::{File, OpenOptions};
-use std::io::{BufRead, BufReader, Write as _};
+use std::io::{BufRead, BufReader, Read as _, Seek as _, SeekFrom, Write as _};
 use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::mpsc::Sender;
 
+/// A log that is longer is put aside at the next start; one of those before is kept.
+const LOG_BYTES_MAX: u64 = 16 * 1024 * 1024;
 /// Lines of a log that are shown when its program ends by itself.
 const TAIL_LINES: usize = 20;
 /// What a program prints on standard output once it listens, before the URL.
@@ -29,15 +31,21 @@ pub(crate) struct Spec {
 pub(crate) struct Service {
     spec: Spec,
     log: PathBuf,
+    /// Where the lines of this run begin: the log may be that of an earlier run, or of one that still goes on.
+    log_begin: u64,
     child: Option<Child>,
 }
 
 impl Service {
-    /// Starts with an empty log.
     pub(crate) fn new(spec: Spec, logs: &Path) -> anyhow::Result<Self> {
         let log = logs.join(format!("{}.log", spec.name));
-        File::create(&log).with_context(|| log.display().to_string())?;
-        Ok(Self { spec, log, child: None })
+        let mut log_begin = log.metadata().map_or(0, |log| log.len());
+        if log_begin > LOG_BYTES_MAX {
+            std::fs::rename(&log, log.with_extension("log.old"))
+                .with_context(|| log.display().to_string())?;
+            log_begin = 0;
+        }
+        Ok(Self { spec, log, log_begin, child: None })
     }
 
     pub(crate) fn name(&self) -> &'static str {
@@ -58,7 +66,8 @@ impl Service {
 
     /// Starts the program; `listening` gets its URL when it has said it, and is dropped when it has ended.
     pub(crate) fn start(&mut self, listening: Sender<String>) -> anyhow::Result<()> {
-        let log = OpenOptions::new().append(true).open(&self.log)?;
+        let log = OpenOptions::new().append(true).create(true).open(&self.log);
+        let log = log.with_context(|| self.log.display().to_string())?;
         let mut command = Command::new(&self.spec.program);
         command
             .args(&self.spec.arguments)
@@ -101,7 +110,11 @@ impl Service {
 
     /// The last lines of its log. A program that ends at once says why in one line, which is then all there is to show.
     pub(crate) fn last_words(&self) -> String {
-        let log = std::fs::read(&self.log).unwrap_or_default();
+        let mut log = Vec::new();
+        if let Ok(mut file) = File::open(&self.log) {
+            // A log that cannot be read says nothing.
+            let _ = file.seek(SeekFrom::Start(self.log_begin)).and_then(|_| file.read_to_end(&mut log));
+        }
         let log = String::from_utf8_lossy(&log);
         let lines: Vec<&str> = log.lines().collect();
         let said = format!("{}: ", self.spec.program.file_name().unwrap_or_default().to_string_lossy());
