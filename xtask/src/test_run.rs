@@ -15,13 +15,14 @@ pub(crate) fn run(arguments: &[String]) -> anyhow::Result<ExitCode> {
     install_node()?;
     install_client(&root().join("tests/js"))?;
     components::build()?;
-    up::build_programs(false)?;
+    // Programs and tests in one go: apart, cargo would choose other features and compile much twice.
+    cargo::run(&mut cargo(&["build", "--workspace", "--bins", "--tests"]))?;
     let mut tests = if install_nextest() {
         cargo(&["nextest", "run", "--workspace"])
     } else {
-        cargo(&["test", "--workspace"])
+        cargo(&["test", "--workspace", "--tests"])
     };
-    let status = tests.args(arguments).status()?;
+    let status = tests.args(arguments).env(up::BUILT, "1").status()?;
     Ok(if status.success() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
@@ -72,7 +73,8 @@ fn install_nextest() -> bool {
         return true;
     }
     eprintln!("installing cargo-nextest, which runs the tests");
-    let installed = cargo::run(&mut cargo(&["install", "cargo-nextest", "--locked"])).is_ok() && there();
+    let mut install = cargo(&["install", "cargo-nextest", "--locked"]);
+    let installed = cargo::run(install.env_remove("CARGO_TARGET_DIR")).is_ok() && there();
     if !installed {
         eprintln!("cargo-nextest could not be installed; `cargo test` runs the tests");
     }

@@ -12,6 +12,8 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::mpsc;
 
+/// Set by `cargo xtask test` for the tests: everything is built, and building again would take their time and cargo's lock.
+pub(crate) const BUILT: &str = "ROLLCALL_XTASK_BUILT";
 /// The edge's name at the origin.
 const EDGE_ID: &str = "edge-1";
 
@@ -56,8 +58,10 @@ impl Options {
 }
 
 pub(crate) fn run(options: &Options) -> anyhow::Result<ExitCode> {
-    components::build()?;
-    build_programs(options.release)?;
+    if std::env::var_os(BUILT).is_none() {
+        components::build()?;
+        build_programs(options.release)?;
+    }
     let data = std::path::absolute(&options.data)?;
     let logs = data.join("logs");
     DirBuilder::new()
@@ -93,7 +97,7 @@ pub(crate) fn run(options: &Options) -> anyhow::Result<ExitCode> {
 
 /// The edge, the origin and the story's program, in the same selection of packages as the tests, so that what is compiled
 /// for one serves the other.
-pub(crate) fn build_programs(release: bool) -> anyhow::Result<()> {
+fn build_programs(release: bool) -> anyhow::Result<()> {
     let mut build = cargo(&["build", "--workspace", "--bins"]);
     if release {
         build.arg("--release");
