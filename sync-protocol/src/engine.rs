@@ -37,6 +37,9 @@ pub struct Limits {
     pub idle_ms: u64,
     /// How long a device waits for the origin's word on an unknown document, in milliseconds.
     pub pull_ms: u64,
+    /// How long it waits, then, for another device to bring the document, in milliseconds. Clients give up on the first
+    /// 'unavailable' that they hear, and a document's link may travel faster than its content.
+    pub await_ms: u64,
 }
 
 impl Default for Limits {
@@ -48,6 +51,7 @@ impl Default for Limits {
             tail_changes: 256,
             idle_ms: 30_000,
             pull_ms: 5_000,
+            await_ms: 1_000,
         }
     }
 }
@@ -201,6 +205,12 @@ struct Waiting {
     data: Vec<u8>,
 }
 
+impl Waiting {
+    fn has_content(&self) -> bool {
+        gate::decode_sync_message(&self.data).is_ok_and(|message| !message.heads.is_empty())
+    }
+}
+
 enum Slot {
     /// An [`Effect::Load`] is under way.
     Loading {
@@ -208,6 +218,13 @@ enum Slot {
     },
     /// The origin has been asked.
     Pulling {
+        waiting: Vec<Waiting>,
+        since: u64,
+        refused: Vec<Hash>,
+    },
+    /// Nobody has it so far, but the device that made it may be about to bring it: somebody may have heard of the document
+    /// before its content has come.
+    Awaited {
         waiting: Vec<Waiting>,
         since: u64,
         refused: Vec<Hash>,
@@ -319,7 +336,7 @@ impl Engine {
         }
         let state = self.sessions.get_mut(&session)?.states.get_mut(&document);
         match (self.slots.get(&document), state) {
-            (Some(Slot::Loading { .. } | Slot::Pulling { .. }), _) => None,
+            (Some(Slot::Loading { .. } | Slot::Pulling { .. } | Slot::Awaited { .. }), _) => None,
             (Some(Slot::Ready(doc)), Some(state)) => {
                 let equal = state.their_heads.as_ref() == Some(&doc.automerge.get_heads());
                 let message = doc.next_message(state);
@@ -431,16 +448,32 @@ impl Engine {
         let most = self.limits.waiting_messages;
         match self.slots.get_mut(&document) {
             Some(Slot::Ready(_)) => self.process(now, id, document, &data),
-            Some(Slot::Loading { waiting } | Slot::Pulling { waiting, .. }) => {
+            Some(
+                Slot::Loading { waiting } | Slot::Pulling { waiting, .. } | Slot::Awaited { waiting, .. },
+            ) => {
                 if waiting.iter().filter(|w| w.session == id).count() >= most {
                     return self.fail(id, &format!("more than {most} messages wait for one document"));
                 }
                 waiting.push(Waiting { session: id, data });
+                self.settle_awaited(now, document);
             }
             None => {
                 self.slots.insert(document, Slot::Loading { waiting: vec![Waiting { session: id, data }] });
                 self.effects.push(Effect::Load(document));
             }
+        }
+    }
+
+    /// Ends the wait for a document when the newest message brings it.
+    fn settle_awaited(&mut self, now: u64, document: DocumentId) {
+        match self.slots.remove(&document) {
+            Some(Slot::Awaited { waiting, refused, .. })
+                if waiting.last().is_some_and(Waiting::has_content) =>
+            {
+                self.unknown(now, document, waiting, refused);
+            }
+            Some(slot) => drop(self.slots.insert(document, slot)),
+            None => {}
         }
     }
 
@@ -546,7 +579,9 @@ impl Engine {
         let slot = self.slots.remove(&document);
         let (waiting, ready) = match slot {
             Some(Slot::Ready(doc)) => (Vec::new(), Some(doc)),
-            Some(Slot::Loading { waiting } | Slot::Pulling { waiting, .. }) => (waiting, None),
+            Some(
+                Slot::Loading { waiting } | Slot::Pulling { waiting, .. } | Slot::Awaited { waiting, .. },
+            ) => (waiting, None),
             None => (Vec::new(), None),
         };
         let Some(stored) = stored else {
@@ -604,19 +639,32 @@ impl Engine {
         }
     }
 
-    /// Nobody has the document: those who bring content found it, the others are told that there is none.
+    /// Nobody has the document: whoever brings content founds it, the others wait a little for somebody to do so.
     fn unknown(&mut self, now: u64, document: DocumentId, waiting: Vec<Waiting>, refused: Vec<Hash>) {
-        let has_content = |w: &Waiting| gate::decode_sync_message(&w.data).is_ok_and(|m| !m.heads.is_empty());
-        let founder = waiting.iter().find(|w| has_content(w)).and_then(|w| self.sessions.get(&w.session));
+        let founder = waiting.iter().find(|w| w.has_content()).and_then(|w| self.sessions.get(&w.session));
         if let Some(claims) = founder.map(|s| s.claims.clone()) {
             let mut doc = Box::new(Document::new(None, &claims.sub, now));
             doc.refused = refused.into_iter().map(Into::into).collect();
             return self.make_ready(now, document, doc, waiting);
         }
-        for Waiting { session, data } in waiting {
-            match gate::decode_sync_message(&data) {
-                Ok(_) => self.unavailable(session, document),
-                Err(error) => self.refuse(session, document, error.code(), &error.to_string()),
+        let mut patient = Vec::new();
+        for waiting in waiting {
+            match gate::decode_sync_message(&waiting.data) {
+                Err(error) => self.refuse(waiting.session, document, error.code(), &error.to_string()),
+                Ok(_) if self.sessions.get(&waiting.session).is_none_or(|s| s.quiet) => {}
+                Ok(_) => patient.push(waiting),
+            }
+        }
+        if !patient.is_empty() {
+            self.slots.insert(document, Slot::Awaited { waiting: patient, since: now, refused });
+        }
+    }
+
+    /// Nobody brought it: those who waited are told that there is no such document.
+    fn give_up_waiting(&mut self, document: DocumentId) {
+        if let Some(Slot::Awaited { waiting, .. }) = self.slots.remove(&document) {
+            for Waiting { session, .. } in waiting {
+                self.unavailable(session, document);
             }
         }
     }
@@ -662,16 +710,20 @@ impl Engine {
         let idle_ms = self.limits.idle_ms;
         let idle = |doc: &Document| doc.readers.is_empty() && doc.last_used + idle_ms <= now;
         self.slots.retain(|_, slot| !matches!(slot, Slot::Ready(doc) if idle(doc)));
-        let late: Vec<DocumentId> = self
-            .slots
-            .iter()
-            .filter(
-                |(_, slot)| matches!(slot, Slot::Pulling { since, .. } if since + self.limits.pull_ms <= now),
-            )
-            .map(|(document, _)| *document)
-            .collect();
-        for document in late {
-            self.give_up_pulling(now, document);
+        let (pull_ms, await_ms) = (self.limits.pull_ms, self.limits.await_ms);
+        let mut late = Vec::new();
+        for (document, slot) in &self.slots {
+            match slot {
+                Slot::Pulling { since, .. } if since + pull_ms <= now => late.push((*document, true)),
+                Slot::Awaited { since, .. } if since + await_ms <= now => late.push((*document, false)),
+                Slot::Pulling { .. } | Slot::Awaited { .. } | Slot::Loading { .. } | Slot::Ready(_) => {}
+            }
+        }
+        for (document, pulling) in late {
+            match pulling {
+                true => self.give_up_pulling(now, document),
+                false => self.give_up_waiting(document),
+            }
         }
     }
 

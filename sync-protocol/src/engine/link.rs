@@ -148,7 +148,7 @@ impl Engine {
                 Some(Slot::Ready(doc)) => {
                     doc.unconfirmed || !entry.heads.iter().all(|head| doc.knows(&(*head).into()))
                 }
-                Some(Slot::Loading { .. } | Slot::Pulling { .. }) | None => true,
+                Some(Slot::Loading { .. } | Slot::Pulling { .. } | Slot::Awaited { .. }) | None => true,
             })
             .map(|entry| entry.document)
             .collect();
@@ -182,6 +182,7 @@ impl Engine {
                     let have = doc.automerge.get_heads().into_iter().map(Hash::from).collect();
                     self.pull(document, have);
                 }
+                Some(Slot::Awaited { .. }) => self.pull(document, Vec::new()),
                 Some(Slot::Loading { .. } | Slot::Pulling { .. }) => {}
                 None => {
                     self.slots.insert(document, Slot::Loading { waiting: Vec::new() });
@@ -250,7 +251,7 @@ impl Engine {
         let complete = self.link.pulling.remove(&document) || !self.link.behind.contains(&document);
         let (mut doc, waiting) = match self.slots.remove(&document) {
             Some(Slot::Ready(doc)) => (doc, Vec::new()),
-            Some(Slot::Pulling { waiting, refused, .. }) => {
+            Some(Slot::Pulling { waiting, refused, .. } | Slot::Awaited { waiting, refused, .. }) => {
                 let mut doc = Box::new(Document::new(None, "", now));
                 doc.refused = refused.into_iter().map(Into::into).collect();
                 (doc, waiting)
