@@ -15,7 +15,7 @@ const MAX_TEXT: usize = 28;
 pub struct DocumentIdError;
 
 impl DocumentId {
-    pub fn from_bytes(bytes: [u8; 16]) -> Self {
+    pub const fn from_bytes(bytes: [u8; 16]) -> Self {
         Self(bytes)
     }
 
