@@ -12,6 +12,9 @@ pub struct DeviceConfig {
     pub device_name: String,
     /// Whether the device begins to look for the network at once, or waits for [`crate::Device::go_online`].
     pub online: bool,
+    /// Whether the device keeps a WebSocket to the edge while it is online. Without it, documents sync when
+    /// [`crate::Device::sync_batch`] is called.
+    pub socket: bool,
 }
 
 impl DeviceConfig {
@@ -22,12 +25,19 @@ impl DeviceConfig {
             password: password.to_owned(),
             device_name: device_name.to_owned(),
             online: true,
+            socket: true,
         }
     }
 
     /// The same device, without a network until it is told otherwise.
     pub fn offline(mut self) -> Self {
         self.online = false;
+        self
+    }
+
+    /// The same device, syncing by the batch route alone.
+    pub fn batch_only(mut self) -> Self {
+        self.socket = false;
         self
     }
 }

@@ -96,10 +96,10 @@ impl Device {
                 connected: false,
             }),
         });
-        let tasks = vec![
-            tokio::spawn(socket::run(Arc::clone(&inner))),
-            tokio::spawn(outbox::run(Arc::clone(&inner))),
-        ];
+        let mut tasks = vec![tokio::spawn(outbox::run(Arc::clone(&inner)))];
+        if inner.config.socket {
+            tasks.push(tokio::spawn(socket::run(Arc::clone(&inner))));
+        }
         Ok(Self { inner, tasks })
     }
 

@@ -97,20 +97,21 @@ impl Device {
     where
         F: FnOnce(&mut Transaction<'_>) -> Result<T, AutomergeError>,
     {
-        self.inner.edit(document, None, change)
+        self.inner.edit(document, None, change).map(|(value, _)| value)
     }
 
-    /// Edits a document as it was at `heads`, as if nothing else had arrived since.
-    pub fn edit_at<T, F>(
+    /// Edits a document as it was at `heads`, as if nothing else had arrived since, and gives the hash of the change
+    /// on which to go on; none when nothing was changed.
+    pub fn edit_at<F>(
         &self,
         document: DocumentId,
         heads: &[ChangeHash],
         change: F,
-    ) -> Result<T, DeviceError>
+    ) -> Result<Option<ChangeHash>, DeviceError>
     where
-        F: FnOnce(&mut Transaction<'_>) -> Result<T, AutomergeError>,
+        F: FnOnce(&mut Transaction<'_>) -> Result<(), AutomergeError>,
     {
-        self.inner.edit(document, Some(heads), change)
+        self.inner.edit(document, Some(heads), change).map(|((), made)| made)
     }
 
     /// Reads a document.
@@ -246,7 +247,7 @@ impl Inner {
         document: DocumentId,
         heads: Option<&[ChangeHash]>,
         change: F,
-    ) -> Result<T, DeviceError>
+    ) -> Result<(T, Option<ChangeHash>), DeviceError>
     where
         F: FnOnce(&mut Transaction<'_>) -> Result<T, AutomergeError>,
     {
@@ -254,13 +255,7 @@ impl Inner {
         let doc = &mut state.replica(document)?.doc;
         let before = doc.get_heads();
         let mut tx = match heads {
-            Some(heads) => {
-                if let Some(missing) = heads.iter().find(|hash| doc.get_change_meta_by_hash(hash).is_none()) {
-                    return Err(AutomergeError::MissingHash(*missing).into());
-                }
-                doc.transaction_at(PatchLog::inactive(), heads)
-                    .expect("a log that was made for this call matches any document")
-            }
+            Some(heads) => transaction_at(doc, heads)?,
             None => doc.transaction(),
         };
         let value = match change(&mut tx) {
@@ -270,8 +265,8 @@ impl Inner {
                 return Err(error.into());
             }
         };
-        let options = CommitOptions::default().with_time(unix_seconds());
-        if tx.commit_with(options).0.is_some() {
+        let made = tx.commit_with(CommitOptions::default().with_time(unix_seconds())).0;
+        if made.is_some() {
             let changes = state.replica(document)?.doc.save_after(&before);
             state.persist(document, &changes)?;
             state.touched.insert(document);
@@ -279,7 +274,7 @@ impl Inner {
             self.touched.notify_one();
             self.changed();
         }
-        Ok(value)
+        Ok((value, made))
     }
 
     /// Takes a registered document up, with the first change that every replica makes alike.
@@ -385,6 +380,22 @@ impl Inner {
         }
         self.changed();
     }
+}
+
+fn transaction_at<'a>(
+    doc: &'a mut Automerge,
+    heads: &[ChangeHash],
+) -> Result<Transaction<'a>, AutomergeError> {
+    if let Some(missing) = heads.iter().find(|hash| doc.get_change_meta_by_hash(hash).is_none()) {
+        return Err(AutomergeError::MissingHash(*missing));
+    }
+    let now = doc.get_heads();
+    if now.len() == heads.len() && heads.iter().all(|hash| now.contains(hash)) {
+        // Much quicker than looking at the past, which has no index.
+        return Ok(doc.transaction());
+    }
+    let past = doc.transaction_at(PatchLog::inactive(), heads);
+    Ok(past.expect("a log that was made for this call matches any document"))
 }
 
 /// 0 when the clock stands before 1970; the time of a change is for people only.

@@ -39,8 +39,9 @@ pub(crate) async fn run(inner: Arc<Inner>) {
     let mut backoff = Backoff::new(FIRST_PAUSE, LONGEST_PAUSE);
     while online(&mut network).await {
         network.mark_unchanged();
+        let began = Instant::now();
         let ended = tokio::select! {
-            ended = connection(&inner, &mut backoff) => ended,
+            ended = connection(&inner) => ended,
             _ = network.changed() => {
                 backoff.reset();
                 inner.set_connected(false);
@@ -49,6 +50,10 @@ pub(crate) async fn run(inner: Arc<Inner>) {
         };
         inner.set_connected(false);
         tracing::debug!(error = %ended, "sync connection ended");
+        // One that the edge ends again and again at once is not opened at full speed for ever.
+        if began.elapsed() > PING_INTERVAL {
+            backoff.reset();
+        }
         tokio::select! {
             () = tokio::time::sleep(backoff.pause()) => {}
             _ = network.changed() => backoff.reset(),
@@ -57,12 +62,11 @@ pub(crate) async fn run(inner: Arc<Inner>) {
 }
 
 /// Runs one connection and says why it ended.
-async fn connection(inner: &Inner, backoff: &mut Backoff) -> DeviceError {
+async fn connection(inner: &Inner) -> DeviceError {
     let (socket, conversation) = match open(inner).await {
         Ok(opened) => opened,
         Err(error) => return error,
     };
-    backoff.reset();
     inner.set_connected(true);
     let (sink, stream) = socket.split();
     let (outgoing, frames) = mpsc::channel(MAX_OUTGOING);

@@ -1,0 +1,9 @@
+//! Documents: what devices, edges and the origin do with them.
+
+mod batch;
+mod crash;
+mod javascript;
+mod line;
+mod privacy;
+mod story;
+mod typing;

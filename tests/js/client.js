@@ -1,0 +1,94 @@
+// An unmodified automerge-repo client. Reads one JSON request a line on standard input, answers each with one JSON line
+// on standard output: {…} or {"error": "…"}.
+
+import { Repo } from "@automerge/automerge-repo";
+import * as Automerge from "@automerge/automerge";
+import { WebSocketClientAdapter } from "@automerge/automerge-repo-network-websocket";
+import { createInterface } from "node:readline";
+
+const RETRY_MS = 200;
+const url = process.argv[2];
+
+let adapter = new WebSocketClientAdapter(url, RETRY_MS);
+const repo = new Repo({ network: [adapter] });
+const handles = new Map();
+
+/** Waits until the edge has answered the handshake. */
+function connected() {
+  if (repo.peers.length > 0) return Promise.resolve();
+  return new Promise((resolve) => repo.networkSubsystem.once("peer", () => resolve()));
+}
+
+function handle(document) {
+  const found = handles.get(document);
+  if (!found) throw new Error(`document ${document} has not been found yet`);
+  return found;
+}
+
+const requests = {
+  async connected() {
+    await connected();
+    return {};
+  },
+
+  async create({ content }) {
+    const made = repo.create(content);
+    handles.set(made.documentId, made);
+    return { document: made.documentId };
+  },
+
+  async find({ document }) {
+    const found = await repo.find(`automerge:${document}`);
+    handles.set(document, found);
+    return {};
+  },
+
+  async put({ document, path, value }) {
+    handle(document).change((doc) => {
+      const last = path[path.length - 1];
+      path.slice(0, -1).reduce((object, key) => object[key], doc)[last] = value;
+    });
+    return {};
+  },
+
+  async splice({ document, field, at, deleted, inserted }) {
+    handle(document).change((doc) => Automerge.splice(doc, [field], at, deleted, inserted));
+    return {};
+  },
+
+  async read({ document }) {
+    const doc = handle(document).doc();
+    return { content: doc, heads: Automerge.getHeads(doc) };
+  },
+
+  async conflicts({ document, path }) {
+    const doc = handle(document).doc();
+    const object = path.slice(0, -1).reduce((object, key) => object[key], doc);
+    const values = Automerge.getConflicts(object, path[path.length - 1]);
+    return { values: Object.values(values ?? {}) };
+  },
+
+  async offline() {
+    repo.networkSubsystem.removeNetworkAdapter(adapter);
+    return {};
+  },
+
+  async online() {
+    adapter = new WebSocketClientAdapter(url, RETRY_MS);
+    repo.networkSubsystem.addNetworkAdapter(adapter);
+    await connected();
+    return {};
+  },
+};
+
+for await (const line of createInterface({ input: process.stdin })) {
+  const request = JSON.parse(line);
+  let answer;
+  try {
+    answer = await requests[request.do](request);
+  } catch (error) {
+    answer = { error: String(error?.message ?? error) };
+  }
+  process.stdout.write(JSON.stringify(answer) + "\n");
+}
+process.exit(0);
