@@ -4,9 +4,10 @@ use super::MAX_BODY_BYTES;
 use super::error::ApiError;
 use crate::app::App;
 use axum::body::Bytes;
-use axum::extract::{ConnectInfo, FromRequest, FromRequestParts, Request};
+use axum::extract::{ConnectInfo, FromRequest, FromRequestParts, Query, Request};
 use axum::http::request::Parts;
 use axum::http::{StatusCode, header};
+use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use std::net::{IpAddr, SocketAddr};
 use sync_protocol::bookmark::{BOOKMARK_HEADER, Bookmark};
@@ -58,6 +59,24 @@ impl FromRequestParts<App> for Seen {
         let Some(value) = parts.headers.get(BOOKMARK_HEADER) else { return Ok(Self(None)) };
         let bookmark = value.to_str().ok().and_then(|text| text.parse().ok());
         Ok(Self(Some(bookmark.ok_or(ApiError::BOOKMARK)?)))
+    }
+}
+
+/// The day that the query names, as it is written.
+pub(super) struct Day(pub(super) Option<String>);
+
+#[derive(Deserialize)]
+struct DayQuery {
+    date: Option<String>,
+}
+
+impl FromRequestParts<App> for Day {
+    type Rejection = ApiError;
+
+    async fn from_request_parts(parts: &mut Parts, _: &App) -> Result<Self, ApiError> {
+        let query = Query::<DayQuery>::try_from_uri(&parts.uri);
+        let query = query.map_err(|error| ApiError::invalid_field("date".to_owned(), error.to_string()))?;
+        Ok(Self(query.0.date))
     }
 }
 

@@ -1,22 +1,16 @@
 //! The views, with the headers that let edges keep them.
 
 use super::error::ApiError;
-use super::extract::{Identity, Seen};
+use super::extract::{Day, Identity, Seen};
 use crate::app::App;
 use crate::services::views::View;
-use axum::extract::{Query, State};
+use axum::extract::State;
 use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
-use serde::Deserialize;
 use sha2::{Digest as _, Sha256};
 use sync_protocol::bookmark::BOOKMARK_HEADER;
 use sync_protocol::tag::TAGS_HEADER;
 use sync_protocol::token::Role;
-
-#[derive(Deserialize)]
-pub(super) struct Day {
-    date: Option<String>,
-}
 
 pub(super) async fn student_dashboard(
     State(app): State<App>,
@@ -49,10 +43,10 @@ pub(super) async fn student_schedule(
     State(app): State<App>,
     Identity(claims): Identity,
     Seen(seen): Seen,
-    Query(day): Query<Day>,
+    Day(date): Day,
     headers: HeaderMap,
 ) -> Result<Response, ApiError> {
-    let view = app.views.schedule(&claims, Role::Student, day.date.as_deref(), seen).await?;
+    let view = app.views.schedule(&claims, Role::Student, date.as_deref(), seen).await?;
     Ok(answer(view, &headers))
 }
 
@@ -60,10 +54,10 @@ pub(super) async fn teacher_schedule(
     State(app): State<App>,
     Identity(claims): Identity,
     Seen(seen): Seen,
-    Query(day): Query<Day>,
+    Day(date): Day,
     headers: HeaderMap,
 ) -> Result<Response, ApiError> {
-    let view = app.views.schedule(&claims, Role::Teacher, day.date.as_deref(), seen).await?;
+    let view = app.views.schedule(&claims, Role::Teacher, date.as_deref(), seen).await?;
     Ok(answer(view, &headers))
 }
 

@@ -43,7 +43,7 @@ pub(crate) enum DocumentError {
     Forbidden,
     /// A stored document cannot be read any more.
     #[error("document {document}: {source}")]
-    Damaged { document: DocumentId, source: AutomergeError },
+    Damaged { document: DocumentId, source: Box<AutomergeError> },
     /// Another institute registered the same document id at the same time.
     #[error("document {0} was made elsewhere meanwhile")]
     Raced(DocumentId),
@@ -253,7 +253,8 @@ fn create(
         return Err(DocumentError::Forbidden);
     }
     let genesis = kind::genesis(kind, document).ok_or(KindError)?;
-    let genesis = Automerge::load(&genesis).map_err(|source| DocumentError::Damaged { document, source })?;
+    let genesis = Automerge::load(&genesis)
+        .map_err(|source| DocumentError::Damaged { document, source: Box::new(source) })?;
     let changes: Vec<ChangeRow> = genesis
         .get_changes(&[])
         .iter()

@@ -253,8 +253,13 @@ impl FeedTask {
                     tokio::time::sleep(RETRY).await;
                     continue;
                 }
-                // The edge follows again when it wants to.
-                Err(_) => return,
+                // Only sending can fail besides; then the link ends.
+                Err(
+                    LinkFault::Gone
+                    | LinkFault::Unexpected
+                    | LinkFault::TooManyInstitutes
+                    | LinkFault::Document(_),
+                ) => return,
             }
             if changed.changed().await.is_err() {
                 return;

@@ -131,7 +131,7 @@ fn commit_group(connection: &Connection, group: Vec<Job>) {
         }
     }
     for finish in finishes {
-        finish(committed.as_ref().map(|()| ()).map_err(|error| StoreError::Commit(error.to_string())));
+        finish(committed.as_ref().copied().map_err(|error| StoreError::Commit(error.to_string())));
     }
 }
 

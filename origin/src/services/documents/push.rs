@@ -5,7 +5,7 @@ use super::{DocumentError, Membership, gate};
 use crate::clock::unix_ms;
 use crate::store::{AttendanceRow, ChangeRow, NewDocument, QuarantineRow, Store, StoreError, WriteTx};
 use automerge::{Change, ChangeHash};
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet, btree_map, hash_map};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use sync_protocol::document_id::DocumentId;
 use sync_protocol::kind::{Access, AttendanceMark, Kind, attendance_marks};
@@ -103,13 +103,12 @@ fn load_known(store: &Store, institute: &str, items: &[PushItem]) -> Result<Know
             members: HashMap::new(),
         };
         for item in items {
-            if !known.documents.contains_key(&item.document) {
+            if let hash_map::Entry::Vacant(unknown) = known.documents.entry(item.document) {
                 let found = records.document_anywhere(item.document)?;
-                let found = found.map(|found| (found.record, found.institute == institute));
-                known.documents.insert(item.document, found);
+                unknown.insert(found.map(|found| (found.record, found.institute == institute)));
             }
-            if !known.members.contains_key(&item.user) {
-                known.members.insert(item.user.clone(), Membership::load(records, &item.user)?);
+            if let hash_map::Entry::Vacant(unknown) = known.members.entry(item.user.clone()) {
+                unknown.insert(Membership::load(records, &item.user)?);
             }
         }
         Ok(known)
@@ -149,8 +148,8 @@ fn admit(
         Err(code) => return Ok(Err(code)),
     };
     let work = match works.entry(item.document) {
-        std::collections::btree_map::Entry::Occupied(entry) => entry.into_mut(),
-        std::collections::btree_map::Entry::Vacant(entry) => {
+        btree_map::Entry::Occupied(entry) => entry.into_mut(),
+        btree_map::Entry::Vacant(entry) => {
             let new = !matches!(known.documents.get(&item.document), Some(Some(_)));
             entry.insert(Work::open(store, replicas, record, new)?)
         }

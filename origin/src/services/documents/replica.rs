@@ -41,7 +41,7 @@ impl Replica {
                 let tail = records.changes_after(document, snapshot.0)?;
                 Ok((snapshot, tail))
             })?;
-        let damaged = |source| DocumentError::Damaged { document, source };
+        let damaged = |source| DocumentError::Damaged { document, source: Box::new(source) };
         let (position, saved) = snapshot;
         let mut doc = match saved.as_slice() {
             [] => Automerge::new(),

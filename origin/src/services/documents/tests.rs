@@ -183,8 +183,8 @@ async fn a_reused_sequence_number_is_refused_alone() {
     let pushed = push(&origin, items).await;
     assert_eq!(codes(&pushed), [(2, "sequence-reused")]);
     let merged = replica(&origin, notes).await;
-    assert_eq!(merged.get(ROOT, "topic").unwrap().unwrap().0.to_str(), Some("limits"));
-    assert_eq!(merged.get(ROOT, "room").unwrap().unwrap().0.to_str(), Some("1"));
+    assert_eq!(merged.get(ROOT, "topic").unwrap().unwrap().0.as_str(), Some("limits"));
+    assert_eq!(merged.get(ROOT, "room").unwrap().unwrap().0.as_str(), Some("1"));
 }
 
 #[tokio::test]

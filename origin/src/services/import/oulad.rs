@@ -30,6 +30,8 @@ struct Oulad {
     assessments: HashMap<String, f64>,
 }
 
+type ReadRow = fn(&mut Oulad, &Row<'_>, &mut Faults);
+
 pub(super) fn read(
     folder: &Path,
     institute: &str,
@@ -43,7 +45,7 @@ pub(super) fn read(
         assessments: HashMap::new(),
     };
     let course = ["code_module", "code_presentation"];
-    let tables: [(&str, &[&'static str], fn(&mut Oulad, &Row<'_>, &mut Faults)); 5] = [
+    let tables: [(&str, &[&'static str], ReadRow); 5] = [
         ("courses", &["module_presentation_length"], Oulad::course),
         ("assessments", &["id_assessment", "assessment_type", "date"], Oulad::assessment),
         ("studentInfo", &["id_student"], Oulad::student),
