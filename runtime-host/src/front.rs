@@ -113,7 +113,7 @@ impl Front {
             }
             ActivationError::Full => Problem::overloaded(),
         })?;
-        session::accept(request, &claims, engine, sync.stop.clone())
+        session::accept(request, &claims, &sync.institutes, engine, sync.stop.clone())
     }
 
     /// Starts the engine of the asker's institute, so that its feed is followed from the first request on, and returns

@@ -367,3 +367,6 @@ fn handler(pre: &InstancePre<GuestState>) -> Option<Handler> {
     let p3 = p3::bindings::ServicePre::new(pre.clone()).map(Handler::P3);
     p3.or_else(|_| p2::bindings::ProxyPre::new(pre.clone()).map(Handler::P2)).ok()
 }
+
+#[cfg(test)]
+mod tests;

@@ -27,3 +27,5 @@ pub mod route;
 pub mod server;
 pub mod sync;
 pub mod template;
+#[cfg(test)]
+mod test_host;

@@ -133,8 +133,10 @@ pub const SQLITE_IDLE_CONNECTIONS: usize = 128;
 
 /// Largest WebSocket message: a snapshot of one large document, as the link allows.
 pub const MAX_MESSAGE_BYTES: usize = 16 * MIB;
-/// Frames that wait for a device. A device that is behind by more is cut off; it catches up when it connects again.
-pub const SESSION_QUEUE: usize = 256;
+/// Frames that wait for a device, and their bytes: more than a device that comes back with a thousand documents is answered
+/// at once. One that is behind by more is cut off; it catches up when it connects again.
+pub const SESSION_QUEUE: usize = 4_096;
+pub const SESSION_QUEUE_BYTES: usize = 4 * MAX_MESSAGE_BYTES;
 /// WebSocket sessions of one institute.
 pub const MAX_SESSIONS_PER_INSTITUTE: usize = 2_000;
 /// Pings to devices and on the link. Nothing heard for two periods means that the peer is gone.
@@ -142,8 +144,9 @@ pub const HEARTBEAT: Duration = Duration::from_secs(5);
 /// A peer that does not take one frame in this time is cut off. A phone on a slow network needs half a minute for a large one.
 pub const WRITE_TIMEOUT: Duration = Duration::from_secs(60);
 
-/// Events that wait for a sync engine; its sessions stop reading from their sockets beyond.
+/// Events that wait for a sync engine, and the bytes of their frames; its sessions stop reading from their sockets beyond.
 pub const ENGINE_QUEUE: usize = 1024;
+pub const ENGINE_QUEUE_BYTES: usize = 4 * MAX_MESSAGE_BYTES;
 /// Most events in one call of a sync engine, which is one commit of its log.
 pub const ENGINE_BATCH: usize = 256;
 /// A sync engine is told the time this often.
@@ -152,8 +155,8 @@ pub const ENGINE_TICK: Duration = Duration::from_secs(1);
 pub const ENGINE_BACKOFF: Duration = Duration::from_millis(200);
 pub const ENGINE_BACKOFF_MAX: Duration = Duration::from_secs(30);
 
-/// Messages that wait for the link.
-pub const LINK_QUEUE: usize = 1024;
+/// Messages that wait for the link. The engines keep what they have to say and wait beyond.
+pub const LINK_QUEUE: usize = 64;
 /// Pause before the link is tried again: a quarter of the time that it has been down, within these bounds, so that it is
 /// back soon after a short break and a long outage is not hammered on.
 pub const LINK_BACKOFF: Duration = Duration::from_millis(100);

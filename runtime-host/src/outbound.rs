@@ -74,6 +74,7 @@ impl AllowedHost {
         let scheme = (scheme != "*").then(|| scheme.to_ascii_lowercase());
         let port = match port {
             Some("*") => None,
+            Some(port) if port.contains('/') => return Err(AllowedHostError::Path(whole())),
             Some(port) => match port.parse::<u16>() {
                 Ok(port) if port > 0 => Some(port),
                 _ => return Err(AllowedHostError::BadPort(whole())),
@@ -205,6 +206,7 @@ mod tests {
         let error = |entry| AllowedHosts::parse([entry]).unwrap_err();
         assert!(matches!(error("example.com"), AllowedHostError::NoScheme(_)));
         assert!(matches!(error("https://example.com/path"), AllowedHostError::Path(_)));
+        assert!(matches!(error("https://example.com:80/path"), AllowedHostError::Path(_)));
         assert!(matches!(error("redis://example.com"), AllowedHostError::NoPort(_)));
         assert!(matches!(error("http://example.com:0"), AllowedHostError::BadPort(_)));
         assert!(matches!(error("http://self"), AllowedHostError::BadHost(_)));

@@ -11,7 +11,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use sync_protocol::link::{LinkError, LinkMessage};
-use tokio::sync::{Notify, mpsc};
+use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore, mpsc};
 use tokio::time::MissedTickBehavior;
 use tokio_util::sync::CancellationToken;
 use wasmtime::Store;
@@ -22,15 +22,60 @@ pub type SessionId = u64;
 /// What a session or the link tells the engine.
 pub enum EngineInput {
     Opened { session: SessionId, claims: String, outgoing: SessionSender },
-    Frame { session: SessionId, bytes: Bytes },
+    Frame { session: SessionId, bytes: Counted },
     Closed(SessionId),
     LinkFrame { generation: u64, bytes: Vec<u8> },
+}
+
+/// Bytes in a queue that is bounded in bytes: they make room when they are dropped.
+#[derive(Debug)]
+pub struct Counted {
+    bytes: Bytes,
+    _room: OwnedSemaphorePermit,
+}
+
+/// Room for bytes in a queue.
+#[derive(Debug, Clone)]
+pub struct Room {
+    bytes: Arc<Semaphore>,
+    most: usize,
+}
+
+impl Room {
+    pub fn new(most: usize) -> Self {
+        Self { bytes: Arc::new(Semaphore::new(most)), most }
+    }
+
+    /// What alone is larger than the room fits when the room is empty.
+    fn permits(&self, bytes: &Bytes) -> u32 {
+        bytes.len().min(self.most) as u32
+    }
+
+    /// Waits for room.
+    pub async fn take(&self, bytes: Bytes) -> Counted {
+        let room = self.bytes.clone().acquire_many_owned(self.permits(&bytes)).await;
+        Counted { bytes, _room: room.expect("the semaphore is never closed") }
+    }
+
+    /// None when there is no room now.
+    pub fn try_take(&self, bytes: Bytes) -> Option<Counted> {
+        let room = self.bytes.clone().try_acquire_many_owned(self.permits(&bytes)).ok()?;
+        Some(Counted { bytes, _room: room })
+    }
+}
+
+impl Counted {
+    /// Takes the bytes out of the queue.
+    pub fn into_bytes(self) -> Bytes {
+        self.bytes
+    }
 }
 
 /// The engine's way to one session.
 #[derive(Clone)]
 pub struct SessionSender {
     pub frames: mpsc::Sender<Outgoing>,
+    pub room: Room,
     /// Cuts off a session whose queue is full, and which so cannot be told.
     pub cut: CancellationToken,
 }
@@ -38,7 +83,7 @@ pub struct SessionSender {
 /// What a session is to write.
 #[derive(Debug)]
 pub enum Outgoing {
-    Frame(Bytes),
+    Frame(Counted),
     Close { code: u16, reason: String },
 }
 
@@ -221,7 +266,7 @@ impl EngineTask {
             EngineInput::Frame { session, bytes } => self
                 .sessions
                 .contains_key(&session)
-                .then(|| wit::Event::Frame(wit::Frame { session, bytes: bytes.into() })),
+                .then(|| wit::Event::Frame(wit::Frame { session, bytes: bytes.into_bytes().into() })),
             EngineInput::Closed(session) => {
                 self.sessions.remove(&session).map(|_| wit::Event::Closed(session))
             }
@@ -256,7 +301,8 @@ impl EngineTask {
         match effect {
             wit::Effect::Send(wit::Frame { session, bytes }) => {
                 let Some(sender) = self.sessions.get(&session) else { return Ok(()) };
-                if sender.frames.try_send(Outgoing::Frame(bytes.into())).is_err() {
+                let frame = sender.room.try_take(bytes.into()).map(Outgoing::Frame);
+                if frame.is_none_or(|frame| sender.frames.try_send(frame).is_err()) {
                     // Full, or gone already.
                     sender.cut.cancel();
                     self.sessions.remove(&session);
@@ -326,3 +372,6 @@ fn close(session: &SessionSender, code: u16, reason: &str) {
 fn now_ms() -> u64 {
     SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_millis() as u64
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,6 +1,6 @@
 //! The institutes that are active at this edge, each with its engine.
 
-use super::engine_task::{EngineInput, EngineTask};
+use super::engine_task::{EngineInput, EngineTask, Room};
 use crate::data_folder::is_institute;
 use crate::guest::{Guest, LoadError};
 use crate::limits;
@@ -24,6 +24,8 @@ pub struct Institutes {
 #[derive(Clone)]
 pub struct EngineHandle {
     pub inputs: mpsc::Sender<EngineInput>,
+    /// For the bytes of frames among the inputs.
+    pub room: Room,
     /// Many changes of the log are one event to an engine that is busy.
     log_changed: Arc<Notify>,
 }
@@ -65,7 +67,7 @@ impl Institutes {
             self.link.clone(),
         );
         self.running.spawn(task.run(self.stop.clone()));
-        let engine = EngineHandle { inputs, log_changed };
+        let engine = EngineHandle { inputs, room: Room::new(limits::ENGINE_QUEUE_BYTES), log_changed };
         engines.insert(institute.to_owned(), engine.clone());
         Ok(engine)
     }
@@ -81,7 +83,12 @@ impl Institutes {
         }
     }
 
-    /// Waits until all engines have ended after the stop.
+    /// Runs a session, so that [`Institutes::drain`] waits for its end.
+    pub fn spawn_session(&self, session: impl Future<Output = ()> + Send + 'static) {
+        self.running.spawn(session);
+    }
+
+    /// Waits until all engines and sessions have ended after the stop.
     pub async fn drain(&self) {
         self.running.close();
         self.running.wait().await;

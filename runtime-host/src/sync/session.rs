@@ -1,7 +1,7 @@
 //! One device's WebSocket: upgraded after its token is checked, then frames in both directions until either side ends it.
 
-use super::engine_task::{EngineInput, Outgoing, SessionId, SessionSender};
-use super::institutes::EngineHandle;
+use super::engine_task::{EngineInput, Outgoing, Room, SessionId, SessionSender};
+use super::institutes::{EngineHandle, Institutes};
 use crate::limits;
 use crate::problem::{Problem, whole_body};
 use futures_util::{SinkExt as _, StreamExt as _};
@@ -46,6 +46,7 @@ enum SessionEnd {
 pub fn accept(
     mut request: Request<Incoming>,
     claims: &Claims,
+    institutes: &Institutes,
     engine: EngineHandle,
     stop: CancellationToken,
 ) -> Result<Response<WasiBody>, Problem> {
@@ -53,7 +54,7 @@ pub fn accept(
     let upgrade = hyper::upgrade::on(&mut request);
     let claims_json = serde_json::to_string(claims).expect("claims are strings and numbers");
     let (institute, user) = (claims.inst.clone(), claims.sub.clone());
-    tokio::spawn(async move {
+    institutes.spawn_session(async move {
         match run(upgrade, claims_json, engine, stop).await {
             Ok(end) => tracing::debug!(institute, user, "session ended: {end}"),
             Err(error) => tracing::debug!(institute, user, "session not upgraded: {error}"),
@@ -101,8 +102,8 @@ async fn run(
     let socket = WebSocketStream::from_raw_socket(socket, Role::Server, Some(config)).await;
     let (frames, outgoing) = mpsc::channel(limits::SESSION_QUEUE);
     let cut = CancellationToken::new();
-    let opened =
-        EngineInput::Opened { session: id, claims, outgoing: SessionSender { frames, cut: cut.clone() } };
+    let sender = SessionSender { frames, room: Room::new(limits::SESSION_QUEUE_BYTES), cut: cut.clone() };
+    let opened = EngineInput::Opened { session: id, claims, outgoing: sender };
     if engine.inputs.send(opened).await.is_err() {
         return Ok(SessionEnd::NoEngine);
     }
@@ -147,8 +148,9 @@ impl Session {
         self.heard = Instant::now();
         match message {
             Some(Ok(Message::Binary(bytes))) => {
-                let frame = EngineInput::Frame { session: self.id, bytes };
                 // Waits when the engine is behind: then this socket is not read, and its sender slows down.
+                let bytes = self.engine.room.take(bytes).await;
+                let frame = EngineInput::Frame { session: self.id, bytes };
                 self.engine.inputs.send(frame).await.map_err(|_| SessionEnd::NoEngine)
             }
             Some(Ok(Message::Text(_))) => {
@@ -177,7 +179,7 @@ impl Session {
         let mut next = Some(first);
         while let Some(outgoing) = next {
             match outgoing {
-                Outgoing::Frame(bytes) => self.send(Message::Binary(bytes)).await?,
+                Outgoing::Frame(bytes) => self.send(Message::Binary(bytes.into_bytes())).await?,
                 Outgoing::Close { code, reason } => return Err(self.close(code.into(), &reason).await),
             }
             next = self.outgoing.try_recv().ok();

@@ -1,0 +1,94 @@
+use super::*;
+use crate::problem::whole_body;
+use crate::test_host::{TestHost, handler};
+
+fn request() -> Request<WasiBody> {
+    Request::builder().uri("http://localhost/").body(whole_body("")).unwrap()
+}
+
+async fn failure(host: &TestHost, body: &str, settings: &str) -> GuestFailure {
+    let guest = host.load(Some(&handler(body)), settings).unwrap();
+    guest.require_handler().unwrap();
+    guest.handle(request(), None, ()).await.unwrap_err()
+}
+
+#[tokio::test]
+async fn a_trap_ends_its_own_request_and_the_next_one_has_a_fresh_instance() {
+    let host = TestHost::new();
+    // Traps unless this instance was never used before, which it tells by its memory.
+    let body = "(if (i32.load (i32.const 0)) (then (loop $l (br $l)))) (i32.store (i32.const 0) (i32.const 1)) unreachable";
+    let guest = host.load(Some(&handler(body)), "tool.rollcall.cpu_ms = 200").unwrap();
+    for _ in 0..3 {
+        assert_eq!(guest.handle(request(), None, ()).await.unwrap_err(), GuestFailure::Failed);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 1)]
+async fn a_loop_is_stopped_when_its_processor_time_is_used_up_and_others_run_meanwhile() {
+    let host = TestHost::new();
+    let guest = host.load(Some(&handler("(loop $l (br $l))")), "tool.rollcall.cpu_ms = 300").unwrap();
+    let looping = guest.handle(request(), None, ());
+    // On the same thread: it runs only because the guest is made to yield.
+    let other = tokio::spawn(async { Instant::now() });
+    let started = Instant::now();
+    let (outcome, other) = tokio::join!(looping, other);
+    assert_eq!(outcome.unwrap_err(), GuestFailure::TimedOut);
+    assert!(started.elapsed() < Duration::from_secs(5));
+    assert!(other.unwrap() - started < Duration::from_millis(250));
+}
+
+#[tokio::test]
+async fn memory_beyond_the_limit_is_refused() {
+    let host = TestHost::new();
+    // 17 MiB at once: `memory.grow` answers -1 when it is refused, and then the guest traps; else it loops until it is stopped.
+    let body =
+        "(if (i32.eq (memory.grow (i32.const 272)) (i32.const -1)) (then unreachable)) (loop $l (br $l))";
+    let settings =
+        |megabytes: u32| format!("tool.rollcall.memory_mb = {megabytes}\ntool.rollcall.cpu_ms = 100");
+    assert_eq!(failure(&host, body, &settings(16)).await, GuestFailure::Failed);
+    assert_eq!(failure(&host, body, &settings(32)).await, GuestFailure::TimedOut);
+}
+
+#[tokio::test]
+async fn a_guest_that_gives_no_answer_has_failed() {
+    let host = TestHost::new();
+    assert_eq!(failure(&host, "", "").await, GuestFailure::Failed);
+}
+
+#[tokio::test]
+async fn more_requests_than_instances_wait_and_what_finished_is_told() {
+    let host = TestHost::new();
+    let guest = host.load(Some(&handler("unreachable")), "").unwrap();
+    let (finished, mut told) = tokio::sync::mpsc::channel::<()>(1);
+    let outcome = guest.handle(request(), None, finished).await;
+    assert_eq!(outcome.unwrap_err(), GuestFailure::Failed);
+    assert_eq!(told.recv().await, None);
+}
+
+#[test]
+fn what_cannot_be_loaded_is_named() {
+    let host = TestHost::new();
+    let error = |wasm: Option<&[u8]>, settings: &str| match host.load(wasm, settings) {
+        Ok(_) => panic!("loaded"),
+        Err(error) => error.to_string(),
+    };
+    let missing = error(None, "[component.test.build]\ncommand = \"make it\"");
+    assert!(missing.ends_with("test.wasm is missing; build it with `make it`"), "{missing}");
+    assert!(missing.starts_with("component `test`: "), "{missing}");
+    let garbage = error(Some(b"not wasm"), "");
+    assert!(garbage.contains("test.wasm is not a WebAssembly component"), "{garbage}");
+    let unknown =
+        wat::parse_str(r#"(component (import "acme:thing/api@1.0.0" (instance (export "f" (func)))))"#);
+    assert_eq!(
+        error(Some(&unknown.unwrap()), ""),
+        "component `test` imports `acme:thing/api@1.0.0`, which this host does not offer"
+    );
+}
+
+#[test]
+fn a_component_without_handler_or_engine_is_refused_where_one_is_needed() {
+    let host = TestHost::new();
+    let guest = host.load(Some(&wat::parse_str("(component)").unwrap()), "").unwrap();
+    assert!(matches!(guest.require_handler(), Err(LoadError::NoHandler(_))));
+    assert!(matches!(guest.sync_engine(), Err(LoadError::NoSyncEngine(_))));
+}

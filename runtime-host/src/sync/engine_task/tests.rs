@@ -1,0 +1,152 @@
+use super::*;
+use crate::sync::institutes::{EngineHandle, Institutes};
+use crate::test_host::{TestHost, echo_engine};
+use std::path::Path;
+use sync_protocol::link::Follow;
+use tokio::sync::watch;
+
+const NORTHSIDE: &str = "northside.example";
+const RIVERSIDE: &str = "riverside.example";
+/// Long enough for a busy machine.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+struct Edge {
+    host: TestHost,
+    institutes: Institutes,
+    link: watch::Sender<Option<LinkSender>>,
+    stop: CancellationToken,
+}
+
+/// An edge whose engines say `follow` when the link comes up.
+fn edge(follow: &[u8]) -> Edge {
+    let host = TestHost::new();
+    let settings = "sqlite_databases = [\"default\"]\ntool.rollcall.sqlite = \"per-institute\"";
+    let guest = host.load(Some(&echo_engine(follow)), settings).unwrap();
+    let (link, state) = watch::channel(None);
+    let stop = CancellationToken::new();
+    Edge { host, institutes: Institutes::new(guest, state, stop.clone()).unwrap(), link, stop }
+}
+
+fn follow(institute: &str) -> Vec<u8> {
+    let (institute, log) = (institute.to_owned(), "log".to_owned());
+    LinkMessage::Follow(Follow { institute, epoch: 0, revision: 0, log }).encode()
+}
+
+struct Device {
+    session: SessionId,
+    engine: EngineHandle,
+    received: mpsc::Receiver<Outgoing>,
+    cut: CancellationToken,
+}
+
+impl Edge {
+    async fn connect(&self, institute: &str, session: SessionId, queue: usize) -> Device {
+        let engine = self.institutes.activate(institute).unwrap();
+        let (frames, received) = mpsc::channel(queue);
+        let cut = CancellationToken::new();
+        let outgoing = SessionSender { frames, room: Room::new(1024), cut: cut.clone() };
+        let opened = EngineInput::Opened { session, claims: "{}".into(), outgoing };
+        engine.inputs.send(opened).await.ok().unwrap();
+        Device { session, engine, received, cut }
+    }
+
+    async fn stop(self) {
+        self.stop.cancel();
+        tokio::time::timeout(PATIENCE, self.institutes.drain()).await.unwrap();
+    }
+}
+
+impl Device {
+    async fn send(&self, bytes: &'static [u8]) {
+        let bytes = self.engine.room.take(Bytes::from_static(bytes)).await;
+        let frame = EngineInput::Frame { session: self.session, bytes };
+        self.engine.inputs.send(frame).await.ok().unwrap();
+    }
+
+    async fn receive(&mut self) -> Outgoing {
+        tokio::time::timeout(PATIENCE, self.received.recv()).await.unwrap().unwrap()
+    }
+
+    async fn assert_echo(&mut self, bytes: &'static [u8]) {
+        self.send(bytes).await;
+        match self.receive().await {
+            Outgoing::Frame(echo) => assert_eq!(&echo.into_bytes()[..], bytes),
+            Outgoing::Close { code, reason } => panic!("closed: {code} {reason}"),
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn frames_come_back_and_the_log_is_the_institutes_own() {
+    let edge = edge(b"");
+    let mut device = edge.connect(NORTHSIDE, 1, 8).await;
+    device.assert_echo(b"hello").await;
+    let file = |institute: &str| {
+        let path = Path::new("data/institutes").join(institute).join("test.db");
+        edge.host.folder.path().join(path).exists()
+    };
+    assert!(file(NORTHSIDE));
+    assert!(!file(RIVERSIDE));
+    edge.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_engine_that_traps_closes_its_own_sessions_and_starts_again() {
+    let edge = edge(b"");
+    let mut north = edge.connect(NORTHSIDE, 1, 8).await;
+    let mut river = edge.connect(RIVERSIDE, 2, 8).await;
+    north.assert_echo(b"hello").await;
+    river.assert_echo(b"hello").await;
+    north.send(b"X").await;
+    assert!(matches!(north.receive().await, Outgoing::Close { code: CLOSE_ERROR, .. }));
+    river.assert_echo(b"still here").await;
+    let mut session = 3;
+    let mut again = loop {
+        let mut device = edge.connect(NORTHSIDE, session, 8).await;
+        device.send(b"again").await;
+        match device.receive().await {
+            Outgoing::Frame(_) => break device,
+            Outgoing::Close { code, .. } => assert_eq!(code, CLOSE_TRY_AGAIN),
+        }
+        session += 1;
+        // Nobody is told when the pause ends; until then it is asked again.
+        tokio::task::yield_now().await;
+    };
+    again.assert_echo(b"as before").await;
+    edge.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_session_that_takes_nothing_is_cut_off() {
+    let edge = edge(b"");
+    let device = edge.connect(NORTHSIDE, 1, 1).await;
+    device.send(b"one").await;
+    device.send(b"two").await;
+    tokio::time::timeout(PATIENCE, device.cut.cancelled()).await.unwrap();
+    let mut other = edge.connect(NORTHSIDE, 2, 8).await;
+    other.assert_echo(b"hello").await;
+    edge.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_engine_hears_of_a_link_that_was_up_before_it() {
+    let bytes = follow(NORTHSIDE);
+    let edge = edge(&bytes);
+    let (messages, mut sent) = mpsc::channel(8);
+    edge.link.send_replace(Some(LinkSender { generation: 1, messages }));
+    edge.institutes.activate(NORTHSIDE).unwrap();
+    assert_eq!(tokio::time::timeout(PATIENCE, sent.recv()).await.unwrap(), Some(bytes));
+    edge.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_engine_that_speaks_for_another_institute_is_stopped() {
+    let edge = edge(&follow(RIVERSIDE));
+    let mut device = edge.connect(NORTHSIDE, 1, 8).await;
+    device.assert_echo(b"hello").await;
+    let (messages, mut sent) = mpsc::channel(8);
+    edge.link.send_replace(Some(LinkSender { generation: 1, messages }));
+    assert!(matches!(device.receive().await, Outgoing::Close { code: CLOSE_ERROR, .. }));
+    assert!(sent.try_recv().is_err());
+    edge.stop().await;
+}

@@ -1,0 +1,71 @@
+//! For tests: a host in a temporary folder, and components small enough to read.
+
+use crate::data_folder::DataFolder;
+use crate::database::Databases;
+use crate::engine::GuestEngine;
+use crate::guest::{Guest, LoadError, SharedHost};
+use crate::host::outbound_http::Connections;
+use crate::key_value::KeyValueStore;
+use crate::limits;
+use crate::manifest::{Manifest, VariableSources};
+use std::sync::Arc;
+use tokio::sync::Semaphore;
+use tokio_util::task::TaskTracker;
+use wit_component::{ComponentEncoder, StringEncoding, embed_component_metadata};
+use wit_parser::Resolve;
+
+pub(crate) struct TestHost {
+    pub(crate) folder: tempfile::TempDir,
+    engine: GuestEngine,
+    shared: SharedHost,
+}
+
+impl TestHost {
+    pub(crate) fn new() -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let data = Arc::new(DataFolder::open(&folder.path().join("data")).unwrap());
+        let shared = SharedHost {
+            databases: Databases::default(),
+            key_value: KeyValueStore::open(&data.key_value()).unwrap(),
+            connections: Connections::default(),
+            instances: Arc::new(Semaphore::new(limits::MAX_REQUEST_INSTANCES)),
+            running: TaskTracker::new(),
+            folder: data,
+        };
+        Self { engine: GuestEngine::new(&shared.folder.compiled_code()).unwrap(), shared, folder }
+    }
+
+    /// Loads `wasm` as component `test`; `settings` stand under `[component.test]`.
+    pub(crate) fn load(&self, wasm: Option<&[u8]>, settings: &str) -> Result<Arc<Guest>, LoadError> {
+        if let Some(wasm) = wasm {
+            std::fs::write(self.folder.path().join("test.wasm"), wasm).unwrap();
+        }
+        let text = format!(
+            "spin_manifest_version = 2\napplication.name = \"test\"\n\n[component.test]\nsource = \"test.wasm\"\n{settings}"
+        );
+        let path = self.folder.path().join("spin.toml");
+        let manifest = Manifest::parse(&path, &text, &VariableSources::default()).unwrap();
+        Guest::load(&self.engine, &manifest.components["test"], &self.shared).map(Arc::new)
+    }
+}
+
+/// A component that exports `wasi:http/incoming-handler@0.2.0`, whose function is `body`.
+pub(crate) fn handler(body: &str) -> Vec<u8> {
+    let text = include_str!("test_host/handler.wat").replace("(BODY)", body);
+    wat::parse_str(text).unwrap()
+}
+
+/// A component that exports the sync engine: it sends each frame back, traps at a frame that begins with `X`, and sends
+/// `link_up` to the origin when the link comes up.
+pub(crate) fn echo_engine(link_up: &[u8]) -> Vec<u8> {
+    let bytes: String = link_up.iter().map(|byte| format!("\\{byte:02x}")).collect();
+    let text = include_str!("test_host/echo_engine.wat")
+        .replace("LINK_UP_BYTES", &bytes)
+        .replace("LINK_UP_LENGTH", &link_up.len().to_string());
+    let mut module = wat::parse_str(text).unwrap();
+    let mut resolve = Resolve::default();
+    let (package, _) = resolve.push_path("../wit").unwrap();
+    let world = resolve.select_world(&[package], Some("sync-engine")).unwrap();
+    embed_component_metadata(&mut module, &resolve, world, StringEncoding::UTF8).unwrap();
+    ComponentEncoder::default().module(&module).unwrap().validate(true).encode().unwrap()
+}
