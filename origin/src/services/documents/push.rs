@@ -140,9 +140,6 @@ fn admit(
             None => private(item),
         },
     };
-    if member.access(&record) != Access::Write {
-        return Ok(Err("forbidden"));
-    }
     let change = match gate::decode(&item.bytes) {
         Ok(change) => change,
         Err(code) => return Ok(Err(code)),
@@ -154,6 +151,13 @@ fn admit(
             entry.insert(Work::open(store, replicas, record, new)?)
         }
     };
+    // A reader's device may bring what the document has, its first change above all: nothing is written by that.
+    if work.holds(&change.hash()) {
+        return Ok(Ok(()));
+    }
+    if member.access(&work.record) != Access::Write {
+        return Ok(Err("forbidden"));
+    }
     Ok(work.admit(item, change, edge, now))
 }
 
@@ -179,13 +183,14 @@ impl Work {
         Ok(Self { record, new, replica, accepted: Vec::new(), hashes: HashSet::new() })
     }
 
+    /// Whether the change is in the document or will be with this push.
+    fn holds(&self, hash: &ChangeHash) -> bool {
+        self.hashes.contains(hash) || has_change(&self.replica.doc, hash)
+    }
+
     fn admit(&mut self, item: &PushItem, change: Change, edge: &str, now: i64) -> Result<(), &'static str> {
         let hash = change.hash();
-        let here = |hash: &ChangeHash| self.hashes.contains(hash) || has_change(&self.replica.doc, hash);
-        if here(&hash) {
-            return Ok(());
-        }
-        if !change.deps().iter().all(here) {
+        if !change.deps().iter().all(|dep| self.holds(dep)) {
             return Err("missing-dependency");
         }
         self.replica.counters.check(&change)?;

@@ -164,6 +164,20 @@ async fn a_refused_change_goes_to_quarantine_and_the_rest_of_the_push_goes_on() 
 }
 
 #[tokio::test]
+async fn a_reader_who_brings_what_is_there_is_not_refused() {
+    let origin = TestOrigin::start().await;
+    let class = origin.class_today("maths-a").await;
+    let student = origin.user("student@northside.example").await;
+    let notes = register(&origin, &student, "notes", &class).await;
+    let mut doc = replica(&origin, notes).await;
+    let genesis = doc.get_changes(&[])[0].raw_bytes().to_vec();
+    let own = edit(&mut doc, |tx| tx.put(ROOT, "topic", "mine").unwrap());
+    let pushed =
+        push(&origin, vec![item(1, notes, &student, &genesis), item(2, notes, &student, &own)]).await;
+    assert_eq!(codes(&pushed), [(2, "forbidden")]);
+}
+
+#[tokio::test]
 async fn a_reused_sequence_number_is_refused_alone() {
     let origin = TestOrigin::start().await;
     let class = origin.class_today("maths-a").await;
