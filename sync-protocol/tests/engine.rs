@@ -303,3 +303,29 @@ fn an_ephemeral_message_reaches_the_other_readers_and_nobody_else() {
     );
     assert_eq!(edge.run([Event::Frame { session: 3, bytes }]), []);
 }
+
+/// The second message brings nothing and names the heads that the first one made: Automerge's library then takes the
+/// matter for settled, and the device waited for its acknowledgement for ever.
+#[test]
+fn a_change_is_acknowledged_when_the_next_message_comes_in_the_same_batch() {
+    let mut edge = Edge::new();
+    edge.join(1, "tara", Role::Teacher, &["b1"]);
+    let (mut doc, mut state) = (notes(7), State::new());
+    edge.talk(1, NOTES, &mut doc, &mut state);
+    let next = |doc: &Automerge, state: &mut State| doc.generate_sync_message(state).unwrap().encode();
+    write(&mut doc, "a", "1");
+    let answers = edge.say(1, NOTES, next(&doc, &mut state));
+    write(&mut doc, "b", "2");
+    let ahead = next(&doc, &mut state);
+    let [(_, RepoMessage::Sync { data, .. })] = &answers[..] else { panic!("{answers:?}") };
+    doc.receive_sync_message(&mut state, Message::decode(data).unwrap()).unwrap();
+    let behind = next(&doc, &mut state);
+    let frames = [ahead, behind].map(|data| {
+        let (sender, target) = (String::new(), String::new());
+        let bytes = RepoMessage::Sync { request: false, sender, target, document: NOTES, data }.encode();
+        Event::Frame { session: 1, bytes }
+    });
+    let answers = edge.run(frames);
+    let [(_, RepoMessage::Sync { data, .. })] = &answers[..] else { panic!("{answers:?}") };
+    assert_eq!(Message::decode(data).unwrap().heads, doc.get_heads());
+}

@@ -182,11 +182,12 @@ impl Document {
         let mut received = self.admit(changes, author, limits)?;
         received.repeated = repeated;
         let last_sent_heads = state.last_sent_heads.clone();
+        let lost_everything = message.heads.is_empty();
         message.changes = ChunkList::empty();
         self.automerge.receive_sync_message(state, message)?;
-        if brought {
-            // The library takes a message without changes whose heads equal ours for news that needs no answer.
-            // The peer waits for one: it is the acknowledgement.
+        if !lost_everything {
+            // The library takes a message without changes whose heads equal ours for news that needs no answer. The
+            // peer waits for one, the acknowledgement, whether this message brought the changes or one just before it.
             state.last_sent_heads = last_sent_heads;
         }
         Ok(received)

@@ -172,6 +172,8 @@ impl World {
                 let told = device.acknowledged(*sheet);
                 let lost: Vec<_> = told.difference(&known).collect();
                 assert!(lost.is_empty(), "changes acknowledged to device {n} are lost: {lost:?}");
+                let waits: Vec<_> = known.difference(&told).collect();
+                assert!(waits.is_empty(), "device {n} waits for ever for the acknowledgement of {waits:?}");
             }
         }
     }
