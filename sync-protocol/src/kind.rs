@@ -118,7 +118,8 @@ pub fn genesis(kind: Kind, document: DocumentId) -> Option<Vec<u8>> {
     let mut tx = doc.transaction();
     let put = |tx: &mut automerge::transaction::Transaction<'_>| -> Result<bool, automerge::AutomergeError> {
         tx.put(ROOT, "kind", kind.as_str())?;
-        tx.put(ROOT, "version", 1_u64)?;
+        // Signed: an unsigned integer is a BigInt to JavaScript, which no JSON takes.
+        tx.put(ROOT, "version", 1_i64)?;
         match kind {
             Kind::Attendance => drop(tx.put_object(ROOT, "marks", ObjType::Map)?),
             Kind::Notes => drop(tx.put_object(ROOT, "text", ObjType::Text)?),

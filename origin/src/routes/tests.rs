@@ -1,3 +1,5 @@
+//! The router called in process, on a store of its own for each test.
+
 mod auth;
 mod commands;
 mod views;

@@ -1,3 +1,5 @@
+//! What the store promises whoever writes and reads it.
+
 use super::*;
 use sync_protocol::tag;
 
