@@ -164,7 +164,7 @@ pub fn attendance_marks(doc: &Automerge) -> BTreeMap<String, AttendanceMark> {
         let values: Vec<(String, String)> = all
             .into_iter()
             .filter_map(|(value, op)| {
-                let mark = value.as_str().filter(|mark| MARKS.contains(mark))?.to_owned();
+                let mark = text_of(doc, &value, &op).filter(|mark| MARKS.contains(&mark.as_str()))?;
                 Some((mark, writer(&op)))
             })
             .collect();
@@ -173,6 +173,16 @@ pub fn attendance_marks(doc: &Automerge) -> BTreeMap<String, AttendanceMark> {
         }
     }
     marks
+}
+
+/// A text, as Rust clients write it (a scalar) and as JavaScript clients do (a collaborative text).
+fn text_of(doc: &Automerge, value: &Value<'_>, id: &automerge::ObjId) -> Option<String> {
+    let longest = MARKS.iter().map(|mark| mark.len()).max().unwrap_or(0);
+    match value {
+        Value::Object(ObjType::Text) if doc.length(id) <= longest => doc.text(id).ok(),
+        Value::Object(_) => None,
+        Value::Scalar(scalar) => scalar.as_str().map(str::to_owned),
+    }
 }
 
 fn writer(op: &automerge::ObjId) -> String {
@@ -235,6 +245,22 @@ mod tests {
             assert_eq!(doc.get_changes(&[]).len(), 1);
         }
         assert_eq!(genesis(Kind::Private, id), None);
+    }
+
+    #[test]
+    fn a_mark_that_javascript_wrote_as_a_collaborative_text_counts() {
+        let mut doc =
+            Automerge::load(&genesis(Kind::Attendance, DocumentId::from_bytes([6; 16])).unwrap()).unwrap();
+        let (_, sheet) = doc.get(ROOT, "marks").unwrap().unwrap();
+        let mut tx = doc.transaction();
+        let mark = tx.put_object(&sheet, "s1", ObjType::Text).unwrap();
+        tx.splice_text(&mark, 0, 0, "absent").unwrap();
+        let novel = tx.put_object(&sheet, "s2", ObjType::Text).unwrap();
+        tx.splice_text(&novel, 0, 0, &"absent ".repeat(1_000)).unwrap();
+        tx.commit();
+        let marks = attendance_marks(&doc);
+        assert_eq!(marks.keys().collect::<Vec<_>>(), ["s1"]);
+        assert_eq!(marks["s1"].mark, "absent");
     }
 
     #[test]
