@@ -256,6 +256,7 @@ impl Conversation {
             replica.sync_state()
         });
         let Some(data) = replica.generate(sync) else { return Ok(None) };
+        trace("sends", document, &data);
         let request = replica.is_empty();
         let (sender, target) = (self.sender.clone(), self.target.clone());
         Ok(Some(RepoMessage::Sync { request, sender, target, document, data }.encode()))
@@ -287,6 +288,7 @@ impl Conversation {
     }
 
     fn receive(&mut self, inner: &Inner, document: DocumentId, data: &[u8]) -> Result<(), DeviceError> {
+        trace("receives", document, data);
         self.opening.remove(&document);
         // Documents that nobody asked for are not taken: the device holds what its user opened.
         let Some(sync) = self.states.get_mut(&document) else { return Ok(()) };
@@ -301,6 +303,17 @@ impl Conversation {
         }
         self.queue(document);
         Ok(())
+    }
+}
+
+/// What a sync message says, for whoever looks for the reason of a sync that stands still.
+fn trace(what: &str, document: DocumentId, data: &[u8]) {
+    if tracing::enabled!(tracing::Level::TRACE)
+        && let Ok(message) = automerge::sync::Message::decode(data)
+    {
+        let (heads, need, changes) = (&message.heads, &message.need, message.changes.len());
+        let (have, flags) = (&message.have, &message.flags);
+        tracing::trace!(%document, ?heads, ?need, changes, ?have, ?flags, "{what}");
     }
 }
 

@@ -12,19 +12,32 @@ noor@hillside.example,Noor Student,student,maths
 noor@hillside.example,Noor Student,student,physics
 ada@hillside.example,Ada Admin,admin,
 ";
+/// Of the sample institute.
 const RESULTS: &str = "\
 email,assignment,score,max
-sami@hillside.example,maths-test,17,20
-noor@hillside.example,maths-test,12.5,20
+student@northside.example,maths-a-homework-2,17,20
+student@northside.example,physics-a-homework-2,12.5,20
 ";
 
 struct Import {
     folder: TempDir,
+    institute: &'static str,
 }
 
 impl Import {
+    /// Into an institute that is not there yet.
     fn new() -> Self {
-        Self { folder: tempfile::tempdir().unwrap() }
+        Self { folder: tempfile::tempdir().unwrap(), institute: "hillside.example" }
+    }
+
+    /// Into a sample institute.
+    async fn into_samples() -> Self {
+        let import = Self { folder: tempfile::tempdir().unwrap(), institute: "northside.example" };
+        let data = import.folder.path().join("origin").into_os_string();
+        let mut seed = Program::new(&program("rollcall-origin"), ["seed".into(), "--data".into(), data]);
+        seed.start().await;
+        assert!(seed.ends().await.success(), "{}", seed.log());
+        import
     }
 
     fn write(&self, name: &str, content: &str) -> std::path::PathBuf {
@@ -36,7 +49,7 @@ impl Import {
     /// Runs the import and gives whether it went well, and what it said.
     async fn run(&self, arguments: &[&str], kind: &str, file: &Path) -> (bool, String) {
         let data = self.folder.path().join("origin");
-        let mut all = vec!["import", "--data", data.to_str().unwrap(), "--institute", "hillside.example"];
+        let mut all = vec!["import", "--data", data.to_str().unwrap(), "--institute", self.institute];
         all.extend(arguments);
         all.extend([kind, file.to_str().unwrap()]);
         let mut import = Program::new(&program("rollcall-origin"), all);
@@ -48,23 +61,47 @@ impl Import {
     }
 }
 
+/// What an import says that it has added.
+fn added(said: &str) -> Vec<&str> {
+    said.lines().filter(|line| line.contains(" new, ") && !line.contains(": 0 new, ")).collect()
+}
+
 #[tokio::test]
-async fn a_roster_and_results_are_loaded_once_however_often_they_come() {
+async fn a_roster_is_loaded_once_however_often_it_comes() {
     let import = Import::new();
-    let (roster, results) = (import.write("roster.csv", ROSTER), import.write("results.csv", RESULTS));
+    let roster = import.write("roster.csv", ROSTER);
     let (done, said) = import.run(&["--dry-run"], "roster", &roster).await;
     assert!(done && said.contains("nothing was written"), "{said}");
+    for line in ["users: 4 new", "batches: 2 new", "batch teachers: 1 new", "enrolments: 3 new"] {
+        assert!(said.contains(line), "{line} in:\n{said}");
+    }
+    let rehearsed: Vec<String> = added(&said).into_iter().map(str::to_owned).collect();
     let (done, said) = import.run(&[], "roster", &roster).await;
-    assert!(done && said.contains("users: 4 new, 0 there already"), "a dry run writes nothing: {said}");
-    assert!(said.contains("enrolments: 3 new"), "{said}");
+    assert!(done, "{said}");
+    assert_eq!(added(&said), rehearsed, "a dry run tells what a run does, and writes nothing");
+    let (done, said) = import.run(&[], "roster", &roster).await;
+    assert!(done, "{said}");
+    assert_eq!(added(&said), Vec::<&str>::new());
+}
+
+#[tokio::test]
+async fn results_are_loaded_once_and_those_of_nobody_are_named() {
+    let import = Import::into_samples().await;
+    let results = import.write("results.csv", RESULTS);
     let (done, said) = import.run(&[], "results", &results).await;
     assert!(done && said.contains("results: 2 new"), "{said}");
-    for (kind, file) in [("roster", &roster), ("results", &results)] {
-        let (done, said) = import.run(&[], kind, file).await;
-        assert!(done, "{said}");
-        let news: Vec<&str> =
-            said.lines().filter(|line| line.contains(" new, ") && !line.contains(": 0 new")).collect();
-        assert!(news.is_empty(), "a second run adds nothing: {said}");
+    let (done, said) = import.run(&[], "results", &results).await;
+    assert!(done, "{said}");
+    assert_eq!(added(&said), Vec::<&str>::new());
+
+    let broken = format!(
+        "{RESULTS}nobody@northside.example,maths-a-homework-2,1,20\nstudent@northside.example,chess,1,20\n"
+    );
+    let broken = import.write("broken.csv", &broken);
+    let (done, said) = import.run(&[], "results", &broken).await;
+    assert!(!done);
+    for fault in ["broken.csv:4: email", "broken.csv:5: assignment"] {
+        assert!(said.contains(fault), "{fault} in:\n{said}");
     }
 }
 
@@ -87,7 +124,7 @@ noor@hillside.example,Noor Student,student,no such batch!
     assert!(!said.contains("roster.csv:2"), "the sound row is not blamed:\n{said}");
     let sound = import.write("sound.csv", ROSTER);
     let (done, said) = import.run(&[], "roster", &sound).await;
-    assert!(done && said.contains("users: 4 new, 0 there already"), "{said}");
+    assert!(done && said.contains("users: 4 new"), "{said}");
 
     let headless = import.write("headless.csv", "name,role\nx,student\n");
     let (done, said) = import.run(&[], "roster", &headless).await;

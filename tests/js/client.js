@@ -89,6 +89,8 @@ for await (const line of createInterface({ input: process.stdin })) {
   } catch (error) {
     answer = { error: String(error?.message ?? error) };
   }
-  process.stdout.write(JSON.stringify(answer) + "\n");
+  // Unsigned integers arrive as BigInt, which JSON does not know.
+  const plain = (_, value) => (typeof value === "bigint" ? Number(value) : value);
+  process.stdout.write(JSON.stringify(answer, plain) + "\n");
 }
 process.exit(0);

@@ -29,7 +29,12 @@ pub struct Class {
 
 impl House {
     /// Starts everything, with the two sample institutes.
+    ///
+    /// With `RUST_LOG=device=trace` the devices of a failed test tell what they said and heard.
     pub async fn start() -> Self {
+        let filter = tracing_subscriber::EnvFilter::from_default_env();
+        // Tests in one process share it: the first one has set it.
+        let _ = tracing_subscriber::fmt().with_env_filter(filter).with_test_writer().try_init();
         let folder = tempfile::tempdir().expect("a temporary folder can be made");
         let origin = Origin::start(&folder.path().join("origin")).await;
         let link = FaultyLink::to(origin.address()).await;

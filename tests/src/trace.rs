@@ -16,6 +16,22 @@ pub struct TraceEdit {
     pub patches: Vec<Patch>,
 }
 
+impl TraceEdit {
+    /// Letters typed one after the other are one insertion, letters taken back one after the other one deletion.
+    fn add(&mut self, patch: Patch) {
+        let Some(last) = self.patches.last_mut() else { return self.patches.push(patch) };
+        let typed_on = patch.1 == 0 && patch.0 == last.0 + last.2.chars().count();
+        let taken_back = last.2.is_empty() && patch.2.is_empty() && patch.0 + patch.1 == last.0;
+        if typed_on && !last.2.is_empty() {
+            last.2.push_str(&patch.2);
+        } else if taken_back {
+            *last = Patch(patch.0, patch.1 + last.1, String::new());
+        } else {
+            self.patches.push(patch);
+        }
+    }
+}
+
 #[derive(Debug, Clone)]
 pub struct EditingTrace {
     pub edits: Vec<TraceEdit>,
@@ -96,13 +112,15 @@ impl EditingTrace {
                 _ => None,
             };
             if let Some(edit) = goes_on {
-                edits[edit].patches.extend(stroke.patches);
+                stroke.patches.into_iter().for_each(|patch| edits[edit].add(patch));
                 edit_of.push(edit);
                 continue;
             }
             let parents = stroke.parents.iter().map(|parent| edit_of[*parent]).collect();
             edit_of.push(edits.len());
-            edits.push(TraceEdit { agent: stroke.agent, parents, patches: stroke.patches });
+            let mut edit = TraceEdit { agent: stroke.agent, parents, patches: Vec::new() };
+            stroke.patches.into_iter().for_each(|patch| edit.add(patch));
+            edits.push(edit);
         }
         Self { edits, end }
     }
@@ -117,7 +135,12 @@ mod tests {
         let trace = EditingTrace::of_two_lines(2);
         assert_eq!(trace.edits.len(), 5);
         assert_eq!(trace.edits[3].parents, [1, 2]);
-        assert_eq!(trace.edits[4].patches.len(), 10);
+        assert_eq!(trace.edits[4].patches, [Patch(34, 0, "abcdefghij".into())]);
+        let mut back = trace.edits[4].clone();
+        for at in [44, 43, 42] {
+            back.add(Patch(at, 1, String::new()));
+        }
+        assert_eq!(back.patches[1], Patch(42, 3, String::new()));
         assert_eq!(trace.end, "First:abcdefghijabcdefghij\nSecond:abcdefghijabcdefghij\n");
     }
 }
