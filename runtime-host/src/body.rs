@@ -75,9 +75,16 @@ impl Body for LimitedBody {
 /// reset may overtake the answer.
 pub fn discard(mut body: Incoming) {
     const LONGEST: Duration = Duration::from_secs(5);
+    /// Many times what is under way between a client and us when the answer goes out. Who sends on after that long is cut off.
+    const MOST_BYTES: usize = 8 * 1024 * 1024;
     if body.is_end_stream() {
         return;
     }
-    let read = async move { while let Some(Ok(_)) = body.frame().await {} };
+    let read = async move {
+        let mut read = 0;
+        while let (true, Some(Ok(frame))) = (read < MOST_BYTES, body.frame().await) {
+            read += frame.data_ref().map_or(0, Bytes::len);
+        }
+    };
     tokio::spawn(tokio::time::timeout(LONGEST, read));
 }
