@@ -11,7 +11,7 @@ use std::process::Command;
 /// Fills `folder` with the store of an origin that has the sample institutes.
 pub(crate) fn copy_seeded_origin(folder: &Path) {
     let origin = program("rollcall-origin");
-    let template = template("origin", &[origin.clone()], |folder| {
+    let template = template("origin", std::slice::from_ref(&origin), |folder| {
         run(Command::new(&origin).arg("seed").arg("--data").arg(folder));
     });
     copy(&template, folder);

@@ -277,7 +277,7 @@ impl Log {
             bytes <= MAX_PUSH_BYTES as i64
         };
         let count = sizes.iter().take_while(fits).count().max(1);
-        let Some(last) = sizes.iter().take(count).last().map(|row| as_integer(row, 0)) else {
+        let Some(last) = sizes[..count.min(sizes.len())].last().map(|row| as_integer(row, 0)) else {
             return Ok(Vec::new());
         };
         let mut parameters = own_after();
