@@ -1,5 +1,6 @@
 //! Documents on the device: opening, editing and reading them, with or without a network.
 
+use crate::clock::unix_seconds;
 use crate::device::{Device, Event, Inner, State};
 use crate::error::DeviceError;
 use crate::replica::Replica;
@@ -396,10 +397,4 @@ fn transaction_at<'a>(
     }
     let past = doc.transaction_at(PatchLog::inactive(), heads);
     Ok(past.expect("a log that was made for this call matches any document"))
-}
-
-/// 0 when the clock stands before 1970; the time of a change is for people only.
-fn unix_seconds() -> i64 {
-    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
-    i64::try_from(now.as_secs()).unwrap_or(i64::MAX)
 }

@@ -6,6 +6,7 @@
 
 mod backoff;
 mod batch;
+mod clock;
 mod config;
 mod device;
 mod documents;

@@ -1,11 +1,12 @@
 //! Who the device is to the edge: sign-in, token refresh, and requests that carry the token.
 
+use crate::clock::unix_seconds;
 use crate::device::Inner;
 use crate::error::{DeviceError, Problem};
 use crate::store::Tokens;
 use reqwest::{Client, RequestBuilder, Response, StatusCode};
 use serde::Deserialize;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
 /// A token this close to its end is replaced first: clocks differ, and a request takes time.
 const LEEWAY_SECONDS: i64 = 45;
@@ -139,9 +140,4 @@ pub(crate) async fn problem_of(answer: Response) -> Problem {
         code: or(details.code, "unknown"),
         detail: or(details.detail, &or(details.title, reason)),
     }
-}
-
-fn unix_seconds() -> i64 {
-    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    i64::try_from(now.as_secs()).unwrap_or(i64::MAX)
 }

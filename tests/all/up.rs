@@ -11,7 +11,10 @@ fn up(data: &Path, arguments: &[&str]) -> Program {
     let mut all =
         vec!["up", "--data", data.to_str().unwrap(), "--edge", "127.0.0.1:0", "--origin", "127.0.0.1:0"];
     all.extend(arguments);
-    Program::new(&program("xtask"), all).in_folder(&workspace())
+    // The story does not wait for a reader.
+    Program::new(&program("xtask"), all)
+        .in_folder(&workspace())
+        .with_environment("ROLLCALL_DEMO_PAUSE_MS", "0")
 }
 
 /// Edge and origin of the line `ready edge=… origin=…`.

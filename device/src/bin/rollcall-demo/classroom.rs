@@ -1,6 +1,7 @@
 //! Where the story plays: today's first class, its two documents, and the devices of three people.
 
 use crate::chronicle::{Chronicle, Student};
+use crate::narrator::Narrator;
 use anyhow::{Context as _, ensure};
 use device::{Device, DeviceConfig, DocumentId, Kind};
 use serde_json::Value;
@@ -55,6 +56,7 @@ impl Classroom {
         origin: &str,
         folder: &Path,
         chronicle: &mut Chronicle,
+        narrator: &mut Narrator,
     ) -> anyhow::Result<Self> {
         let began = Instant::now();
         let open = |who: &str| -> anyhow::Result<Device> {
@@ -73,13 +75,14 @@ impl Classroom {
         let classroom =
             Self { teacher, assistant, student, origin_url: origin.to_owned(), class, sheet, notes };
         classroom.in_step().await?;
+        let opened = began.elapsed();
 
         let Class { title, starts_at, room, .. } = &classroom.class;
         let hour = starts_at.get(11..16).unwrap_or(starts_at);
-        println!("\n1. Two devices open the class {title} ({hour}, {room})");
+        narrator.chapter(&format!("Two devices open the class {title} ({hour}, {room})")).await;
         println!("   attendance sheet automerge:{sheet}");
         println!("   class notes      automerge:{notes}");
-        println!("   both devices have both documents after {} ms", began.elapsed().as_millis());
+        println!("   both devices have both documents after {} ms", opened.as_millis());
         Ok(classroom)
     }
 

@@ -3,6 +3,7 @@
 use crate::chronicle::Chronicle;
 use crate::classroom::{Classroom, SOON, STUDENTS_DASHBOARD, TEACHERS_DASHBOARD};
 use crate::director::Director;
+use crate::narrator::Narrator;
 use anyhow::{Context as _, bail, ensure};
 use device::{Command, CommandState, Priority};
 use serde_json::Value;
@@ -18,7 +19,12 @@ struct Work {
 }
 
 impl Classroom {
-    pub(crate) async fn grade(&self, director: &mut Director, chronicle: &Chronicle) -> anyhow::Result<()> {
+    pub(crate) async fn grade(
+        &self,
+        director: &mut Director,
+        chronicle: &Chronicle,
+        narrator: &mut Narrator,
+    ) -> anyhow::Result<()> {
         let dashboard = self.student.get(STUDENTS_DASHBOARD).await.context("the student's dashboard")?.body;
         let work = work_to_grade(&dashboard, &self.class.batch)?;
         let student = dashboard["student"]["id"].as_str().context("the dashboard has no student")?.to_owned();
@@ -26,7 +32,7 @@ impl Classroom {
         let score = fresh_score(&dashboard, &work, chronicle.played);
         let waiting = self.waiting_grades().await?;
 
-        println!("\n6. The origin stops");
+        narrator.chapter("The origin stops").await;
         tokio::task::block_in_place(|| director.order("stop origin"))?;
         let command = Command::GradeSubmission {
             assignment: work.assignment.clone(),
@@ -49,7 +55,7 @@ impl Classroom {
             view.age.map(|age| format!(", Age: {age} s")).unwrap_or_default()
         );
 
-        println!("\n7. The origin starts again");
+        narrator.chapter("The origin starts again").await;
         tokio::task::block_in_place(|| director.order("start origin"))?;
         let back = Instant::now();
         match self.teacher.wait_until_settled(&key, DELIVERY).await? {

@@ -2,6 +2,7 @@
 
 use crate::chronicle::{Chronicle, Student};
 use crate::classroom::{Classroom, SOON, TEACHERS_DASHBOARD};
+use crate::narrator::Narrator;
 use crate::origin::Origin;
 use anyhow::{Context as _, bail, ensure};
 use device::{Device, View};
@@ -30,8 +31,10 @@ struct Plan<'a> {
     /// Marked by the teacher alone and by the assistant alone, both alike.
     alone: (&'a Student, &'a Student),
     mark: &'static str,
-    /// Marked by both, differently.
+    /// Marked by both: thus by the teacher, and so by the assistant.
     both: &'a Student,
+    thus: &'static str,
+    so: &'static str,
 }
 
 impl<'a> Plan<'a> {
@@ -45,15 +48,19 @@ impl<'a> Plan<'a> {
         });
         let alone = pair.context("the class has too few students")?;
         let mark = if now(alone.0) == Some("present") { "absent" } else { "present" };
-        Ok(Self { alone, mark, both })
+        // Writing what stands there already is no change, so neither mark is the one that is shown now.
+        let mut fresh = ["present", "late", "absent"].into_iter().filter(|mark| now(both) != Some(mark));
+        let (thus, so) = fresh.next().zip(fresh.next()).context("three marks but one are two")?;
+        Ok(Self { alone, mark, both, thus, so })
     }
 }
 
 impl Classroom {
-    pub(crate) async fn teach(&self, chronicle: &Chronicle) -> anyhow::Result<()> {
+    pub(crate) async fn teach(&self, chronicle: &Chronicle, narrator: &mut Narrator) -> anyhow::Result<()> {
         let cached = self.cached_dashboard().await?;
         let before = self.class_on(&cached.body)?["attendance"].clone();
-        println!("\n2. The teacher's dashboard at the edge: {}", figures(&before));
+        narrator.chapter("The teacher's dashboard at the edge, before the class").await;
+        println!("   {}", figures(&before));
         println!("   Cache-Status: {}", cached.cache_status.unwrap_or_default());
 
         let lesson = chronicle.played;
@@ -63,11 +70,15 @@ impl Classroom {
         self.teacher.splice_text(self.notes, "text", at, 0, &opening)?;
         self.in_step().await?;
 
+        narrator.chapter("Both devices lose the network and work on").await;
         self.edit_offline(chronicle)?;
+        narrator.chapter("The network returns").await;
         let back = self.meet_again().await?;
         self.show_conflict(chronicle)?;
         self.show_notes(lesson)?;
-        self.show_origin(&before, back).await
+        let arrived = self.show_origin(&before).await?;
+        println!("   that is {} ms after the devices were back", (arrived - back).as_millis());
+        Ok(())
     }
 
     /// Reads until the edge's cache has the view.
@@ -86,16 +97,15 @@ impl Classroom {
     fn edit_offline(&self, chronicle: &Chronicle) -> anyhow::Result<()> {
         self.teacher.go_offline();
         self.assistant.go_offline();
-        println!("\n3. Both devices lose the network and work on");
         let students = self.students(chronicle);
         let plan = Plan::choose(&students, &self.teacher.marks(self.sheet)?)?;
-        let Plan { alone: (one, two), mark, both } = plan;
+        let Plan { alone: (one, two), mark, both, thus, so } = plan;
         self.teacher.mark_attendance(self.sheet, &one.id, mark)?;
-        self.teacher.mark_attendance(self.sheet, &both.id, "present")?;
+        self.teacher.mark_attendance(self.sheet, &both.id, thus)?;
         self.assistant.mark_attendance(self.sheet, &two.id, mark)?;
-        self.assistant.mark_attendance(self.sheet, &both.id, "late")?;
-        println!("   teacher:   {} is {mark}, {} is present", one.name, both.name);
-        println!("   assistant: {} is {mark}, {} is late", two.name, both.name);
+        self.assistant.mark_attendance(self.sheet, &both.id, so)?;
+        println!("   teacher:   {} is {mark}, {} is {thus}", one.name, both.name);
+        println!("   assistant: {} is {mark}, {} is {so}", two.name, both.name);
 
         let end = self.teacher.text(self.notes, "text")?.chars().count();
         for (device, who, sentence) in self.sentences(chronicle.played) {
@@ -118,7 +128,7 @@ impl Classroom {
         self.teacher.go_online();
         self.assistant.go_online();
         self.in_step().await?;
-        println!("\n4. The network returns: both replicas are equal {} ms later", back.elapsed().as_millis());
+        println!("   both replicas are equal {} ms later", back.elapsed().as_millis());
         Ok(back)
     }
 
@@ -144,10 +154,9 @@ impl Classroom {
     }
 
     /// The origin's tables and the edge's cache follow.
-    async fn show_origin(&self, before: &Value, back: Instant) -> anyhow::Result<()> {
+    async fn show_origin(&self, before: &Value) -> anyhow::Result<Instant> {
         let expected = counts(self.teacher.marks(self.sheet)?.values());
         let origin = Origin::sign_in(&self.origin_url, "teacher@northside.example", "rollcall").await?;
-        println!("\n5. The origin and the dashboards");
         let began = Instant::now();
         loop {
             let dashboard = origin.get(TEACHERS_DASHBOARD).await?;
@@ -168,8 +177,7 @@ impl Classroom {
             if shows(class, &expected) && class["attendance"] != *before {
                 println!("   at the edge the dashboard shows: {}", figures(&class["attendance"]));
                 println!("   Cache-Status: {}", view.cache_status.unwrap_or_default());
-                println!("   that is {} ms after the devices were back", back.elapsed().as_millis());
-                return Ok(());
+                return Ok(Instant::now());
             }
             if began.elapsed() > SOON {
                 let has = figures(&class["attendance"]);
@@ -225,7 +233,9 @@ mod tests {
             for student in [plan.alone.0, plan.alone.1] {
                 marks.insert(student.id.clone(), plan.mark.to_owned());
             }
-            let shown = if played % 2 == 0 { "late" } else { "present" };
+            assert_ne!(plan.thus, plan.so);
+            assert!(marks.get(&plan.both.id).is_none_or(|now| *now != plan.thus && *now != plan.so));
+            let shown = if played % 2 == 0 { plan.so } else { plan.thus };
             marks.insert(plan.both.id.clone(), shown.to_owned());
             assert_ne!(counts(marks.values()), before, "{played}");
         }
