@@ -1,5 +1,7 @@
 //! What the engine says to single devices, with a log that is always empty: rights, refusals, unknown documents.
 
+#![expect(clippy::unwrap_used, reason = "clippy knows a test function, and not the functions that it calls")]
+
 use automerge::sync::{Message, State, SyncDoc as _};
 use automerge::transaction::Transactable as _;
 use automerge::{ActorId, Automerge, Change, ROOT, ReadDoc as _};

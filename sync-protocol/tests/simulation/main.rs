@@ -4,6 +4,8 @@
 //! printed; `SIMULATION_SEED=N cargo test -p sync-protocol --test simulation` replays it, `SIMULATION_SEEDS=N` runs
 //! more of them.
 
+#![expect(clippy::unwrap_used, reason = "clippy knows a test function, and not the functions that it calls")]
+
 mod device;
 mod edge;
 mod memory_log;
