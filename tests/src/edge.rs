@@ -24,6 +24,21 @@ impl Edge {
         edge
     }
 
+    /// Starts an edge as any other host of Spin applications would be: from our manifest without our own tables, so without
+    /// identity by the host, sync sessions, link and databases of an institute's own.
+    pub async fn start_without_our_tables(folder: &Path, origin: &str) -> Self {
+        std::fs::create_dir_all(folder).expect("a folder can be made");
+        let app = folder.join("spin.toml");
+        std::fs::write(&app, manifest_without_our_tables()).expect("a manifest can be written");
+        let data = folder.join("data");
+        template::copy_compiled_edge(&data);
+        let mut program = Self::program(&data, origin, "plain");
+        program.set_flag("--app", app.to_str().expect("a temporary path is text"));
+        let mut edge = Self { program, folder: data, url: String::new() };
+        edge.start_again().await;
+        edge
+    }
+
     /// The program, not started.
     pub fn program(folder: &Path, origin: &str, id: &str) -> Program {
         let app = workspace().join("spin.toml");
@@ -71,4 +86,18 @@ impl Edge {
     pub fn folder(&self) -> &Path {
         &self.folder
     }
+}
+
+fn manifest_without_our_tables() -> String {
+    let text = std::fs::read_to_string(workspace().join("spin.toml")).expect("the manifest can be read");
+    let mut manifest: toml::Table = text.parse().expect("the manifest is TOML");
+    let strip = |table: &mut toml::Value| drop(table.as_table_mut().and_then(|table| table.remove("tool")));
+    strip(&mut manifest["application"]);
+    let components = manifest["component"].as_table_mut().expect("components are a table");
+    for (_, component) in components.iter_mut() {
+        strip(component);
+        let source = component["source"].as_str().expect("a component's source is a path");
+        component["source"] = workspace().join(source).to_string_lossy().into_owned().into();
+    }
+    manifest.to_string()
 }
