@@ -1,6 +1,7 @@
 //! What every test would make anew at a cost of seconds: a seeded origin store and compiled components.
 //!
-//! Made once for each build of the programs, under the target folder, and copied by each test.
+//! Made once, under the target folder, and copied by each test. A template is made anew when what it was made of has
+//! changed: that is told by content, since a program is linked again for many reasons that do not matter here.
 
 use crate::artefacts::{program, target, wasm, workspace};
 use std::fs::{self, File};
@@ -10,20 +11,28 @@ use std::process::Command;
 
 /// Fills `folder` with the store of an origin that has the sample institutes.
 pub(crate) fn copy_seeded_origin(folder: &Path) {
-    let origin = program("rollcall-origin");
-    let template = template("origin", std::slice::from_ref(&origin), |folder| {
-        run(Command::new(&origin).arg("seed").arg("--data").arg(folder));
+    let root = workspace();
+    let made_of = ["origin/src/store/migrations", "origin/src/services/seed", "origin/src/services/seed.rs"];
+    let template = template("origin", &made_of.map(|path| root.join(path)), |folder| {
+        run(Command::new(program("rollcall-origin")).arg("seed").arg("--data").arg(folder));
     });
     copy(&template, folder);
 }
 
 /// Fills `folder` with what an edge keeps between starts and no test changes: compiled components.
 pub(crate) fn copy_compiled_edge(folder: &Path) {
-    let edge = program("rollcall-edge");
-    let made_of = [edge.clone(), wasm("dashboards"), wasm("sync"), wasm("commands")];
-    let template = template("edge", &made_of, |folder| {
-        let app = workspace().join("spin.toml");
-        run(Command::new(&edge).arg("check").arg("--app").arg(app).arg("--data").arg(folder));
+    let root = workspace();
+    let components = ["dashboards", "sync", "commands"].map(wasm);
+    // The compiler's version and its settings.
+    let compiler = ["Cargo.lock", "runtime-host/src/engine.rs"].map(|path| root.join(path));
+    let template = template("edge", &[&components[..], &compiler[..]].concat(), |folder| {
+        let app = root.join("spin.toml");
+        run(Command::new(program("rollcall-edge"))
+            .arg("check")
+            .arg("--app")
+            .arg(app)
+            .arg("--data")
+            .arg(folder));
     });
     copy(&template, folder);
 }
@@ -57,14 +66,21 @@ fn template(name: &str, made_of: &[PathBuf], make: impl FnOnce(&Path)) -> PathBu
     ready
 }
 
-/// Changes with every build.
-fn fingerprint(files: &[PathBuf]) -> u64 {
+fn fingerprint(paths: &[PathBuf]) -> u64 {
     let mut hasher = DefaultHasher::new();
-    for file in files {
-        let metadata = file.metadata().unwrap_or_else(|error| panic!("{}: {error}", file.display()));
-        (metadata.len(), metadata.modified().expect("files have times")).hash(&mut hasher);
-    }
+    paths.iter().for_each(|path| hash(path, &mut hasher));
     hasher.finish()
+}
+
+fn hash(path: &Path, hasher: &mut DefaultHasher) {
+    if path.is_dir() {
+        let entries = fs::read_dir(path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
+        let mut paths: Vec<PathBuf> = entries.flatten().map(|entry| entry.path()).collect();
+        paths.sort_unstable();
+        return paths.iter().for_each(|path| hash(path, hasher));
+    }
+    path.hash(hasher);
+    fs::read(path).unwrap_or_else(|error| panic!("{}: {error}", path.display())).hash(hasher);
 }
 
 fn copy(from: &Path, to: &Path) {
