@@ -1,3 +1,5 @@
+//! Guests that trap, loop, grow and import what there is not.
+
 use super::*;
 use crate::problem::whole_body;
 use crate::test_host::{TestHost, handler};

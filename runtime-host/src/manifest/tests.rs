@@ -1,3 +1,5 @@
+//! What a manifest may say, and what each fault in one is answered with.
+
 use super::*;
 
 const SMALL: &str = r#"

@@ -1,3 +1,5 @@
+//! An engine task with a component small enough to read behind it.
+
 use super::*;
 use crate::sync::institutes::{EngineHandle, Institutes};
 use crate::test_host::{TestHost, echo_engine};
