@@ -12,7 +12,7 @@ use std::process::Command;
 /// Fills `folder` with the store of an origin that has the sample institutes.
 pub(crate) fn copy_seeded_origin(folder: &Path) {
     let root = workspace();
-    let made_of = ["origin/src/store/migrations", "origin/src/services/seed", "origin/src/services/seed.rs"];
+    let made_of = ["origin/migrations/sqlite", "origin/src/services/seed", "origin/src/services/seed.rs"];
     let template = template("origin", &made_of.map(|path| root.join(path)), |folder| {
         run(Command::new(program("rollcall-origin")).arg("seed").arg("--data").arg(folder));
     });

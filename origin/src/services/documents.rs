@@ -126,9 +126,11 @@ impl DocumentService {
         if let Some(known) = known {
             return Ok(known);
         }
-        let made = self.store.write(&claims.inst, move |tx| match registered(tx, kind, &subject, &user)? {
-            Some(known) => Ok(known),
-            None => create(tx, kind, &subject, (&user, &device), unix_ms()),
+        let made = self.store.write(&claims.inst, move |tx| {
+            match registered(tx.records(), kind, &subject, &user)? {
+                Some(known) => Ok(known),
+                None => create(tx, kind, &subject, (&user, &device), unix_ms()),
+            }
         });
         Ok(made.await?.value)
     }
@@ -214,7 +216,7 @@ fn chunks_beyond(doc: &Automerge, have: &[Hash]) -> Vec<minicbor::bytes::ByteVec
 
 /// The document of a kind and subject, if it is there and the user may reach it.
 fn registered(
-    records: &crate::store::Records<'_>,
+    records: &dyn crate::store::Records,
     kind: Kind,
     subject: &str,
     user: &str,
@@ -247,7 +249,7 @@ fn create(
         batch: batch.clone(),
         owner: owner.to_owned(),
     };
-    let member = Membership::load(tx, user)?.ok_or(DocumentError::Forbidden)?;
+    let member = Membership::load(tx.records(), user)?.ok_or(DocumentError::Forbidden)?;
     // To read is enough: a student may open the notes of a class before the teacher has.
     if member.access(&record) == Access::None {
         return Err(DocumentError::Forbidden);
@@ -312,7 +314,7 @@ struct Membership {
 
 impl Membership {
     /// None for somebody who is not of the institute.
-    fn load(records: &crate::store::Records<'_>, user: &str) -> Result<Option<Self>, StoreError> {
+    fn load(records: &dyn crate::store::Records, user: &str) -> Result<Option<Self>, StoreError> {
         let Some(account) = records.account(user)? else { return Ok(None) };
         let batches = records.batches_of(&account)?;
         Ok(Some(Self { user: account.user, role: account.role, batches }))

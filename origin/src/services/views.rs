@@ -58,8 +58,8 @@ pub(crate) struct ViewService {
 }
 
 /// What every view is computed from.
-struct Scene<'r, 'c> {
-    records: &'r Records<'c>,
+struct Scene<'r> {
+    records: &'r dyn Records,
     account: Account,
     institute: Institute,
     time: LocalTime,
@@ -115,7 +115,7 @@ impl ViewService {
         claims: &Claims,
         role: Role,
         seen: Option<Bookmark>,
-        compute: impl FnOnce(&Scene<'_, '_>) -> Result<T, StoreError> + Send + 'static,
+        compute: impl FnOnce(&Scene<'_>) -> Result<T, StoreError> + Send + 'static,
     ) -> Result<View, ViewError> {
         if claims.role != role {
             return Err(ViewError::WrongRole(role));
@@ -137,8 +137,8 @@ impl ViewService {
     }
 }
 
-impl<'r, 'c> Scene<'r, 'c> {
-    fn open(records: &'r Records<'c>, user: &str) -> Result<Self, ViewError> {
+impl<'r> Scene<'r> {
+    fn open(records: &'r dyn Records, user: &str) -> Result<Self, ViewError> {
         let account = records.account(user)?.ok_or(ViewError::UnknownUser)?;
         let institute = records.institute()?.ok_or(ViewError::UnknownUser)?;
         let time = LocalTime::new(&institute.time_zone)?;

@@ -1,7 +1,6 @@
 //! The feed: what each commit touched, and how far the logs of the edges are committed.
 
 use super::error::StoreError;
-use super::transaction::{Records, WriteTx, from_json, to_i64, to_u64};
 use sync_protocol::document_id::DocumentId;
 
 /// One commit of an institute.
@@ -13,43 +12,18 @@ pub(crate) struct FeedRow {
     pub(crate) documents: Vec<(DocumentId, Vec<String>)>,
 }
 
-impl Records<'_> {
+pub(crate) trait ReadFeed {
+    /// The institute's newest revision in this transaction; 0 for an unknown institute.
+    fn revision(&self) -> Result<u64, StoreError>;
+
     /// Commits after `revision`, oldest first, at most `limit`.
-    pub(crate) fn feed_after(&self, revision: u64, limit: u32) -> Result<Vec<FeedRow>, StoreError> {
-        let rows = self.all(
-            "SELECT revision, tags, documents FROM feed
-             WHERE institute = ?1 AND revision > ?2 ORDER BY revision LIMIT ?3",
-            (self.institute, to_i64(revision), limit),
-            |row| Ok((row.get::<_, i64>(0)?, row.get::<_, String>(1)?, row.get::<_, String>(2)?)),
-        )?;
-        rows.into_iter()
-            .map(|(revision, tags, documents)| {
-                Ok(FeedRow {
-                    revision: to_u64(revision),
-                    tags: from_json("tags of a commit", &tags)?,
-                    documents: from_json("documents of a commit", &documents)?,
-                })
-            })
-            .collect()
-    }
+    fn feed_after(&self, revision: u64, limit: u32) -> Result<Vec<FeedRow>, StoreError>;
 
     /// Highest sequence of an edge's log that is committed; 0 for none.
-    pub(crate) fn acknowledged(&self, log: &str) -> Result<u64, StoreError> {
-        let sql = "SELECT acknowledged FROM edge_logs WHERE institute = ?1 AND log = ?2";
-        let acknowledged = self.one(sql, (self.institute, log), |row| row.get::<_, i64>(0))?;
-        Ok(to_u64(acknowledged.unwrap_or(0)))
-    }
+    fn acknowledged(&self, log: &str) -> Result<u64, StoreError>;
 }
 
-impl WriteTx<'_> {
+pub(crate) trait WriteFeed {
     /// Notes that all of an edge's log up to `sequence` is committed or refused; never goes back.
-    pub(crate) fn acknowledge(&self, log: &str, edge: &str, sequence: u64) -> Result<(), StoreError> {
-        self.run(
-            "INSERT INTO edge_logs (institute, log, edge, acknowledged) VALUES (?1, ?2, ?3, ?4)
-             ON CONFLICT (institute, log) DO UPDATE
-             SET acknowledged = max(acknowledged, excluded.acknowledged), edge = excluded.edge",
-            (self.institute, log, edge, to_i64(sequence)),
-        )?;
-        Ok(())
-    }
+    fn acknowledge(&self, log: &str, edge: &str, sequence: u64) -> Result<(), StoreError>;
 }

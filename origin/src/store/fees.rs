@@ -1,8 +1,6 @@
 //! Invoices and their payments. Money is in minor units of the institute's currency.
 
 use super::error::StoreError;
-use super::transaction::{Records, WriteTx};
-use rusqlite::Row;
 
 #[derive(Debug, Clone)]
 pub(crate) struct Invoice {
@@ -37,109 +35,24 @@ pub(crate) struct PaymentRow {
     pub(crate) paid_at: i64,
 }
 
-fn read_invoice(row: &Row<'_>) -> rusqlite::Result<Invoice> {
-    Ok(Invoice {
-        invoice: row.get(0)?,
-        student: row.get(1)?,
-        title: row.get(2)?,
-        amount_minor: row.get(3)?,
-        paid_minor: row.get(4)?,
-        due_on: row.get(5)?,
-    })
-}
+pub(crate) trait ReadFees {
+    fn invoice(&self, invoice: &str) -> Result<Option<Invoice>, StoreError>;
 
-impl Records<'_> {
-    pub(crate) fn invoice(&self, invoice: &str) -> Result<Option<Invoice>, StoreError> {
-        let sql = "SELECT invoice, student, title, amount_minor, paid_minor, due_on FROM invoices
-             WHERE institute = ?1 AND invoice = ?2";
-        self.one(sql, (self.institute, invoice), read_invoice)
-    }
-
-    pub(crate) fn student_invoices(&self, student: &str) -> Result<Vec<Invoice>, StoreError> {
-        let sql = "SELECT invoice, student, title, amount_minor, paid_minor, due_on
-             FROM invoices INDEXED BY invoices_by_student
-             WHERE institute = ?1 AND student = ?2 ORDER BY due_on, invoice";
-        self.all(sql, (self.institute, student), read_invoice)
-    }
+    fn student_invoices(&self, student: &str) -> Result<Vec<Invoice>, StoreError>;
 
     /// What the whole institute has still to receive.
-    pub(crate) fn outstanding_minor(&self) -> Result<i64, StoreError> {
-        let sql = "SELECT coalesce(sum(amount_minor - paid_minor), 0) FROM invoices
-             WHERE institute = ?1 AND paid_minor < amount_minor";
-        Ok(self.one(sql, (self.institute,), |row| row.get(0))?.unwrap_or(0))
-    }
+    fn outstanding_minor(&self) -> Result<i64, StoreError>;
 
     /// Payments of the whole institute, the newest first.
-    pub(crate) fn recent_payments(&self, limit: u32) -> Result<Vec<PaymentRow>, StoreError> {
-        self.all(
-            "SELECT p.payment, p.invoice, u.name, p.amount_minor, p.method, p.reference, p.recorded_by, p.paid_at
-             FROM payments p JOIN invoices i ON i.institute = p.institute AND i.invoice = p.invoice
-             JOIN users u ON u.user = i.student
-             WHERE p.institute = ?1 ORDER BY p.paid_at DESC LIMIT ?2",
-            (self.institute, limit),
-            |row| {
-                Ok(PaymentRow {
-                    payment: row.get(0)?,
-                    invoice: row.get(1)?,
-                    student_name: row.get(2)?,
-                    amount_minor: row.get(3)?,
-                    method: row.get(4)?,
-                    reference: row.get(5)?,
-                    recorded_by: row.get(6)?,
-                    paid_at: row.get(7)?,
-                })
-            },
-        )
-    }
+    fn recent_payments(&self, limit: u32) -> Result<Vec<PaymentRow>, StoreError>;
 
     /// What the whole institute received since a time.
-    pub(crate) fn received_since_minor(&self, since: i64) -> Result<i64, StoreError> {
-        let sql =
-            "SELECT coalesce(sum(amount_minor), 0) FROM payments WHERE institute = ?1 AND paid_at >= ?2";
-        Ok(self.one(sql, (self.institute, since), |row| row.get(0))?.unwrap_or(0))
-    }
+    fn received_since_minor(&self, since: i64) -> Result<i64, StoreError>;
 }
 
-impl WriteTx<'_> {
-    pub(crate) fn add_invoice(&self, invoice: &NewInvoice) -> Result<bool, StoreError> {
-        let added = self.run(
-            "INSERT INTO invoices (institute, invoice, student, title, amount_minor, due_on)
-             VALUES (?1, ?2, ?3, ?4, ?5, ?6) ON CONFLICT DO NOTHING",
-            (
-                self.institute,
-                &invoice.invoice,
-                &invoice.student,
-                &invoice.title,
-                invoice.amount_minor,
-                &invoice.due_on,
-            ),
-        )?;
-        Ok(added > 0)
-    }
+pub(crate) trait WriteFees {
+    fn add_invoice(&self, invoice: &NewInvoice) -> Result<bool, StoreError>;
 
     /// Adds a payment and raises what its invoice has received. The caller has checked that it is not too much.
-    pub(crate) fn add_payment(&self, payment: &PaymentRow) -> Result<bool, StoreError> {
-        let added = self.run(
-            "INSERT INTO payments
-                 (institute, payment, invoice, amount_minor, method, reference, recorded_by, paid_at)
-             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8) ON CONFLICT DO NOTHING",
-            (
-                self.institute,
-                &payment.payment,
-                &payment.invoice,
-                payment.amount_minor,
-                &payment.method,
-                &payment.reference,
-                &payment.recorded_by,
-                payment.paid_at,
-            ),
-        )?;
-        if added > 0 {
-            self.run(
-                "UPDATE invoices SET paid_minor = paid_minor + ?3 WHERE institute = ?1 AND invoice = ?2",
-                (self.institute, &payment.invoice, payment.amount_minor),
-            )?;
-        }
-        Ok(added > 0)
-    }
+    fn add_payment(&self, payment: &PaymentRow) -> Result<bool, StoreError>;
 }

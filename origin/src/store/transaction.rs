@@ -1,7 +1,17 @@
 //! The two views of an open transaction that services get: [`Records`] to read, [`WriteTx`] to write.
+//!
+//! Both are the same for every engine: an engine implements the operations, this module what holds for all of them.
 
+use super::accounts::{ReadAccounts, WriteAccounts};
+use super::coursework::{ReadCoursework, WriteCoursework};
+use super::directory::{ReadDirectory, WriteDirectory};
+use super::documents::{ReadDocuments, WriteDocuments};
 use super::error::StoreError;
-use rusqlite::{Connection, OptionalExtension as _, Row};
+use super::feed::{ReadFeed, WriteFeed};
+use super::fees::{ReadFees, WriteFees};
+use super::idempotency::{ReadDecisions, WriteDecisions};
+use super::messages::{ReadMessages, WriteMessages};
+use super::timetable::{ReadTimetable, WriteTimetable};
 use std::collections::BTreeSet;
 use std::ops::Deref;
 use sync_protocol::document_id::DocumentId;
@@ -14,59 +24,87 @@ const FEED_ROWS: u64 = 100_000;
 const FEED_TRIM_EVERY: u64 = 1024;
 
 /// Reads the records of one institute within one transaction.
-pub(crate) struct Records<'c> {
-    pub(super) connection: &'c Connection,
-    pub(super) institute: &'c str,
+pub(crate) trait Records:
+    ReadAccounts
+    + ReadCoursework
+    + ReadDecisions
+    + ReadDirectory
+    + ReadDocuments
+    + ReadFeed
+    + ReadFees
+    + ReadMessages
+    + ReadTimetable
+{
 }
 
-impl<'c> Records<'c> {
-    pub(super) fn new(connection: &'c Connection, institute: &'c str) -> Self {
-        Self { connection, institute }
-    }
+impl<T> Records for T where
+    T: ReadAccounts
+        + ReadCoursework
+        + ReadDecisions
+        + ReadDirectory
+        + ReadDocuments
+        + ReadFeed
+        + ReadFees
+        + ReadMessages
+        + ReadTimetable
+{
+}
 
-    /// The institute's newest revision in this transaction; 0 for an unknown institute.
-    pub(crate) fn revision(&self) -> Result<u64, StoreError> {
-        let revision =
-            self.one("SELECT revision FROM institutes WHERE institute = ?1", (self.institute,), |row| {
-                row.get::<_, i64>(0)
-            })?;
-        Ok(to_u64(revision.unwrap_or(0)))
-    }
+/// Writes the records of one institute within one transaction; services call it through [`WriteTx`].
+pub(crate) trait Writes:
+    Records
+    + Scope
+    + WriteAccounts
+    + WriteCoursework
+    + WriteDecisions
+    + WriteDirectory
+    + WriteDocuments
+    + WriteFeed
+    + WriteFees
+    + WriteMessages
+    + WriteTimetable
+{
+}
 
-    fn prepare(&self, sql: &str) -> rusqlite::Result<rusqlite::CachedStatement<'c>> {
-        #[cfg(test)]
-        plans::note(self.connection, sql)?;
-        self.connection.prepare_cached(sql)
-    }
+impl<T> Writes for T where
+    T: Records
+        + Scope
+        + WriteAccounts
+        + WriteCoursework
+        + WriteDecisions
+        + WriteDirectory
+        + WriteDocuments
+        + WriteFeed
+        + WriteFees
+        + WriteMessages
+        + WriteTimetable
+{
+}
 
-    /// All rows of a query.
-    pub(super) fn all<T>(
-        &self,
-        sql: &str,
-        params: impl rusqlite::Params,
-        read: impl FnMut(&Row<'_>) -> rusqlite::Result<T>,
-    ) -> Result<Vec<T>, StoreError> {
-        let mut statement = self.prepare(sql)?;
-        let rows = statement.query_map(params, read)?;
-        Ok(rows.collect::<Result<_, _>>()?)
-    }
+/// What [`WriteTx`] needs of an engine.
+pub(crate) trait Scope {
+    /// Begins what [`Scope::undo_savepoint`] undoes. Savepoints nest.
+    fn savepoint(&self) -> Result<(), StoreError>;
 
-    /// The first row of a query, if there is one.
-    pub(super) fn one<T>(
-        &self,
-        sql: &str,
-        params: impl rusqlite::Params,
-        read: impl FnOnce(&Row<'_>) -> rusqlite::Result<T>,
-    ) -> Result<Option<T>, StoreError> {
-        let mut statement = self.prepare(sql)?;
-        Ok(statement.query_row(params, read).optional()?)
-    }
+    /// Undoes all since the savepoint, which stays.
+    fn undo_savepoint(&self) -> Result<(), StoreError>;
 
-    /// The number that a query gives in its only row and column.
-    pub(super) fn number(&self, sql: &str, params: impl rusqlite::Params) -> Result<u64, StoreError> {
-        let mut statement = self.prepare(sql)?;
-        Ok(to_u64(statement.query_row(params, |row| row.get::<_, i64>(0))?))
-    }
+    /// Ends the innermost savepoint.
+    fn release_savepoint(&self) -> Result<(), StoreError>;
+
+    /// Raises the institute's revision by one and writes the feed row; the new revision.
+    fn raise_revision(&self, entry: &FeedEntry) -> Result<u64, StoreError>;
+
+    /// Drops the feed rows up to a revision.
+    fn trim_feed(&self, until: u64) -> Result<(), StoreError>;
+}
+
+/// What a commit touched.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct FeedEntry {
+    pub(super) tags: BTreeSet<String>,
+    /// Documents with their heads, hex.
+    pub(super) documents: Vec<(DocumentId, Vec<String>)>,
 }
 
 /// A value with the institute's revision after the transaction that made it.
@@ -77,32 +115,35 @@ pub(crate) struct Committed<T> {
 }
 
 /// Writes the records of one institute within one transaction.
-pub(crate) struct WriteTx<'c> {
-    records: Records<'c>,
-    tags: BTreeSet<String>,
-    documents: Vec<(DocumentId, Vec<String>)>,
+pub(crate) struct WriteTx<'t> {
+    writes: &'t dyn Writes,
+    entry: FeedEntry,
     touched: bool,
 }
 
-impl<'c> Deref for WriteTx<'c> {
-    type Target = Records<'c>;
+impl<'t> Deref for WriteTx<'t> {
+    type Target = dyn Writes + 't;
 
     fn deref(&self) -> &Self::Target {
-        &self.records
+        self.writes
     }
 }
 
-impl<'c> WriteTx<'c> {
-    pub(super) fn begin(connection: &'c Connection, institute: &'c str) -> Result<Self, StoreError> {
-        let records = Records::new(connection, institute);
-        Ok(Self { records, tags: BTreeSet::new(), documents: Vec::new(), touched: false })
+impl<'t> WriteTx<'t> {
+    pub(super) fn new(writes: &'t dyn Writes) -> Self {
+        Self { writes, entry: FeedEntry::default(), touched: false }
+    }
+
+    /// The same transaction, to read alone.
+    pub(crate) fn records(&self) -> &'t dyn Records {
+        self.writes
     }
 
     /// Says that views with `tag` change. A transaction that touches nothing makes no revision.
     pub(crate) fn touch(&mut self, tag: String) {
         self.touched = true;
-        if self.tags.len() < tag::MAX_TAGS {
-            self.tags.insert(tag);
+        if self.entry.tags.len() < tag::MAX_TAGS {
+            self.entry.tags.insert(tag);
         }
     }
 
@@ -114,12 +155,12 @@ impl<'c> WriteTx<'c> {
     /// Says that a document has new heads (hex), for the edges that hold it.
     pub(crate) fn touch_document(&mut self, document: DocumentId, heads: Vec<String>) {
         self.touched = true;
-        self.documents.push((document, heads));
+        self.entry.documents.push((document, heads));
     }
 
     /// The institute's revision when this transaction, as it is so far, has committed.
     pub(crate) fn revision_after(&self) -> Result<u64, StoreError> {
-        Ok(self.revision()? + u64::from(self.touched))
+        Ok(self.writes.revision()? + u64::from(self.touched))
     }
 
     /// Undoes what `work` wrote when it returns an error, and goes on.
@@ -127,55 +168,36 @@ impl<'c> WriteTx<'c> {
         &mut self,
         work: impl FnOnce(&mut Self) -> Result<T, E>,
     ) -> Result<T, E> {
-        self.connection.execute_batch("SAVEPOINT attempt").map_err(StoreError::from)?;
-        let before = (self.tags.clone(), self.documents.clone(), self.touched);
+        self.writes.savepoint()?;
+        let before = (self.entry.clone(), self.touched);
         let outcome = work(self);
         if outcome.is_err() {
-            self.connection.execute_batch("ROLLBACK TO attempt").map_err(StoreError::from)?;
-            (self.tags, self.documents, self.touched) = before;
+            self.writes.undo_savepoint()?;
+            (self.entry, self.touched) = before;
         }
-        self.connection.execute_batch("RELEASE attempt").map_err(StoreError::from)?;
+        self.writes.release_savepoint()?;
         outcome
-    }
-
-    /// Runs a statement and says how many rows it changed.
-    pub(super) fn run(&self, sql: &str, params: impl rusqlite::Params) -> Result<usize, StoreError> {
-        Ok(self.connection.prepare_cached(sql)?.execute(params)?)
     }
 
     /// Raises the revision and writes the feed row if anything was touched; the revision that holds now.
     pub(super) fn finish(mut self) -> Result<u64, StoreError> {
         if !self.touched {
-            return self.revision();
+            return self.writes.revision();
         }
-        self.tags.insert(tag::INSTITUTE.to_owned());
-        if self.tags.len() > tag::MAX_TAGS {
-            self.tags = [tag::INSTITUTE.to_owned(), tag::EVERYTHING.to_owned()].into();
+        let tags = &mut self.entry.tags;
+        tags.insert(tag::INSTITUTE.to_owned());
+        if tags.len() > tag::MAX_TAGS {
+            *tags = [tag::INSTITUTE.to_owned(), tag::EVERYTHING.to_owned()].into();
         }
-        let raise = "UPDATE institutes SET revision = revision + 1 WHERE institute = ?1 RETURNING revision";
-        let revision = self.one(raise, (self.institute,), |row| row.get::<_, i64>(0))?;
-        let revision =
-            to_u64(revision.ok_or(StoreError::Corrupt {
-                what: "institute of a write",
-                text: self.institute.to_owned(),
-            })?);
-        self.run(
-            "INSERT INTO feed (institute, revision, tags, documents, committed_at)
-             VALUES (?1, ?2, ?3, ?4, CAST(unixepoch('subsec') * 1000 AS INTEGER))",
-            (self.institute, to_i64(revision), to_json(&self.tags), to_json(&self.documents)),
-        )?;
+        let revision = self.writes.raise_revision(&self.entry)?;
         if revision.is_multiple_of(FEED_TRIM_EVERY) {
-            let keep_after = to_i64(revision.saturating_sub(FEED_ROWS));
-            self.run(
-                "DELETE FROM feed WHERE institute = ?1 AND revision <= ?2",
-                (self.institute, keep_after),
-            )?;
+            self.writes.trim_feed(revision.saturating_sub(FEED_ROWS))?;
         }
         Ok(revision)
     }
 }
 
-/// SQLite's integers are signed; what the store counts never is.
+/// The integers of both engines are signed; what the store counts never is.
 pub(super) fn to_u64(number: i64) -> u64 {
     u64::try_from(number).unwrap_or(0)
 }
@@ -195,39 +217,4 @@ pub(super) fn from_json<T: serde::de::DeserializeOwned>(
 ) -> Result<T, StoreError> {
     serde_json::from_str(text)
         .map_err(|_| StoreError::Corrupt { what, text: text.chars().take(80).collect() })
-}
-
-/// Query plans of what tests run, to see that nothing reads whole tables.
-#[cfg(test)]
-pub(crate) mod plans {
-    use rusqlite::Connection;
-    use std::cell::RefCell;
-    use std::collections::BTreeSet;
-
-    thread_local! {
-        static NOTED: RefCell<Option<BTreeSet<String>>> = const { RefCell::new(None) };
-    }
-
-    pub(super) fn note(connection: &Connection, sql: &str) -> rusqlite::Result<()> {
-        if NOTED.with_borrow(Option::is_none) {
-            return Ok(());
-        }
-        let mut plan = connection.prepare(&format!("EXPLAIN QUERY PLAN {sql}"))?;
-        let mut rows = plan.raw_query();
-        while let Some(row) = rows.next()? {
-            let step: String = row.get(3)?;
-            NOTED.with_borrow_mut(|noted| {
-                let sql: String = sql.split_whitespace().collect::<Vec<_>>().join(" ");
-                noted.get_or_insert_default().insert(format!("{step} | {sql}"));
-            });
-        }
-        Ok(())
-    }
-
-    /// The steps of all queries that `work` runs on this thread.
-    pub(crate) fn of(work: impl FnOnce()) -> BTreeSet<String> {
-        NOTED.set(Some(BTreeSet::new()));
-        work();
-        NOTED.take().unwrap_or_default()
-    }
 }

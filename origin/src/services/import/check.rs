@@ -18,8 +18,8 @@ pub(super) fn against_store(
     })
 }
 
-struct Check<'a, 'c> {
-    stored: &'a Records<'c>,
+struct Check<'a> {
+    stored: &'a dyn Records,
     institute: &'a str,
     faults: &'a mut Faults,
     /// By address, of the import and of the store as far as they were looked up; none for somebody of elsewhere.
@@ -28,7 +28,7 @@ struct Check<'a, 'c> {
     assignments: HashMap<&'a str, Option<f64>>,
 }
 
-impl<'a> Check<'a, '_> {
+impl<'a> Check<'a> {
     fn record(&mut self, record: &'a Record, place: &str) -> Result<(), StoreError> {
         match record {
             Record::User(user) => self.user(user, place),

@@ -76,7 +76,7 @@ struct Documents {
     kinds: BTreeMap<String, u64>,
 }
 
-pub(super) fn dashboard(scene: &Scene<'_, '_>) -> Result<AdminDashboard, StoreError> {
+pub(super) fn dashboard(scene: &Scene<'_>) -> Result<AdminDashboard, StoreError> {
     let records = scene.records;
     let counts = records.institute_counts()?;
     let (from, until) = scene.time.day(scene.today);
@@ -124,7 +124,7 @@ pub(super) fn dashboard(scene: &Scene<'_, '_>) -> Result<AdminDashboard, StoreEr
     })
 }
 
-fn documents(scene: &Scene<'_, '_>) -> Result<Documents, StoreError> {
+fn documents(scene: &Scene<'_>) -> Result<Documents, StoreError> {
     let counts = scene.records.document_counts()?;
     Ok(Documents {
         total: counts.kinds.iter().map(|(_, documents, _)| documents).sum(),

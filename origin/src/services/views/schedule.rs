@@ -23,7 +23,7 @@ struct ScheduledClass {
     mark: Option<String>,
 }
 
-pub(super) fn schedule(scene: &Scene<'_, '_>, date: Option<Date>) -> Result<Schedule, StoreError> {
+pub(super) fn schedule(scene: &Scene<'_>, date: Option<Date>) -> Result<Schedule, StoreError> {
     let date = date.unwrap_or(scene.today);
     let (from, until) = scene.time.day(date);
     let mut classes = Vec::new();

@@ -100,7 +100,7 @@ struct InvoiceView {
     due_on: String,
 }
 
-pub(super) fn dashboard(scene: &Scene<'_, '_>) -> Result<StudentDashboard, StoreError> {
+pub(super) fn dashboard(scene: &Scene<'_>) -> Result<StudentDashboard, StoreError> {
     let student = &scene.account.user;
     let batches = scene.records.studied_batches(student)?.into_iter();
     let figures = scene.records.student_figures(student)?;
@@ -131,7 +131,7 @@ pub(super) fn dashboard(scene: &Scene<'_, '_>) -> Result<StudentDashboard, Store
     })
 }
 
-fn assignments(scene: &Scene<'_, '_>) -> Result<StudentAssignments, StoreError> {
+fn assignments(scene: &Scene<'_>) -> Result<StudentAssignments, StoreError> {
     let student = &scene.account.user;
     let open = scene.records.open_assignments(student, LIST)?;
     let mut submitted = Vec::new();
@@ -157,7 +157,7 @@ fn assignments(scene: &Scene<'_, '_>) -> Result<StudentAssignments, StoreError> 
     })
 }
 
-fn assignment_view(scene: &Scene<'_, '_>, assignment: &Assignment) -> AssignmentView {
+fn assignment_view(scene: &Scene<'_>, assignment: &Assignment) -> AssignmentView {
     AssignmentView {
         assignment: assignment.assignment.clone(),
         batch: assignment.batch.clone(),
@@ -167,7 +167,7 @@ fn assignment_view(scene: &Scene<'_, '_>, assignment: &Assignment) -> Assignment
     }
 }
 
-fn fees(scene: &Scene<'_, '_>) -> Result<StudentFees, StoreError> {
+fn fees(scene: &Scene<'_>) -> Result<StudentFees, StoreError> {
     let invoices = scene.records.student_invoices(&scene.account.user)?;
     Ok(StudentFees {
         currency: scene.institute.currency.clone(),

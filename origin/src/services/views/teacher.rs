@@ -94,7 +94,7 @@ struct UngradedView {
     submitted_at: Option<String>,
 }
 
-pub(super) fn dashboard(scene: &Scene<'_, '_>) -> Result<TeacherDashboard, StoreError> {
+pub(super) fn dashboard(scene: &Scene<'_>) -> Result<TeacherDashboard, StoreError> {
     let batches: Vec<TeacherBatch> = scene
         .records
         .taught_batches(&scene.account.user)?
@@ -116,7 +116,7 @@ pub(super) fn dashboard(scene: &Scene<'_, '_>) -> Result<TeacherDashboard, Store
 }
 
 fn class_today(
-    scene: &Scene<'_, '_>,
+    scene: &Scene<'_>,
     class: &ClassRow,
     batches: &[TeacherBatch],
 ) -> Result<TeacherClass, StoreError> {
@@ -149,7 +149,7 @@ fn conflict_view(conflict: ClassConflict) -> Result<ConflictView, StoreError> {
     Ok(ConflictView { student: conflict.student, name: conflict.name, values })
 }
 
-fn recent_attendance(scene: &Scene<'_, '_>) -> Result<RecentAttendance, StoreError> {
+fn recent_attendance(scene: &Scene<'_>) -> Result<RecentAttendance, StoreError> {
     let mut sum = AttendanceFigures::default();
     for batch in &scene.batches {
         let figures = scene.records.batch_figures(batch, scene.now - RECENT_MS, scene.now)?;
@@ -168,7 +168,7 @@ fn recent_attendance(scene: &Scene<'_, '_>) -> Result<RecentAttendance, StoreErr
     })
 }
 
-fn to_grade(scene: &Scene<'_, '_>) -> Result<ToGrade, StoreError> {
+fn to_grade(scene: &Scene<'_>) -> Result<ToGrade, StoreError> {
     let teacher = &scene.account.user;
     let submissions = scene.records.work_to_grade(teacher, LIST)?.into_iter().map(|work| UngradedView {
         submission: work.submission,

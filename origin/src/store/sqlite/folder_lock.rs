@@ -1,6 +1,6 @@
 //! The lock on the data folder: one process at a time.
 
-use super::error::OpenError;
+use crate::store::error::OpenError;
 use std::fs::{File, OpenOptions, TryLockError};
 use std::io::{Read as _, Seek as _, Write as _};
 use std::path::Path;

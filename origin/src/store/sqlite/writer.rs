@@ -3,14 +3,15 @@
 //! Waiting writes are committed together: each runs in a savepoint of one transaction, so that an error undoes that
 //! write alone, and all of them share one fsync. A write is answered after the commit.
 
-use super::error::StoreError;
-use super::transaction::{Committed, WriteTx};
+use super::transaction::Transaction;
+use crate::store::error::StoreError;
+use crate::store::transaction::{Committed, WriteTx};
+use crate::store::watchers::Watchers;
 use rusqlite::Connection;
-use std::collections::HashMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::thread::JoinHandle;
-use tokio::sync::{mpsc, oneshot, watch};
+use tokio::sync::{mpsc, oneshot};
 
 /// Writes that may wait for their turn; more wait outside, holding nothing but their request.
 const QUEUE: usize = 1024;
@@ -25,19 +26,15 @@ pub(super) struct Writer {
     // Absent only while dropping.
     jobs: Option<mpsc::Sender<Job>>,
     thread: Option<JoinHandle<()>>,
-    revisions: Arc<Revisions>,
+    watchers: Arc<Watchers>,
 }
 
 impl Writer {
-    pub(super) fn start(connection: Connection) -> std::io::Result<Self> {
+    pub(super) fn start(connection: Connection, watchers: Arc<Watchers>) -> std::io::Result<Self> {
         let (jobs, queue) = mpsc::channel(QUEUE);
         let thread =
             std::thread::Builder::new().name("store-writer".into()).spawn(move || run(connection, queue))?;
-        Ok(Self { jobs: Some(jobs), thread: Some(thread), revisions: Arc::default() })
-    }
-
-    pub(super) fn revisions(&self) -> &Revisions {
-        &self.revisions
+        Ok(Self { jobs: Some(jobs), thread: Some(thread), watchers })
     }
 
     pub(super) async fn write<T, E, F>(&self, institute: &str, work: F) -> Result<Committed<T>, E>
@@ -74,13 +71,13 @@ impl Writer {
     {
         let (answer, receiver) = oneshot::channel();
         let institute = institute.to_owned();
-        let revisions = self.revisions.clone();
+        let watchers = self.watchers.clone();
         let job: Job = Box::new(move |connection| {
             let result = in_savepoint(connection, &institute, work);
             Box::new(move |committed| {
                 let result = match (result, committed) {
                     (Ok(done), Ok(())) => {
-                        revisions.tell(&institute, done.revision);
+                        watchers.tell(&institute, done.revision);
                         Ok(done)
                     }
                     (Ok(_), Err(error)) => Err(error.into()),
@@ -142,7 +139,8 @@ where
 {
     connection.execute_batch("SAVEPOINT job").map_err(StoreError::from)?;
     let outcome = catch_unwind(AssertUnwindSafe(|| {
-        let mut tx = WriteTx::begin(connection, institute)?;
+        let transaction = Transaction::new(connection, institute);
+        let mut tx = WriteTx::new(&transaction);
         let value = work(&mut tx)?;
         let revision = tx.finish()?;
         Ok(Committed { value, revision })
@@ -151,30 +149,4 @@ where
     let end = if outcome.is_ok() { "RELEASE job" } else { "ROLLBACK TO job; RELEASE job" };
     connection.execute_batch(end).map_err(StoreError::from)?;
     outcome
-}
-
-/// The newest revision of each institute that somebody watches.
-#[derive(Default)]
-pub(super) struct Revisions {
-    watched: Mutex<HashMap<String, watch::Sender<u64>>>,
-}
-
-impl Revisions {
-    pub(super) fn watch(&self, institute: &str) -> watch::Receiver<u64> {
-        let mut watched = self.watched.lock().unwrap_or_else(PoisonError::into_inner);
-        // What nobody watches any more goes, so the map is as large as the number of followed institutes.
-        watched.retain(|_, sender| sender.receiver_count() > 0);
-        watched.entry(institute.to_owned()).or_insert_with(|| watch::Sender::new(0)).subscribe()
-    }
-
-    fn tell(&self, institute: &str, revision: u64) {
-        let watched = self.watched.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(sender) = watched.get(institute) {
-            sender.send_if_modified(|newest| {
-                let newer = revision > *newest;
-                *newest = revision.max(*newest);
-                newer
-            });
-        }
-    }
 }

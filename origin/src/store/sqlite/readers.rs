@@ -1,7 +1,8 @@
 //! The connections that read.
 
-use super::error::StoreError;
-use super::transaction::Records;
+use super::transaction::Transaction;
+use crate::store::error::StoreError;
+use crate::store::transaction::Records;
 use rusqlite::{Connection, TransactionBehavior};
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -32,7 +33,7 @@ impl Readers {
     pub(super) fn read<T, E: From<StoreError>>(
         &self,
         institute: &str,
-        work: impl FnOnce(&Records<'_>) -> Result<T, E>,
+        work: impl FnOnce(&dyn Records) -> Result<T, E>,
     ) -> Result<T, E> {
         let idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner).pop();
         let mut connection = match idle {
@@ -51,11 +52,11 @@ impl Readers {
 fn read_with<T, E: From<StoreError>>(
     connection: &mut Connection,
     institute: &str,
-    work: impl FnOnce(&Records<'_>) -> Result<T, E>,
+    work: impl FnOnce(&dyn Records) -> Result<T, E>,
 ) -> Result<T, E> {
     let transaction =
         connection.transaction_with_behavior(TransactionBehavior::Deferred).map_err(StoreError::from)?;
-    let result = work(&Records::new(&transaction, institute));
+    let result = work(&Transaction::new(&transaction, institute));
     // Nothing was written: the end of a reading transaction cannot lose anything.
     drop(transaction);
     result

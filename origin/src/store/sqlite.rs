@@ -1,0 +1,130 @@
+//! The embedded engine: one SQLite database in WAL mode, one writer, a few readers.
+
+mod accounts;
+mod coursework;
+mod directory;
+mod documents;
+mod feed;
+mod fees;
+mod folder_lock;
+mod idempotency;
+mod messages;
+mod readers;
+mod timetable;
+mod transaction;
+mod writer;
+
+#[cfg(test)]
+pub(crate) use transaction::plans;
+
+use super::error::{OpenError, StoreError};
+use super::transaction::{Committed, Records, WriteTx};
+use super::watchers::Watchers;
+use folder_lock::FolderLock;
+use readers::Readers;
+use rusqlite::Connection;
+use std::path::Path;
+use std::sync::Arc;
+use writer::Writer;
+
+/// Pages of the database kept in memory by each connection, in KiB: the working set of an institute of a thousand
+/// students. SQLite counts KiB when the number is negative.
+const CACHE_KIB: i64 = -16 * 1024;
+/// How long a connection waits for another one's lock. The writer never waits for readers in WAL mode, so only a
+/// checkpoint or a backup tool can make anybody wait.
+const BUSY_TIMEOUT_MS: u64 = 5_000;
+
+mod migrations {
+    refinery::embed_migrations!("migrations/sqlite");
+}
+
+/// An open database.
+pub(super) struct Database {
+    // Before the lock: the connections close while the folder is still ours.
+    writer: Writer,
+    readers: Arc<Readers>,
+    epoch: u64,
+    _lock: FolderLock,
+}
+
+impl Database {
+    /// Opens or creates the database in `folder` and brings it to the newest schema. Blocks.
+    pub(super) fn open(folder: &Path, watchers: Arc<Watchers>) -> Result<Self, OpenError> {
+        std::fs::create_dir_all(folder)
+            .map_err(|source| OpenError::Folder { folder: folder.to_owned(), source })?;
+        let lock = FolderLock::acquire(folder)?;
+        let path = folder.join("origin.sqlite");
+        let mut connection = connect(&path)?;
+        migrations::migrations::runner().run(&mut connection)?;
+        let epoch = connection.query_row(
+            "INSERT INTO meta (key, value) VALUES ('epoch', '1')
+             ON CONFLICT (key) DO UPDATE SET value = value RETURNING CAST(value AS INTEGER)",
+            [],
+            |row| row.get::<_, i64>(0),
+        )?;
+        let epoch = u64::try_from(epoch).map_err(|_| OpenError::Epoch(epoch))?;
+        let readers = Arc::new(Readers::open(&path)?);
+        let writer = Writer::start(connection, watchers)
+            .map_err(|source| OpenError::Folder { folder: path, source })?;
+        Ok(Self { writer, readers, epoch, _lock: lock })
+    }
+
+    pub(super) fn epoch(&self) -> u64 {
+        self.epoch
+    }
+
+    pub(super) async fn read<T, E, F>(&self, institute: &str, work: F) -> Result<T, E>
+    where
+        T: Send + 'static,
+        E: From<StoreError> + Send + 'static,
+        F: FnOnce(&dyn Records) -> Result<T, E> + Send + 'static,
+    {
+        let readers = self.readers.clone();
+        let institute = institute.to_owned();
+        let permit = readers.permit().await?;
+        let done = tokio::task::spawn_blocking(move || {
+            let _permit = permit;
+            readers.read(&institute, work)
+        });
+        done.await.unwrap_or_else(|_| Err(StoreError::Panicked.into()))
+    }
+
+    pub(super) fn read_blocking<T, E: From<StoreError>>(
+        &self,
+        institute: &str,
+        work: impl FnOnce(&dyn Records) -> Result<T, E>,
+    ) -> Result<T, E> {
+        self.readers.read(institute, work)
+    }
+
+    pub(super) async fn write<T, E, F>(&self, institute: &str, work: F) -> Result<Committed<T>, E>
+    where
+        T: Send + 'static,
+        E: From<StoreError> + Send + 'static,
+        F: FnOnce(&mut WriteTx<'_>) -> Result<T, E> + Send + 'static,
+    {
+        self.writer.write(institute, work).await
+    }
+
+    pub(super) fn write_blocking<T, E, F>(&self, institute: &str, work: F) -> Result<Committed<T>, E>
+    where
+        T: Send + 'static,
+        E: From<StoreError> + Send + 'static,
+        F: FnOnce(&mut WriteTx<'_>) -> Result<T, E> + Send + 'static,
+    {
+        self.writer.write_blocking(institute, work)
+    }
+}
+
+fn connect(path: &Path) -> Result<Connection, rusqlite::Error> {
+    let connection = Connection::open(path)?;
+    connection.busy_timeout(std::time::Duration::from_millis(BUSY_TIMEOUT_MS))?;
+    connection.pragma_update(None, "journal_mode", "WAL")?;
+    // FULL: a commit that was answered survives a power cut.
+    connection.pragma_update(None, "synchronous", "FULL")?;
+    connection.pragma_update(None, "foreign_keys", true)?;
+    connection.pragma_update(None, "cache_size", CACHE_KIB)?;
+    connection.pragma_update(None, "temp_store", "MEMORY")?;
+    connection.set_prepared_statement_cache_capacity(256);
+    Ok(connection)
+}

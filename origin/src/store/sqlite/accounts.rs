@@ -1,0 +1,130 @@
+//! Users, their refresh tokens, and the keys that sign access tokens.
+
+use super::transaction::Transaction;
+use crate::store::accounts::{Account, NewUser, ReadAccounts, RefreshToken, WriteAccounts, parse_role};
+use crate::store::error::StoreError;
+use rusqlite::Row;
+use sync_protocol::token::Role;
+
+const ACCOUNT: &str = "SELECT user, institute, email, name, role, password_hash, messages_read_at FROM users";
+
+fn read_account(row: &Row<'_>) -> rusqlite::Result<Account> {
+    let role: String = row.get(4)?;
+    Ok(Account {
+        user: row.get(0)?,
+        institute: row.get(1)?,
+        email: row.get(2)?,
+        name: row.get(3)?,
+        role: parse_role(&role).ok_or(rusqlite::Error::InvalidQuery)?,
+        password_hash: row.get(5)?,
+        messages_read_at: row.get(6)?,
+    })
+}
+
+impl ReadAccounts for Transaction<'_> {
+    fn account_by_email(&self, email: &str) -> Result<Option<Account>, StoreError> {
+        self.one(&format!("{ACCOUNT} WHERE email = ?1"), (email,), read_account)
+    }
+
+    fn account_anywhere(&self, user: &str) -> Result<Option<Account>, StoreError> {
+        self.one(&format!("{ACCOUNT} WHERE user = ?1"), (user,), read_account)
+    }
+
+    fn account(&self, user: &str) -> Result<Option<Account>, StoreError> {
+        let sql = format!("{ACCOUNT} WHERE user = ?1 AND institute = ?2");
+        self.one(&sql, (user, self.institute), read_account)
+    }
+
+    fn batches_of(&self, account: &Account) -> Result<Vec<String>, StoreError> {
+        let sql = match account.role {
+            Role::Admin => return Ok(Vec::new()),
+            Role::Teacher => {
+                "SELECT batch FROM batch_teachers WHERE institute = ?1 AND user = ?2 ORDER BY batch"
+            }
+            Role::Student => {
+                "SELECT batch FROM enrolments WHERE institute = ?1 AND student = ?2 ORDER BY batch"
+            }
+        };
+        self.all(sql, (&account.institute, &account.user), |row| row.get(0))
+    }
+
+    fn refresh_token(&self, token_hash: &[u8]) -> Result<Option<RefreshToken>, StoreError> {
+        self.one(
+            "SELECT token_hash, family, user, device, issued_at, expires_at, rotated_at, revoked_at
+             FROM refresh_tokens WHERE token_hash = ?1",
+            (token_hash,),
+            |row| {
+                Ok(RefreshToken {
+                    token_hash: row.get(0)?,
+                    family: row.get(1)?,
+                    user: row.get(2)?,
+                    device: row.get(3)?,
+                    issued_at: row.get(4)?,
+                    expires_at: row.get(5)?,
+                    rotated_at: row.get(6)?,
+                    revoked_at: row.get(7)?,
+                })
+            },
+        )
+    }
+
+    fn signing_keys(&self) -> Result<Vec<(String, Vec<u8>)>, StoreError> {
+        let sql = "SELECT kid, secret FROM signing_keys ORDER BY created_at DESC, kid";
+        self.all(sql, (), |row| Ok((row.get(0)?, row.get(1)?)))
+    }
+}
+
+impl WriteAccounts for Transaction<'_> {
+    fn add_user(&self, user: &NewUser, now: i64) -> Result<bool, StoreError> {
+        let added = self.run(
+            "INSERT INTO users (user, institute, email, name, role, password_hash, created_at)
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7) ON CONFLICT DO NOTHING",
+            (
+                &user.user,
+                self.institute,
+                &user.email,
+                &user.name,
+                user.role.as_str(),
+                &user.password_hash,
+                now,
+            ),
+        )?;
+        Ok(added > 0)
+    }
+
+    fn set_messages_read(&self, user: &str, until: i64) -> Result<(), StoreError> {
+        let sql = "UPDATE users SET messages_read_at = ?3 WHERE user = ?1 AND institute = ?2";
+        self.run(sql, (user, self.institute, until))?;
+        Ok(())
+    }
+
+    fn add_refresh_token(&self, token: &RefreshToken) -> Result<(), StoreError> {
+        self.run(
+            "DELETE FROM refresh_tokens WHERE user = ?1 AND expires_at < ?2",
+            (&token.user, token.issued_at),
+        )?;
+        self.run(
+            "INSERT INTO refresh_tokens (token_hash, family, user, device, issued_at, expires_at)
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6)",
+            (&token.token_hash, &token.family, &token.user, &token.device, token.issued_at, token.expires_at),
+        )?;
+        Ok(())
+    }
+
+    fn mark_rotated(&self, token_hash: &[u8], now: i64) -> Result<(), StoreError> {
+        self.run("UPDATE refresh_tokens SET rotated_at = ?2 WHERE token_hash = ?1", (token_hash, now))?;
+        Ok(())
+    }
+
+    fn revoke_family(&self, family: &str, now: i64) -> Result<(), StoreError> {
+        let sql = "UPDATE refresh_tokens SET revoked_at = ?2 WHERE family = ?1 AND revoked_at IS NULL";
+        self.run(sql, (family, now))?;
+        Ok(())
+    }
+
+    fn add_signing_key(&self, kid: &str, secret: &[u8], now: i64) -> Result<(), StoreError> {
+        let sql = "INSERT INTO signing_keys (kid, secret, created_at) VALUES (?1, ?2, ?3)";
+        self.run(sql, (kid, secret, now))?;
+        Ok(())
+    }
+}

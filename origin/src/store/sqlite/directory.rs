@@ -1,0 +1,128 @@
+//! Institutes, batches, who teaches and who studies in them.
+
+use super::transaction::Transaction;
+use crate::store::directory::{
+    Institute, InstituteCounts, ReadDirectory, StudiedBatch, TaughtBatch, WriteDirectory,
+};
+use crate::store::error::StoreError;
+use crate::store::transaction::to_u64;
+
+impl ReadDirectory for Transaction<'_> {
+    fn institute(&self) -> Result<Option<Institute>, StoreError> {
+        self.one(
+            "SELECT institute, name, time_zone, currency FROM institutes WHERE institute = ?1",
+            (self.institute,),
+            |row| {
+                Ok(Institute {
+                    institute: row.get(0)?,
+                    name: row.get(1)?,
+                    time_zone: row.get(2)?,
+                    currency: row.get(3)?,
+                })
+            },
+        )
+    }
+
+    fn batch_exists(&self, batch: &str) -> Result<bool, StoreError> {
+        let sql = "SELECT 1 FROM batches WHERE institute = ?1 AND batch = ?2";
+        Ok(self.one(sql, (self.institute, batch), |_| Ok(()))?.is_some())
+    }
+
+    fn teaches(&self, user: &str, batch: &str) -> Result<bool, StoreError> {
+        let sql = "SELECT 1 FROM batch_teachers WHERE institute = ?1 AND batch = ?2 AND user = ?3";
+        Ok(self.one(sql, (self.institute, batch, user), |_| Ok(()))?.is_some())
+    }
+
+    fn studies(&self, student: &str, batch: &str) -> Result<bool, StoreError> {
+        let sql = "SELECT 1 FROM enrolments WHERE institute = ?1 AND batch = ?2 AND student = ?3";
+        Ok(self.one(sql, (self.institute, batch, student), |_| Ok(()))?.is_some())
+    }
+
+    fn share_batch(&self, one: &str, other: &str) -> Result<bool, StoreError> {
+        let sql = "WITH mine(batch) AS (
+                SELECT batch FROM batch_teachers WHERE institute = ?1 AND user = ?2
+                UNION SELECT batch FROM enrolments WHERE institute = ?1 AND student = ?2)
+             SELECT 1 FROM mine WHERE
+                EXISTS (SELECT 1 FROM batch_teachers t
+                        WHERE t.institute = ?1 AND t.batch = mine.batch AND t.user = ?3)
+                OR EXISTS (SELECT 1 FROM enrolments e
+                        WHERE e.institute = ?1 AND e.batch = mine.batch AND e.student = ?3)
+             LIMIT 1";
+        Ok(self.one(sql, (self.institute, one, other), |_| Ok(()))?.is_some())
+    }
+
+    fn taught_batches(&self, user: &str) -> Result<Vec<TaughtBatch>, StoreError> {
+        self.all(
+            "SELECT b.batch, b.title,
+                    (SELECT count(*) FROM enrolments e WHERE e.institute = ?1 AND e.batch = b.batch)
+             FROM batch_teachers t INDEXED BY batch_teachers_by_user
+             CROSS JOIN batches b ON b.institute = t.institute AND b.batch = t.batch
+             WHERE t.institute = ?1 AND t.user = ?2 ORDER BY b.batch",
+            (self.institute, user),
+            |row| Ok(TaughtBatch { batch: row.get(0)?, title: row.get(1)?, students: to_u64(row.get(2)?) }),
+        )
+    }
+
+    fn studied_batches(&self, student: &str) -> Result<Vec<StudiedBatch>, StoreError> {
+        let batches = self.all(
+            "SELECT b.batch, b.title FROM enrolments e INDEXED BY enrolments_by_student
+             CROSS JOIN batches b ON b.institute = e.institute AND b.batch = e.batch
+             WHERE e.institute = ?1 AND e.student = ?2 ORDER BY b.batch",
+            (self.institute, student),
+            |row| Ok((row.get::<_, String>(0)?, row.get::<_, String>(1)?)),
+        )?;
+        let teachers = "SELECT u.name FROM batch_teachers t CROSS JOIN users u ON u.user = t.user
+             WHERE t.institute = ?1 AND t.batch = ?2 ORDER BY u.name";
+        batches
+            .into_iter()
+            .map(|(batch, title)| {
+                let teachers = self.all(teachers, (self.institute, &batch), |row| row.get(0))?;
+                Ok(StudiedBatch { batch, title, teachers })
+            })
+            .collect()
+    }
+
+    fn institute_counts(&self) -> Result<InstituteCounts, StoreError> {
+        let users = "SELECT count(*) FROM users WHERE institute = ?1 AND role = ?2";
+        Ok(InstituteCounts {
+            admins: self.number(users, (self.institute, "admin"))?,
+            teachers: self.number(users, (self.institute, "teacher"))?,
+            students: self.number(users, (self.institute, "student"))?,
+            batches: self.number("SELECT count(*) FROM batches WHERE institute = ?1", (self.institute,))?,
+        })
+    }
+}
+
+impl WriteDirectory for Transaction<'_> {
+    fn add_institute(
+        &self,
+        name: &str,
+        time_zone: &str,
+        currency: &str,
+        now: i64,
+    ) -> Result<bool, StoreError> {
+        let added = self.run(
+            "INSERT INTO institutes (institute, name, time_zone, currency, created_at)
+             VALUES (?1, ?2, ?3, ?4, ?5) ON CONFLICT DO NOTHING",
+            (self.institute, name, time_zone, currency, now),
+        )?;
+        Ok(added > 0)
+    }
+
+    fn add_batch(&self, batch: &str, title: &str) -> Result<bool, StoreError> {
+        let sql = "INSERT INTO batches (institute, batch, title) VALUES (?1, ?2, ?3) ON CONFLICT DO NOTHING";
+        Ok(self.run(sql, (self.institute, batch, title))? > 0)
+    }
+
+    fn add_teacher(&self, batch: &str, user: &str) -> Result<bool, StoreError> {
+        let sql =
+            "INSERT INTO batch_teachers (institute, batch, user) VALUES (?1, ?2, ?3) ON CONFLICT DO NOTHING";
+        Ok(self.run(sql, (self.institute, batch, user))? > 0)
+    }
+
+    fn add_enrolment(&self, batch: &str, student: &str, now: i64) -> Result<bool, StoreError> {
+        let sql = "INSERT INTO enrolments (institute, batch, student, enrolled_at) VALUES (?1, ?2, ?3, ?4)
+             ON CONFLICT DO NOTHING";
+        Ok(self.run(sql, (self.institute, batch, student, now))? > 0)
+    }
+}

@@ -1,0 +1,190 @@
+//! Classes and who attended them.
+
+use super::transaction::Transaction;
+use crate::store::error::StoreError;
+use crate::store::timetable::{
+    AttendanceFigures, AttendanceRow, ClassConflict, ClassRow, NewClass, ReadTimetable, WriteTimetable,
+};
+use crate::store::transaction::to_u64;
+use rusqlite::Row;
+
+const CLASS: &str = "SELECT c.class, c.batch, c.title, c.room, c.teacher, u.name, c.starts_at, c.ends_at
+     FROM classes c JOIN users u ON u.user = c.teacher";
+
+const FIGURES: &str = "count(*) FILTER (WHERE mark = 'present'), count(*) FILTER (WHERE mark = 'absent'),
+     count(*) FILTER (WHERE mark = 'late'), count(*) FILTER (WHERE mark = 'excused')";
+
+fn read_class(row: &Row<'_>) -> rusqlite::Result<ClassRow> {
+    Ok(ClassRow {
+        class: row.get(0)?,
+        batch: row.get(1)?,
+        title: row.get(2)?,
+        room: row.get(3)?,
+        teacher: row.get(4)?,
+        teacher_name: row.get(5)?,
+        starts_at: row.get(6)?,
+        ends_at: row.get(7)?,
+    })
+}
+
+fn read_figures(row: &Row<'_>) -> rusqlite::Result<AttendanceFigures> {
+    Ok(AttendanceFigures {
+        present: to_u64(row.get(0)?),
+        absent: to_u64(row.get(1)?),
+        late: to_u64(row.get(2)?),
+        excused: to_u64(row.get(3)?),
+        conflicts: 0,
+    })
+}
+
+impl ReadTimetable for Transaction<'_> {
+    fn class(&self, class: &str) -> Result<Option<ClassRow>, StoreError> {
+        let sql = format!("{CLASS} WHERE c.institute = ?1 AND c.class = ?2");
+        self.one(&sql, (self.institute, class), read_class)
+    }
+
+    fn classes_between(
+        &self,
+        batch: &str,
+        from: i64,
+        until: i64,
+        limit: u32,
+    ) -> Result<Vec<ClassRow>, StoreError> {
+        let sql = format!(
+            "{CLASS} WHERE c.institute = ?1 AND c.batch = ?2 AND c.starts_at >= ?3 AND c.starts_at < ?4
+             ORDER BY c.starts_at LIMIT ?5"
+        );
+        self.all(&sql, (self.institute, batch, from, until, limit), read_class)
+    }
+
+    fn expected_between(&self, from: i64, until: i64) -> Result<(u64, u64), StoreError> {
+        let expected = self.one(
+            "SELECT count(*), coalesce(sum((SELECT count(*) FROM enrolments e
+                                   WHERE e.institute = c.institute AND e.batch = c.batch)), 0)
+             FROM classes c WHERE c.institute = ?1 AND c.starts_at >= ?2 AND c.starts_at < ?3",
+            (self.institute, from, until),
+            |row| Ok((to_u64(row.get(0)?), to_u64(row.get(1)?))),
+        )?;
+        Ok(expected.unwrap_or_default())
+    }
+
+    fn figures_between(&self, from: i64, until: i64) -> Result<AttendanceFigures, StoreError> {
+        let sql = format!(
+            "SELECT {FIGURES}, count(marks) FROM classes c
+             CROSS JOIN attendance a ON a.institute = c.institute AND a.class = c.class
+             WHERE c.institute = ?1 AND c.starts_at >= ?2 AND c.starts_at < ?3"
+        );
+        let figures = self.one(&sql, (self.institute, from, until), |row| {
+            Ok(AttendanceFigures { conflicts: to_u64(row.get(4)?), ..read_figures(row)? })
+        })?;
+        Ok(figures.unwrap_or_default())
+    }
+
+    fn batch_figures(&self, batch: &str, from: i64, until: i64) -> Result<AttendanceFigures, StoreError> {
+        let sql = format!(
+            "SELECT {FIGURES}, count(marks) FROM classes c
+             CROSS JOIN attendance a ON a.institute = c.institute AND a.class = c.class
+             WHERE c.institute = ?1 AND c.batch = ?2 AND c.starts_at >= ?3 AND c.starts_at < ?4"
+        );
+        let figures = self.one(&sql, (self.institute, batch, from, until), |row| {
+            Ok(AttendanceFigures { conflicts: to_u64(row.get(4)?), ..read_figures(row)? })
+        })?;
+        Ok(figures.unwrap_or_default())
+    }
+
+    fn class_figures(&self, class: &str) -> Result<AttendanceFigures, StoreError> {
+        let sql =
+            format!("SELECT {FIGURES}, count(marks) FROM attendance WHERE institute = ?1 AND class = ?2");
+        let figures = self.one(&sql, (self.institute, class), |row| {
+            Ok(AttendanceFigures { conflicts: to_u64(row.get(4)?), ..read_figures(row)? })
+        })?;
+        Ok(figures.unwrap_or_default())
+    }
+
+    fn student_figures(&self, student: &str) -> Result<AttendanceFigures, StoreError> {
+        let sql = format!("SELECT {FIGURES} FROM attendance WHERE institute = ?1 AND student = ?2");
+        Ok(self.one(&sql, (self.institute, student), read_figures)?.unwrap_or_default())
+    }
+
+    fn mark_of(&self, class: &str, student: &str) -> Result<Option<String>, StoreError> {
+        let sql = "SELECT mark FROM attendance WHERE institute = ?1 AND class = ?2 AND student = ?3";
+        self.one(sql, (self.institute, class, student), |row| row.get(0))
+    }
+
+    fn class_conflicts(&self, class: &str) -> Result<Vec<ClassConflict>, StoreError> {
+        self.all(
+            "SELECT a.student, u.name, a.marks FROM attendance a JOIN users u ON u.user = a.student
+             WHERE a.institute = ?1 AND a.class = ?2 AND a.marks IS NOT NULL ORDER BY u.name",
+            (self.institute, class),
+            |row| Ok(ClassConflict { student: row.get(0)?, name: row.get(1)?, marks: row.get(2)? }),
+        )
+    }
+
+    fn attendance(&self, class: &str) -> Result<Vec<AttendanceRow>, StoreError> {
+        self.all(
+            "SELECT student, mark, marks, document FROM attendance WHERE institute = ?1 AND class = ?2
+             ORDER BY student",
+            (self.institute, class),
+            |row| {
+                Ok(AttendanceRow {
+                    student: row.get(0)?,
+                    mark: row.get(1)?,
+                    marks: row.get(2)?,
+                    document: row.get(3)?,
+                })
+            },
+        )
+    }
+}
+
+impl WriteTimetable for Transaction<'_> {
+    fn add_class(&self, class: &NewClass) -> Result<bool, StoreError> {
+        let added = self.run(
+            "INSERT INTO classes (institute, class, batch, title, room, teacher, starts_at, ends_at)
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8) ON CONFLICT DO NOTHING",
+            (
+                self.institute,
+                &class.class,
+                &class.batch,
+                &class.title,
+                &class.room,
+                &class.teacher,
+                class.starts_at,
+                class.ends_at,
+            ),
+        )?;
+        Ok(added > 0)
+    }
+
+    fn move_class(
+        &self,
+        class: &str,
+        starts_at: i64,
+        ends_at: i64,
+        room: Option<&str>,
+    ) -> Result<(), StoreError> {
+        self.run(
+            "UPDATE classes SET starts_at = ?3, ends_at = ?4, room = coalesce(?5, room)
+             WHERE institute = ?1 AND class = ?2",
+            (self.institute, class, starts_at, ends_at, room),
+        )?;
+        Ok(())
+    }
+
+    fn put_attendance(&self, class: &str, row: &AttendanceRow) -> Result<(), StoreError> {
+        self.run(
+            "INSERT INTO attendance (institute, class, student, mark, marks, document)
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6)
+             ON CONFLICT (institute, class, student) DO UPDATE
+             SET mark = excluded.mark, marks = excluded.marks, document = excluded.document",
+            (self.institute, class, &row.student, &row.mark, &row.marks, &row.document),
+        )?;
+        Ok(())
+    }
+
+    fn remove_attendance(&self, class: &str, student: &str) -> Result<(), StoreError> {
+        let sql = "DELETE FROM attendance WHERE institute = ?1 AND class = ?2 AND student = ?3";
+        self.run(sql, (self.institute, class, student))?;
+        Ok(())
+    }
+}

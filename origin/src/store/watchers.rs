@@ -1,0 +1,32 @@
+//! Who waits for new commits of which institute.
+
+use std::collections::HashMap;
+use std::sync::{Mutex, PoisonError};
+use tokio::sync::watch;
+
+/// The newest revision of each institute that somebody watches.
+#[derive(Default)]
+pub(super) struct Watchers {
+    watched: Mutex<HashMap<String, watch::Sender<u64>>>,
+}
+
+impl Watchers {
+    pub(super) fn watch(&self, institute: &str) -> watch::Receiver<u64> {
+        let mut watched = self.watched.lock().unwrap_or_else(PoisonError::into_inner);
+        // What nobody watches any more goes, so the map is as large as the number of followed institutes.
+        watched.retain(|_, sender| sender.receiver_count() > 0);
+        watched.entry(institute.to_owned()).or_insert_with(|| watch::Sender::new(0)).subscribe()
+    }
+
+    /// Wakes who watches `institute`, unless they know of `revision`.
+    pub(super) fn tell(&self, institute: &str, revision: u64) {
+        let watched = self.watched.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(sender) = watched.get(institute) {
+            sender.send_if_modified(|newest| {
+                let newer = revision > *newest;
+                *newest = revision.max(*newest);
+                newer
+            });
+        }
+    }
+}
