@@ -1,8 +1,10 @@
 //! The command line and the configuration: file, then environment, then flags, the later ones winning.
 //!
 //! All of it is read and checked before anything is opened. Environment variables are the names of the settings in
-//! capitals after `ROLLCALL_ORIGIN_`, for example `ROLLCALL_ORIGIN_EDGE_SECRET`.
+//! capitals after `ROLLCALL_ORIGIN_`, for example `ROLLCALL_ORIGIN_EDGE_SECRET`, with `__` for the dot of a group:
+//! `ROLLCALL_ORIGIN_STORE__URL`.
 
+use crate::store::{PostgresConfig, StoreSettings};
 use clap::{Args, Parser, Subcommand};
 use figment::Figment;
 use figment::providers::{Env, Format as _, Serialized, Toml};
@@ -33,6 +35,10 @@ pub(crate) enum Action {
     Seed(DataFlags),
     /// Load records from CSV files; what is there stays. Not while `serve` runs on the same data.
     Import(ImportFlags),
+    /// Bring the schema of the store to this program's version.
+    Migrate(DataFlags),
+    /// Copy the embedded store into the empty Postgres database of `store.url`, and check every table.
+    Copy(DataFlags),
 }
 
 #[derive(Args, Serialize)]
@@ -133,6 +139,8 @@ struct Settings {
     listen: String,
     edge_secret: Option<String>,
     seed: bool,
+    #[serde(default)]
+    store: StoreSettings,
 }
 
 impl Default for Settings {
@@ -144,6 +152,7 @@ impl Default for Settings {
             listen: "127.0.0.1:8080".to_owned(),
             edge_secret: None,
             seed: false,
+            store: StoreSettings::default(),
         }
     }
 }
@@ -153,6 +162,8 @@ impl Default for Settings {
 pub(crate) struct Config {
     /// Folder of the store. Two processes on one folder: the second says so and ends.
     pub(crate) data: PathBuf,
+    /// The cluster that is the store; without it the store is embedded in `data`.
+    pub(crate) postgres: Option<PostgresConfig>,
     pub(crate) listen: SocketAddr,
     /// Without it no edge is let in.
     pub(crate) edge_secret: Option<EdgeSecret>,
@@ -174,7 +185,9 @@ impl Config {
     pub(crate) fn load(action: &Action) -> Result<Self, ConfigError> {
         let (file, flags) = match action {
             Action::Serve(flags) => (&flags.data.config, Figment::from(Serialized::defaults(flags))),
-            Action::Seed(flags) => (&flags.config, Figment::from(Serialized::defaults(flags))),
+            Action::Seed(flags) | Action::Migrate(flags) | Action::Copy(flags) => {
+                (&flags.config, Figment::from(Serialized::defaults(flags)))
+            }
             Action::Import(flags) => (&flags.data.config, Figment::from(Serialized::defaults(&flags.data))),
         };
         let file = match file {
@@ -183,7 +196,7 @@ impl Config {
         };
         let settings = Figment::from(Serialized::defaults(Settings::default()))
             .merge(file)
-            .merge(Env::prefixed(ENVIRONMENT))
+            .merge(Env::prefixed(ENVIRONMENT).split("__"))
             .merge(flags)
             .extract::<Settings>()
             .map_err(unreadable)?;
@@ -205,9 +218,11 @@ impl Settings {
         if let Err(error) = tracing_subscriber::EnvFilter::try_new(&self.log) {
             faults.push(format!("log is {:?}: {error}", self.log));
         }
+        let postgres = self.store.check(&mut faults);
         match listen {
             Ok(listen) if faults.is_empty() => Ok(Config {
                 data: self.data,
+                postgres,
                 listen,
                 edge_secret: self.edge_secret.as_deref().map(EdgeSecret::new),
                 seed: self.seed,

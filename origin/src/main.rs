@@ -19,7 +19,7 @@ use clap::Parser as _;
 use config::{Action, Cli, Config};
 use services::{import, seed};
 use std::process::ExitCode;
-use store::Store;
+use store::{OpenError, Store};
 
 /// Exit code for a configuration that cannot be used (`EX_USAGE` of sysexits).
 const EXIT_CONFIG: u8 = 64;
@@ -38,6 +38,8 @@ fn main() -> ExitCode {
         Action::Serve(_) => serve(config),
         Action::Seed(_) => load_samples(&config),
         Action::Import(flags) => load_files(&config, flags),
+        Action::Migrate(_) => migrate(config),
+        Action::Copy(_) => copy(&config),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,
@@ -48,8 +50,15 @@ fn main() -> ExitCode {
     }
 }
 
+fn open_store(config: &Config) -> Result<Store, OpenError> {
+    match &config.postgres {
+        Some(cluster) => Store::connect(cluster),
+        None => Store::open(&config.data),
+    }
+}
+
 fn serve(config: Config) -> anyhow::Result<()> {
-    let store = Store::open(&config.data)?;
+    let store = open_store(&config)?;
     if config.seed {
         seed::load(&store, clock::unix_ms()).context("sample institutes")?;
     }
@@ -65,7 +74,7 @@ fn serve(config: Config) -> anyhow::Result<()> {
 }
 
 fn load_samples(config: &Config) -> anyhow::Result<()> {
-    let store = Store::open(&config.data)?;
+    let store = open_store(config)?;
     let added = seed::load(&store, clock::unix_ms())?;
     println!("sample institutes loaded: {added} new records");
     Ok(())
@@ -73,8 +82,26 @@ fn load_samples(config: &Config) -> anyhow::Result<()> {
 
 fn load_files(config: &Config, flags: &config::ImportFlags) -> anyhow::Result<()> {
     let source = import::Source::read(&flags.source, &flags.institute)?;
-    let store = Store::open(&config.data)?;
+    let store = open_store(config)?;
     let summary = import::run(&store, &flags.institute, source, flags.dry_run)?;
     print!("{summary}");
+    Ok(())
+}
+
+fn migrate(config: Config) -> anyhow::Result<()> {
+    let ran = match config.postgres {
+        Some(cluster) => store::migrate(&cluster)?,
+        // Opening the embedded store migrates it.
+        None => Store::open(&config.data).map(|_| 0)?,
+    };
+    println!("the schema is up to date, {ran} migrations ran");
+    Ok(())
+}
+
+fn copy(config: &Config) -> anyhow::Result<()> {
+    let cluster = config.postgres.as_ref().context("store.url names no Postgres database to copy to")?;
+    for table in store::copy(&config.data, cluster)? {
+        println!("{}: {} rows, content {}", table.table, table.rows, table.content);
+    }
     Ok(())
 }

@@ -5,6 +5,7 @@
 //! institute's revision by one and leaves one row in the feed, in the same transaction.
 
 mod accounts;
+mod copy;
 mod coursework;
 mod directory;
 mod documents;
@@ -13,6 +14,8 @@ mod feed;
 mod fees;
 mod idempotency;
 mod messages;
+mod postgres;
+mod settings;
 mod sqlite;
 mod timetable;
 mod transaction;
@@ -22,6 +25,7 @@ mod watchers;
 mod tests;
 
 pub(crate) use accounts::{Account, NewUser, RefreshToken, parse_role};
+pub(crate) use copy::copy;
 pub(crate) use coursework::{Assignment, NewSubmission, StudentSubmission};
 pub(crate) use directory::Institute;
 pub(crate) use documents::{ChangeRow, LoggedDocument, NewDocument, QuarantineRow};
@@ -30,13 +34,17 @@ pub(crate) use feed::FeedRow;
 pub(crate) use fees::{NewInvoice, PaymentRow};
 pub(crate) use idempotency::{Decision, DecisionStatus};
 pub(crate) use messages::NewMessage;
+pub(crate) use postgres::{ServerFigures, migrate};
+pub(crate) use settings::{PostgresConfig, StoreSettings};
 #[cfg(test)]
 pub(crate) use sqlite::plans;
 pub(crate) use timetable::{AttendanceFigures, AttendanceRow, ClassConflict, ClassRow, NewClass};
 pub(crate) use transaction::{Committed, Records, WriteTx};
 
+use postgres::Seen;
 use std::path::Path;
 use std::sync::Arc;
+use sync_protocol::bookmark::Bookmark;
 use tokio::sync::watch;
 use watchers::Watchers;
 
@@ -52,6 +60,7 @@ pub(crate) struct Store {
 
 enum Engine {
     Sqlite(sqlite::Database),
+    Postgres(postgres::Cluster),
 }
 
 impl Store {
@@ -62,14 +71,50 @@ impl Store {
         Ok(Self { engine: Arc::new(Engine::Sqlite(database)), watchers })
     }
 
-    /// The generation of this store: with a revision it makes a bookmark.
+    /// Opens the store of a cluster of Postgres servers. Blocks.
+    pub(crate) fn connect(config: &PostgresConfig) -> Result<Self, OpenError> {
+        let watchers = Arc::<Watchers>::default();
+        let cluster = postgres::Cluster::open(config, watchers.clone())?;
+        Ok(Self { engine: Arc::new(Engine::Postgres(cluster)), watchers })
+    }
+
+    /// The newest generation of this store: with a revision it makes a bookmark.
     pub(crate) fn epoch(&self) -> u64 {
         match &*self.engine {
             Engine::Sqlite(database) => database.epoch(),
+            Engine::Postgres(cluster) => cluster.epoch(),
         }
     }
 
-    /// Reads in one transaction: all that `work` sees is of one revision.
+    /// The servers of a cluster, the primary first; none for the embedded store.
+    pub(crate) fn servers(&self) -> Vec<ServerFigures> {
+        match &*self.engine {
+            Engine::Sqlite(_) => Vec::new(),
+            Engine::Postgres(cluster) => cluster.figures(),
+        }
+    }
+
+    /// Reads in one transaction, on a replica if there is one: all that `work` sees is of one revision, which is not
+    /// before what the reader has `seen` if that can be had soon; `work` compares.
+    pub(crate) async fn read_after<T, E, F>(
+        &self,
+        institute: &str,
+        seen: Option<Bookmark>,
+        work: F,
+    ) -> Result<T, E>
+    where
+        T: Send + 'static,
+        E: From<StoreError> + Send + 'static,
+        F: FnOnce(&dyn Records) -> Result<T, E> + Send + 'static,
+    {
+        match &*self.engine {
+            // Every read sees the last commit.
+            Engine::Sqlite(database) => database.read(institute, work).await,
+            Engine::Postgres(cluster) => cluster.read(institute, Seen::AtLeast(seen), work).await,
+        }
+    }
+
+    /// Reads in one transaction: all that `work` sees is of one revision, the newest.
     pub(crate) async fn read<T, E, F>(&self, institute: &str, work: F) -> Result<T, E>
     where
         T: Send + 'static,
@@ -78,6 +123,7 @@ impl Store {
     {
         match &*self.engine {
             Engine::Sqlite(database) => database.read(institute, work).await,
+            Engine::Postgres(cluster) => cluster.read(institute, Seen::Newest, work).await,
         }
     }
 
@@ -89,6 +135,7 @@ impl Store {
     ) -> Result<T, E> {
         match &*self.engine {
             Engine::Sqlite(database) => database.read_blocking(institute, work),
+            Engine::Postgres(cluster) => cluster.read_blocking(institute, work),
         }
     }
 
@@ -103,6 +150,7 @@ impl Store {
     {
         match &*self.engine {
             Engine::Sqlite(database) => database.write(institute, work).await,
+            Engine::Postgres(cluster) => cluster.write(institute, work).await,
         }
     }
 
@@ -115,6 +163,7 @@ impl Store {
     {
         match &*self.engine {
             Engine::Sqlite(database) => database.write_blocking(institute, work),
+            Engine::Postgres(cluster) => cluster.write_blocking(institute, work),
         }
     }
 

@@ -3,18 +3,51 @@
 use crate::app::App;
 use crate::config::EdgeSecret;
 use crate::services::seed;
-use crate::store::Store;
+use crate::store::{PostgresConfig, Store};
 use crate::{clock, routes};
 use axum::Router;
 use axum::body::Body;
 use axum::http::{HeaderMap, Method, Request, StatusCode, header};
 use serde_json::{Value, json};
 use std::path::PathBuf;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError, Weak};
 use sync_protocol::token::Claims;
 use tempfile::TempDir;
+use test_servers::Postgres;
 use tower::ServiceExt as _;
 
 pub(crate) const SECRET: &str = "secret of the edges";
+
+/// A database of its own on a server that the tests of one process share.
+pub(crate) struct TestDatabase {
+    pub(crate) server: Arc<Postgres>,
+    pub(crate) name: String,
+}
+
+impl TestDatabase {
+    pub(crate) fn create() -> Self {
+        static SERVER: Mutex<Weak<Postgres>> = Mutex::new(Weak::new());
+        static NEXT: AtomicU64 = AtomicU64::new(1);
+        let server = {
+            let mut shared = SERVER.lock().unwrap_or_else(PoisonError::into_inner);
+            let server = shared.upgrade().unwrap_or_else(|| Arc::new(Postgres::start()));
+            *shared = Arc::downgrade(&server);
+            server
+        };
+        let name = format!("rollcall{}", NEXT.fetch_add(1, Ordering::Relaxed));
+        server.create_database(&name);
+        Self { server, name }
+    }
+
+    pub(crate) fn config(&self) -> PostgresConfig {
+        PostgresConfig::of(&self.server.url(&self.name), Vec::new())
+    }
+
+    pub(crate) fn sql(&self, sql: &str) -> String {
+        self.server.sql(&self.name, sql)
+    }
+}
 
 /// A running origin; the store goes with it.
 pub(crate) struct TestOrigin {
@@ -56,8 +89,17 @@ impl TestOrigin {
 
     async fn start_in(folder: TempDir) -> Self {
         let path: PathBuf = folder.path().to_owned();
+        Self::start_on(folder, move || Store::open(&path).unwrap()).await
+    }
+
+    /// On a database of a cluster; several may share one.
+    pub(crate) async fn start_on_postgres(config: PostgresConfig) -> Self {
+        Self::start_on(tempfile::tempdir().unwrap(), move || Store::connect(&config).unwrap()).await
+    }
+
+    async fn start_on(folder: TempDir, open: impl FnOnce() -> Store + Send + 'static) -> Self {
         let app = tokio::task::spawn_blocking(move || {
-            let store = Store::open(&path).unwrap();
+            let store = open();
             seed::load(&store, clock::unix_ms()).unwrap();
             App::new(store, Some(EdgeSecret::new(SECRET))).unwrap()
         });

@@ -4,6 +4,7 @@ mod batch;
 mod crash;
 mod javascript;
 mod line;
+mod origins;
 mod privacy;
 mod story;
 mod typing;

@@ -10,12 +10,18 @@ use crate::{PASSWORD, SOON};
 use device::{Device, DeviceConfig};
 use serde_json::Value;
 use tempfile::TempDir;
+use test_servers::Postgres;
+
+/// The origins' database.
+const DATABASE: &str = "rollcall";
 
 pub struct House {
     pub origin: Origin,
     pub link: FaultyLink,
     pub edge: Edge,
     folder: TempDir,
+    /// The database server of the origin, unless its store is embedded.
+    postgres: Option<Postgres>,
 }
 
 /// A class of today, as a teacher's dashboard has it.
@@ -32,14 +38,31 @@ impl House {
     ///
     /// With `RUST_LOG=device=trace` the devices of a failed test tell what they said and heard.
     pub async fn start() -> Self {
+        Self::start_with(None).await
+    }
+
+    /// The same on Postgres.
+    pub async fn start_on_postgres() -> Self {
+        let server = tokio::task::spawn_blocking(|| {
+            let server = Postgres::start();
+            server.create_database(DATABASE);
+            server
+        });
+        Self::start_with(Some(server.await.expect("the server starts"))).await
+    }
+
+    async fn start_with(postgres: Option<Postgres>) -> Self {
         let filter = tracing_subscriber::EnvFilter::from_default_env();
         // Tests in one process share it: the first one has set it.
         let _ = tracing_subscriber::fmt().with_env_filter(filter).with_test_writer().try_init();
         let folder = tempfile::tempdir().expect("a temporary folder can be made");
-        let origin = Origin::start(&folder.path().join("origin")).await;
+        let origin = match &postgres {
+            None => Origin::start(&folder.path().join("origin")).await,
+            Some(server) => Origin::start_on_postgres(folder.path(), &server.url(DATABASE)).await,
+        };
         let link = FaultyLink::to(origin.address()).await;
         let edge = Edge::start(&folder.path().join("edge"), &link.url(), "edge-1").await;
-        let house = Self { origin, link, edge, folder };
+        let house = Self { origin, link, edge, folder, postgres };
         house.edge_knows_the_origin().await;
         house
     }
@@ -49,6 +72,20 @@ impl House {
         let edge = Edge::start(&self.folder.path().join("edge-2"), self.origin.url(), "edge-2").await;
         knows_the_origin(edge.url()).await;
         edge
+    }
+
+    /// A second origin on the same store, which must be Postgres, and an edge of it.
+    pub async fn second_origin(&self) -> (Origin, Edge) {
+        let server = self.postgres.as_ref().expect("an embedded store has one origin");
+        let origin = Origin::start_on_postgres(self.folder.path(), &server.url(DATABASE)).await;
+        let edge = Edge::start(&self.folder.path().join("edge-2"), origin.url(), "edge-2").await;
+        knows_the_origin(edge.url()).await;
+        (origin, edge)
+    }
+
+    /// A device that reaches another edge than the house's own.
+    pub fn device_at(&self, edge: &Edge, email: &str, name: &str) -> Device {
+        self.open_device(DeviceConfig::new(edge.url(), email, PASSWORD, name))
     }
 
     /// Waits until the edge has the origin's keys, without which it knows nobody.

@@ -29,6 +29,18 @@ impl Origin {
         origin
     }
 
+    /// Starts an origin with the two sample institutes on a Postgres database, which other origins may share.
+    pub async fn start_on_postgres(folder: &Path, url: &str) -> Self {
+        let arguments = ["serve", "--listen", "127.0.0.1:0", "--seed"];
+        let program = Program::new(&program("rollcall-origin"), arguments)
+            .in_folder(folder)
+            .with_environment("ROLLCALL_ORIGIN_STORE__URL", url)
+            .with_environment("ROLLCALL_ORIGIN_EDGE_SECRET", EDGE_SECRET);
+        let mut origin = Self { program, folder: folder.to_owned(), url: String::new() };
+        origin.start_again().await;
+        origin
+    }
+
     /// Starts after a stop, at the same address.
     pub async fn start_again(&mut self) {
         self.program.start().await;

@@ -155,7 +155,16 @@ impl From<StoreError> for ApiError {
     fn from(error: StoreError) -> Self {
         tracing::error!(%error, "store");
         match error {
-            StoreError::Sqlite(_) | StoreError::Closed | StoreError::Panicked | StoreError::Commit(_) => {
+            StoreError::Sqlite(_)
+            | StoreError::Postgres(_)
+            | StoreError::NoConnection { .. }
+            | StoreError::NoAnswer(_)
+            | StoreError::Unknown(_)
+            | StoreError::PastEpoch { .. }
+            | StoreError::Failed
+            | StoreError::Closed
+            | StoreError::Panicked
+            | StoreError::Commit(_) => {
                 Self::fixed(StatusCode::SERVICE_UNAVAILABLE, "store-unavailable", "the store did not answer")
                     .retry()
             }

@@ -12,6 +12,13 @@ pub(super) async fn health() -> Json<Value> {
 }
 
 pub(super) async fn ready(State(app): State<App>) -> Result<Json<Value>, ApiError> {
-    app.store.read::<_, ApiError, _>(NO_INSTITUTE, |records| Ok(records.revision()?)).await?;
-    Ok(Json(json!({"status": "ok"})))
+    let seen = None;
+    app.store.read_after::<_, ApiError, _>(NO_INSTITUTE, seen, |records| Ok(records.revision()?)).await?;
+    let servers = app.store.servers();
+    // Reads go on without the primary: a balancer that took this node away would take them away too.
+    let status = if servers.iter().all(|server| server.used) { "ok" } else { "degraded" };
+    if servers.is_empty() {
+        return Ok(Json(json!({"status": status})));
+    }
+    Ok(Json(json!({"status": status, "store": servers})))
 }

@@ -2,6 +2,7 @@
 
 mod auth;
 mod commands;
+mod failover;
 mod views;
 
 use crate::testing::TestOrigin;

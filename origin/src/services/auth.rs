@@ -143,8 +143,15 @@ impl AuthService {
         }
         let keys = self.keys.clone();
         let hash = hash_token(&refresh.refresh_token);
+        let institute = {
+            let hash = hash.clone();
+            self.store.read::<_, StoreError, _>(NO_INSTITUTE, move |records| {
+                records.institute_of_refresh_token(&hash)
+            })
+        };
+        let Some(institute) = institute.await? else { return Err(AuthError::RefreshInvalid) };
         let rotation =
-            self.store.write::<_, AuthError, _>(NO_INSTITUTE, move |tx| keys.rotate(tx, &hash, unix_ms()));
+            self.store.write::<_, AuthError, _>(&institute, move |tx| keys.rotate(tx, &hash, unix_ms()));
         match rotation.await?.value {
             Rotation::Done(tokens) => Ok(tokens),
             Rotation::Expired => Err(AuthError::RefreshExpired),
@@ -235,7 +242,7 @@ impl Keys {
         if old.expires_at <= now {
             return Ok(Rotation::Expired);
         }
-        let Some(account) = tx.account_anywhere(&old.user)? else { return Ok(Rotation::Invalid) };
+        let Some(account) = tx.account(&old.user)? else { return Ok(Rotation::Invalid) };
         tx.mark_rotated(&old.token_hash, now)?;
         Ok(Rotation::Done(self.issue(tx, &account, &old.device, &old.family, now)?))
     }

@@ -44,8 +44,8 @@ pub(crate) enum DocumentError {
     /// A stored document cannot be read any more.
     #[error("document {document}: {source}")]
     Damaged { document: DocumentId, source: Box<AutomergeError> },
-    /// Another institute registered the same document id at the same time.
-    #[error("document {0} was made elsewhere meanwhile")]
+    /// Another institute registered the same document id, or another process changed the document, at the same time.
+    #[error("document {0} was made or changed elsewhere meanwhile")]
     Raced(DocumentId),
     #[error("the merge worker panicked")]
     Panicked,
@@ -191,7 +191,7 @@ impl DocumentService {
             let (institute, chunks, heads) = (pull.institute, Vec::new(), Vec::new());
             return Ok(link::Document { institute, document, record: None, chunks, heads });
         };
-        let replica = self.replicas.take(&self.store, document)?;
+        let replica = self.replicas.take(&self.store, &pull.institute, document)?;
         let chunks = chunks_beyond(&replica.doc, &pull.have);
         let heads = replica.doc.get_heads().into_iter().map(Hash::from).collect();
         self.replicas.put(document, replica);
@@ -273,7 +273,9 @@ fn create(
     if !tx.add_document(&NewDocument { record, created_at: now })? {
         return Err(DocumentError::Raced(document));
     }
-    tx.append_changes(document, &changes, &heads)?;
+    if !tx.append_changes(document, 0, &changes, &heads)? {
+        return Err(DocumentError::Raced(document));
+    }
     tx.touch_document(document, heads);
     tx.touch(batch.as_deref().map_or_else(|| tag::user(owner), tag::batch));
     Ok(Registered { document, kind: kind.as_str().to_owned(), subject: subject.to_owned(), batch })

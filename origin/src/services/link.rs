@@ -163,13 +163,12 @@ impl Worker {
         self.feed = None;
         // Before the store is read: no commit falls between the two.
         let changed = self.service.store.watch(&follow.institute);
-        let epoch = self.service.store.epoch();
         let institute = follow.institute.clone();
         let following = self
             .service
             .store
             .read::<_, StoreError, _>(&institute, move |records| {
-                let current = records.revision()?;
+                let (epoch, current) = (records.epoch(), records.revision()?);
                 let next = records.feed_after(follow.revision, 1)?;
                 let reaches = match next.first() {
                     Some(row) => row.revision == follow.revision + 1,
@@ -190,6 +189,7 @@ impl Worker {
             store: self.service.store.clone(),
             institute,
             log: following.log.clone(),
+            epoch: following.epoch,
             revision: following.revision,
             outgoing: self.outgoing.clone(),
         };
@@ -236,6 +236,7 @@ struct FeedTask {
     institute: String,
     /// The edge's log, named in each [`Following`].
     log: String,
+    epoch: u64,
     /// Sent so far.
     revision: u64,
     outgoing: mpsc::Sender<LinkMessage>,
@@ -271,12 +272,16 @@ impl FeedTask {
     async fn stream(&mut self) -> Result<(), LinkFault> {
         loop {
             let after = self.revision;
-            let rows = self
+            let (epoch, rows) = self
                 .store
                 .read::<_, StoreError, _>(&self.institute, move |records| {
-                    records.feed_after(after, FEED_PAGE)
+                    Ok((records.epoch(), records.feed_after(after, FEED_PAGE)?))
                 })
                 .await?;
+            if epoch != self.epoch {
+                // Another server was promoted: its history may part from the one that the edge has seen.
+                return self.reset().await;
+            }
             if rows.is_empty() {
                 return Ok(());
             }
@@ -293,24 +298,25 @@ impl FeedTask {
 }
 
 impl FeedTask {
-    /// The edge fell so far behind that the rows after its place are trimmed: tells it to start anew from here.
+    /// The edge fell so far behind that the rows after its place are trimmed, or its place is of another epoch: tells it
+    /// to start anew from here.
     async fn reset(&mut self) -> Result<(), LinkFault> {
         tracing::warn!(
             institute = self.institute,
             revision = self.revision,
-            "feed is trimmed, the edge resets"
+            "the feed does not go on from here, the edge resets"
         );
         let log = self.log.clone();
-        let (revision, acknowledged) = self
+        let (epoch, revision, acknowledged) = self
             .store
             .read::<_, StoreError, _>(&self.institute, move |records| {
-                Ok((records.revision()?, records.acknowledged(&log)?))
+                Ok((records.epoch(), records.revision()?, records.acknowledged(&log)?))
             })
             .await?;
-        self.revision = revision;
+        (self.epoch, self.revision) = (epoch, revision);
         let following = Following {
             institute: self.institute.clone(),
-            epoch: self.store.epoch(),
+            epoch,
             revision,
             log: self.log.clone(),
             acknowledged,

@@ -45,14 +45,14 @@ pub(crate) trait ReadAccounts {
     /// Whoever has this address (lower case), in any institute: addresses are unique across them.
     fn account_by_email(&self, email: &str) -> Result<Option<Account>, StoreError>;
 
-    /// The user of any institute: for tokens that the origin issued itself.
-    fn account_anywhere(&self, user: &str) -> Result<Option<Account>, StoreError>;
-
     /// The user, if they are of this institute.
     fn account(&self, user: &str) -> Result<Option<Account>, StoreError>;
 
     /// Batches that the user teaches or studies in, in any institute.
     fn batches_of(&self, account: &Account) -> Result<Vec<String>, StoreError>;
+
+    /// The institute of whoever has this refresh token; asked before any institute is named.
+    fn institute_of_refresh_token(&self, token_hash: &[u8]) -> Result<Option<String>, StoreError>;
 
     fn refresh_token(&self, token_hash: &[u8]) -> Result<Option<RefreshToken>, StoreError>;
 

@@ -65,15 +65,17 @@ pub(crate) trait WriteDocuments {
     /// Adds a document without changes unless its kind and subject have one; whether it was added.
     fn add_document(&self, new: &NewDocument) -> Result<bool, StoreError>;
 
-    /// Appends changes after the document's last one and sets its heads (hex); the new last position.
+    /// Appends changes and sets the document's heads (hex), if `after` is the position of its last change; false when
+    /// another process has appended meanwhile.
     ///
-    /// The caller has made sure that none of them is in the log and that ancestors come first.
+    /// The caller has made sure that ancestors come first and that none of them is among the changes up to `after`.
     fn append_changes(
         &self,
         document: DocumentId,
+        after: u64,
         changes: &[ChangeRow],
         heads: &[String],
-    ) -> Result<u64, StoreError>;
+    ) -> Result<bool, StoreError>;
 
     fn put_snapshot(&self, document: DocumentId, position: u64, bytes: &[u8]) -> Result<(), StoreError>;
 

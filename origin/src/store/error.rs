@@ -1,12 +1,28 @@
 //! What can go wrong in the store.
 
+use std::fmt;
 use std::path::PathBuf;
+use std::time::Duration;
 
 /// A transaction that did not happen. All of these may pass: the caller may try again.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum StoreError {
     #[error("database: {0}")]
     Sqlite(#[from] rusqlite::Error),
+    #[error("database: {0}")]
+    Postgres(#[from] PostgresError),
+    #[error("no connection to {server}: {problem}")]
+    NoConnection { server: String, problem: String },
+    #[error("the database gave no answer within {0:?}")]
+    NoAnswer(Duration),
+    /// It may be committed or not. Only a repetition with the same idempotency key is safe.
+    #[error("whether the transaction is committed is unknown: {0}")]
+    Unknown(String),
+    #[error("the server is of epoch {found}, {highest} has been seen")]
+    PastEpoch { found: u64, highest: u64 },
+    /// A statement failed and its error was not passed on.
+    #[error("a transaction went on after a failed statement")]
+    Failed,
     #[error("stored {what} cannot be read: {text:?}")]
     Corrupt { what: &'static str, text: String },
     #[error("the store is closing")]
@@ -30,4 +46,38 @@ pub(crate) enum OpenError {
     Migration(#[from] refinery::Error),
     #[error("the database names epoch {0}")]
     Epoch(i64),
+    #[error("database: {0}")]
+    Postgres(#[from] PostgresError),
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    #[error("the database has schema {found}, this program knows {known}: use a newer program")]
+    NewerSchema { found: i64, known: i64 },
+    #[error("the database has schema {found}, this program needs {known}: run `rollcall-origin migrate`")]
+    OlderSchema { found: i64, known: i64 },
+    #[error("certificates of {path}: {problem}", path = path.display())]
+    Certificates { path: PathBuf, problem: String },
+    #[error("TLS: {0}")]
+    Tls(String),
+    #[error("threads of the store: {0}")]
+    Runtime(std::io::Error),
+}
+
+/// What Postgres or the way to it answered, in one line: the library's own text leaves the cause out.
+#[derive(Debug, thiserror::Error)]
+pub(crate) struct PostgresError(#[from] pub(super) tokio_postgres::Error);
+
+impl fmt::Display for PostgresError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match (self.0.as_db_error(), std::error::Error::source(&self.0)) {
+            (Some(error), _) => write!(f, "{} ({})", error.message(), error.code().code()),
+            (None, Some(cause)) => write!(f, "{}: {cause}", self.0),
+            (None, None) => self.0.fmt(f),
+        }
+    }
+}
+
+impl From<tokio_postgres::Error> for StoreError {
+    fn from(error: tokio_postgres::Error) -> Self {
+        StoreError::Postgres(error.into())
+    }
 }

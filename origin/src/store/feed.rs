@@ -13,6 +13,9 @@ pub(crate) struct FeedRow {
 }
 
 pub(crate) trait ReadFeed {
+    /// The store's generation in this transaction: with the revision it makes a bookmark.
+    fn epoch(&self) -> u64;
+
     /// The institute's newest revision in this transaction; 0 for an unknown institute.
     fn revision(&self) -> Result<u64, StoreError>;
 

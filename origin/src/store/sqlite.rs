@@ -63,8 +63,8 @@ impl Database {
             |row| row.get::<_, i64>(0),
         )?;
         let epoch = u64::try_from(epoch).map_err(|_| OpenError::Epoch(epoch))?;
-        let readers = Arc::new(Readers::open(&path)?);
-        let writer = Writer::start(connection, watchers)
+        let readers = Arc::new(Readers::open(&path, epoch)?);
+        let writer = Writer::start(connection, watchers, epoch)
             .map_err(|source| OpenError::Folder { folder: path, source })?;
         Ok(Self { writer, readers, epoch, _lock: lock })
     }
@@ -113,6 +113,28 @@ impl Database {
         F: FnOnce(&mut WriteTx<'_>) -> Result<T, E> + Send + 'static,
     {
         self.writer.write_blocking(institute, work)
+    }
+}
+
+/// The database for a command that needs it alone and reads it whole.
+pub(super) struct Exclusive {
+    connection: Connection,
+    _lock: FolderLock,
+}
+
+impl Exclusive {
+    /// Opens a database that is there, at the newest schema, while no origin has it open.
+    pub(super) fn open(folder: &Path) -> Result<Self, OpenError> {
+        let path = folder.join("origin.sqlite");
+        std::fs::metadata(&path).map_err(|source| OpenError::Folder { folder: path.clone(), source })?;
+        let lock = FolderLock::acquire(folder)?;
+        let mut connection = connect(&path)?;
+        migrations::migrations::runner().run(&mut connection)?;
+        Ok(Self { connection, _lock: lock })
+    }
+
+    pub(super) fn connection(&self) -> &Connection {
+        &self.connection
     }
 }
 

@@ -1,20 +1,46 @@
-//! What the store promises whoever writes and reads it.
+//! What the store promises whoever writes and reads it, the same on both engines, and what one of them promises alone.
+
+mod cluster;
+mod conformance;
+mod moving;
+mod tenants;
 
 use super::*;
+use crate::testing::TestDatabase;
 use sync_protocol::tag;
 
 const INSTITUTE: &str = "northside.example";
 
-fn open() -> (tempfile::TempDir, Store) {
-    let folder = tempfile::tempdir().unwrap();
-    let store = Store::open(folder.path()).unwrap();
-    write(&store, |tx| {
+/// A store of one engine, with one institute at revision 1; all of it goes with the test.
+struct TestStore {
+    store: Store,
+    _folder: Option<tempfile::TempDir>,
+    _database: Option<TestDatabase>,
+}
+
+impl TestStore {
+    fn sqlite() -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let store = Store::open(folder.path()).unwrap();
+        add_institute(&store);
+        Self { store, _folder: Some(folder), _database: None }
+    }
+
+    fn postgres() -> Self {
+        let database = TestDatabase::create();
+        let store = Store::connect(&database.config()).unwrap();
+        add_institute(&store);
+        Self { store, _folder: None, _database: Some(database) }
+    }
+}
+
+fn add_institute(store: &Store) {
+    write(store, |tx| {
         tx.add_institute("Northside", "UTC", "EUR", 0)?;
         tx.touch_everything();
         Ok(())
     })
     .unwrap();
-    (folder, store)
 }
 
 fn write(
@@ -37,103 +63,11 @@ fn feed(store: &Store) -> Vec<FeedRow> {
 }
 
 #[test]
-fn the_feed_has_no_gap_under_concurrent_writers_some_of_which_fail() {
-    let (_folder, store) = open();
-    let writers: Vec<_> = (0..8)
-        .map(|writer| {
-            let store = store.clone();
-            std::thread::spawn(move || {
-                for n in 0..40 {
-                    let failed = write(&store, move |tx| {
-                        tx.add_batch(&format!("failed-{writer}-{n}"), "Undone")?;
-                        tx.touch_everything();
-                        Err(StoreError::Closed)
-                    });
-                    assert!(failed.is_err());
-                    add_batch(&store, format!("batch-{writer}-{n}")).unwrap();
-                }
-            })
-        })
-        .collect();
-    writers.into_iter().for_each(|writer| writer.join().unwrap());
-    let feed = feed(&store);
-    assert_eq!(feed.len(), 1 + 8 * 40);
-    for (row, revision) in feed.iter().zip(1..) {
-        assert_eq!(row.revision, revision);
-        assert!(row.tags.contains(&tag::INSTITUTE.to_owned()));
-    }
-    let batches = store.read_blocking::<_, StoreError>(INSTITUTE, |records| records.institute_counts());
-    assert_eq!(batches.unwrap().batches, 8 * 40);
-}
-
-#[test]
-fn a_write_that_touches_nothing_makes_no_revision() {
-    let (_folder, store) = open();
-    assert_eq!(write(&store, |_| Ok(())).unwrap(), 1);
-    assert_eq!(add_batch(&store, "b".into()).unwrap(), 2);
-}
-
-#[test]
-fn a_panic_undoes_its_own_write_and_the_writer_goes_on() {
-    let (_folder, store) = open();
-    let panicked = write(&store, |tx| {
-        tx.add_batch("lost", "Lost")?;
-        panic!("on purpose");
-    });
-    assert!(matches!(panicked, Err(StoreError::Panicked)));
-    assert_eq!(add_batch(&store, "kept".into()).unwrap(), 2);
-    let lost = store.read_blocking::<_, StoreError>(INSTITUTE, |records| records.batch_exists("lost"));
-    assert!(!lost.unwrap());
-}
-
-#[test]
-fn an_attempt_that_fails_is_undone_with_its_tags_and_the_rest_commits() {
-    let (_folder, store) = open();
-    let revision = write(&store, |tx| {
-        let refused = tx.attempt::<(), StoreError>(|tx| {
-            tx.add_batch("refused", "Refused")?;
-            tx.touch(tag::batch("refused"));
-            Err(StoreError::Closed)
-        });
-        assert!(refused.is_err());
-        tx.add_batch("kept", "Kept").map(drop)
-    });
-    assert_eq!(revision.unwrap(), 1);
-    let exist = store.read_blocking::<_, StoreError>(INSTITUTE, |records| {
-        Ok((records.batch_exists("refused")?, records.batch_exists("kept")?))
-    });
-    assert_eq!(exist.unwrap(), (false, true));
-}
-
-#[test]
-fn a_commit_of_too_many_tags_touches_everything() {
-    let (_folder, store) = open();
-    write(&store, |tx| {
-        (0..=tag::MAX_TAGS).for_each(|n| tx.touch(tag::batch(&n.to_string())));
-        Ok(())
-    })
-    .unwrap();
-    assert_eq!(feed(&store)[1].tags, [tag::EVERYTHING, tag::INSTITUTE]);
-}
-
-#[test]
 fn a_second_process_is_told_who_has_the_folder() {
-    let (folder, store) = open();
+    let folder = tempfile::tempdir().unwrap();
+    let store = Store::open(folder.path()).unwrap();
     let fault = Store::open(folder.path()).map(drop).unwrap_err().to_string();
     assert!(fault.contains(&format!("process {}", std::process::id())), "{fault}");
     drop(store);
     assert!(Store::open(folder.path()).is_ok());
-}
-
-#[tokio::test]
-async fn a_watcher_wakes_after_each_commit() {
-    let (_folder, store) = tokio::task::spawn_blocking(open).await.unwrap();
-    let mut changed = store.watch(INSTITUTE);
-    let written = store.write::<_, StoreError, _>(INSTITUTE, |tx| {
-        tx.touch_everything();
-        Ok(())
-    });
-    assert_eq!(written.await.unwrap().revision, 2);
-    changed.changed().await.unwrap();
-    assert_eq!(*changed.borrow_and_update(), 2);
 }

@@ -18,6 +18,27 @@ impl Watchers {
         watched.entry(institute.to_owned()).or_insert_with(|| watch::Sender::new(0)).subscribe()
     }
 
+    /// The newest revision of `institute` that its watchers were told of; 0 when nobody watches it.
+    pub(super) fn newest(&self, institute: &str) -> u64 {
+        let watched = self.watched.lock().unwrap_or_else(PoisonError::into_inner);
+        watched.get(institute).map_or(0, |sender| *sender.borrow())
+    }
+
+    /// The institutes that somebody watches.
+    pub(super) fn institutes(&self) -> Vec<String> {
+        let mut watched = self.watched.lock().unwrap_or_else(PoisonError::into_inner);
+        watched.retain(|_, sender| sender.receiver_count() > 0);
+        watched.keys().cloned().collect()
+    }
+
+    /// Wakes everybody: another epoch has begun, whose revisions start anew where it does.
+    pub(super) fn tell_all(&self) {
+        let watched = self.watched.lock().unwrap_or_else(PoisonError::into_inner);
+        for sender in watched.values() {
+            sender.send_replace(0);
+        }
+    }
+
     /// Wakes who watches `institute`, unless they know of `revision`.
     pub(super) fn tell(&self, institute: &str, revision: u64) {
         let watched = self.watched.lock().unwrap_or_else(PoisonError::into_inner);

@@ -74,7 +74,15 @@ impl Replicas {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn offline_edits_of_three_replicas_meet_and_reach_the_tables_and_the_dashboards() {
-    let house = House::start().await;
+    edits_meet(House::start().await).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn offline_edits_of_three_replicas_meet_and_reach_the_tables_of_postgres_too() {
+    edits_meet(House::start_on_postgres().await).await;
+}
+
+async fn edits_meet(house: House) {
     let class = house.class().await;
     let mut replicas = Replicas::open(&house, &class).await;
     let cached = until("the teacher's dashboard to be cached", SOON, async || {
@@ -122,7 +130,15 @@ async fn offline_edits_of_three_replicas_meet_and_reach_the_tables_and_the_dashb
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_grade_that_is_given_while_the_origin_is_stopped_is_there_once_after_it_starts() {
-    let mut house = House::start().await;
+    a_grade_waits(House::start().await).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_grade_that_is_given_while_an_origin_on_postgres_is_stopped_is_there_once_after_it_starts() {
+    a_grade_waits(House::start_on_postgres().await).await;
+}
+
+async fn a_grade_waits(mut house: House) {
     let class = house.class().await;
     let teacher = house.device(TEACHER, "phone");
     let waiting = |view: &serde_json::Value| view["to_grade"]["count"].as_u64().unwrap();

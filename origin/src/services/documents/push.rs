@@ -12,6 +12,10 @@ use sync_protocol::kind::{Access, AttendanceMark, Kind, attendance_marks};
 use sync_protocol::link::{DocumentRecord, Push, PushItem, Pushed, Refused};
 use sync_protocol::tag;
 
+/// How often a push is merged anew because other processes were faster. Each time one of them has succeeded, so losing
+/// that often in a row means that the document is busier than any class is.
+const TRIES: u32 = 20;
+
 /// What is known before any change is looked at.
 struct Known {
     institute: bool,
@@ -34,33 +38,68 @@ struct Work {
 struct Append {
     record: DocumentRecord,
     new: bool,
+    /// Position of the last change before these.
+    after: u64,
     changes: Vec<ChangeRow>,
     heads: Vec<String>,
     snapshot: Option<(u64, Vec<u8>)>,
     marks: Option<BTreeMap<String, AttendanceMark>>,
 }
 
+/// Where a push is merged.
+#[derive(Clone, Copy)]
+struct Place<'a> {
+    store: &'a Store,
+    replicas: &'a Replicas,
+    institute: &'a str,
+    edge: &'a str,
+    now: i64,
+}
+
+impl Place<'_> {
+    /// The document as the log has it.
+    fn replica(self, document: DocumentId, new: bool) -> Result<Replica, DocumentError> {
+        if new { Ok(Replica::empty()) } else { self.replicas.take(self.store, self.institute, document) }
+    }
+}
+
 /// Merges a push. Blocks; the caller has the institute's turn.
+///
+/// No lock is held while changes are merged: when another process has appended to one of the documents meanwhile,
+/// nothing is written, and the push is merged anew with what that process wrote.
 pub(super) fn merge(
     store: &Store,
     replicas: &Replicas,
     edge: &str,
     push: Push,
 ) -> Result<Pushed, DocumentError> {
+    for _ in 1..TRIES {
+        match merge_once(store, replicas, edge, push.clone()) {
+            Err(DocumentError::Raced(document)) => {
+                tracing::debug!(%document, "another process was faster, merging again");
+            }
+            merged => return merged,
+        }
+    }
+    merge_once(store, replicas, edge, push)
+}
+
+fn merge_once(store: &Store, replicas: &Replicas, edge: &str, push: Push) -> Result<Pushed, DocumentError> {
     let Push { institute, log, items } = push;
     let last = items.iter().map(|item| item.sequence).max().unwrap_or(0);
     let known = load_known(store, &institute, &items)?;
     let mut refused = Vec::new();
     let mut works = BTreeMap::new();
     let now = unix_ms();
+    let place = Place { store, replicas, institute: &institute, edge, now };
     for item in items {
-        if let Err(code) = admit(store, replicas, &known, &mut works, edge, &item, now)? {
+        if let Err(code) = admit(place, &known, &mut works, &item)? {
             refused.push(refuse(item, code));
         }
     }
     let mut appends = Vec::new();
     for work in works.values_mut() {
-        apply(store, replicas, work, &mut refused)?;
+        apply(place, work, &mut refused)?;
         if !work.accepted.is_empty() {
             appends.push(append(work));
         }
@@ -117,13 +156,10 @@ fn load_known(store: &Store, institute: &str, items: &[PushItem]) -> Result<Know
 
 /// Checks one item and adds it to its document's work. The inner error is the code of the refusal.
 fn admit(
-    store: &Store,
-    replicas: &Replicas,
+    place: Place<'_>,
     known: &Known,
     works: &mut BTreeMap<DocumentId, Work>,
-    edge: &str,
     item: &PushItem,
-    now: i64,
 ) -> Result<Result<(), &'static str>, DocumentError> {
     if !known.institute {
         return Ok(Err("unknown-institute"));
@@ -148,7 +184,7 @@ fn admit(
         btree_map::Entry::Occupied(entry) => entry.into_mut(),
         btree_map::Entry::Vacant(entry) => {
             let new = !matches!(known.documents.get(&item.document), Some(Some(_)));
-            entry.insert(Work::open(store, replicas, record, new)?)
+            entry.insert(Work::open(place, record, new)?)
         }
     };
     // A reader's device may bring what the document has, its first change above all: nothing is written by that.
@@ -158,7 +194,7 @@ fn admit(
     if member.access(&work.record) != Access::Write {
         return Ok(Err("forbidden"));
     }
-    Ok(work.admit(item, change, edge, now))
+    Ok(work.admit(item, change, place))
 }
 
 /// The record of a document that a client brought without registration.
@@ -173,13 +209,8 @@ fn private(item: &PushItem) -> DocumentRecord {
 }
 
 impl Work {
-    fn open(
-        store: &Store,
-        replicas: &Replicas,
-        record: DocumentRecord,
-        new: bool,
-    ) -> Result<Self, DocumentError> {
-        let replica = if new { Replica::empty() } else { replicas.take(store, record.document)? };
+    fn open(place: Place<'_>, record: DocumentRecord, new: bool) -> Result<Self, DocumentError> {
+        let replica = place.replica(record.document, new)?;
         Ok(Self { record, new, replica, accepted: Vec::new(), hashes: HashSet::new() })
     }
 
@@ -188,7 +219,7 @@ impl Work {
         self.hashes.contains(hash) || has_change(&self.replica.doc, hash)
     }
 
-    fn admit(&mut self, item: &PushItem, change: Change, edge: &str, now: i64) -> Result<(), &'static str> {
+    fn admit(&mut self, item: &PushItem, change: Change, place: Place<'_>) -> Result<(), &'static str> {
         let hash = change.hash();
         if !change.deps().iter().all(|dep| self.holds(dep)) {
             return Err("missing-dependency");
@@ -200,8 +231,8 @@ impl Work {
             bytes: item.bytes.to_vec(),
             user: item.user.clone(),
             device: item.device.clone(),
-            edge: edge.to_owned(),
-            received_at: now,
+            edge: place.edge.to_owned(),
+            received_at: place.now,
         };
         self.hashes.insert(hash);
         self.accepted.push((item.sequence, change, row));
@@ -211,18 +242,14 @@ impl Work {
 
 /// Merges the accepted changes into the replica. When they do not go in together, they go in one by one, and those
 /// that the merge refuses leave `accepted`.
-fn apply(
-    store: &Store,
-    replicas: &Replicas,
-    work: &mut Work,
-    refused: &mut Vec<QuarantineRow>,
-) -> Result<(), DocumentError> {
+fn apply(place: Place<'_>, work: &mut Work, refused: &mut Vec<QuarantineRow>) -> Result<(), DocumentError> {
     let changes: Vec<Change> = work.accepted.iter().map(|(_, change, _)| change.clone()).collect();
     if changes.is_empty() || merged(&mut work.replica, changes) {
         return Ok(());
     }
     let document = work.record.document;
-    let reload = || if work.new { Ok(Replica::empty()) } else { replicas.take(store, document) };
+    let new = work.new;
+    let reload = || place.replica(document, new);
     let mut replica = reload()?;
     let mut kept: Vec<(u64, Change, ChangeRow)> = Vec::new();
     for (sequence, change, row) in std::mem::take(&mut work.accepted) {
@@ -258,11 +285,13 @@ fn merged(replica: &mut Replica, changes: Vec<Change>) -> bool {
 fn append(work: &mut Work) -> Append {
     let changes: Vec<ChangeRow> = work.accepted.iter().map(|(_, _, row)| row.clone()).collect();
     let bytes = changes.iter().map(|row| row.bytes.len()).sum();
+    let after = work.replica.changes;
     let snapshot = work.replica.grow(changes.len() as u64, bytes);
     let sheet = work.record.kind == Kind::Attendance.as_str();
     Append {
         record: work.record.clone(),
         new: work.new,
+        after,
         heads: hex_heads(&work.replica.doc),
         snapshot: snapshot.map(|saved| (work.replica.changes, saved)),
         marks: sheet.then(|| attendance_marks(&work.replica.doc)),
@@ -284,7 +313,9 @@ fn commit(tx: &mut WriteTx<'_>, appends: &[Append]) -> Result<(), DocumentError>
         if append.new && !tx.add_document(&NewDocument { record: append.record.clone(), created_at: now })? {
             return Err(DocumentError::Raced(document));
         }
-        tx.append_changes(document, &append.changes, &append.heads)?;
+        if !tx.append_changes(document, append.after, &append.changes, &append.heads)? {
+            return Err(DocumentError::Raced(document));
+        }
         if let Some((position, saved)) = &append.snapshot {
             tx.put_snapshot(document, *position, saved)?;
         }

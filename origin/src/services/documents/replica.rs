@@ -34,13 +34,12 @@ impl Replica {
         Self { doc: Automerge::new(), changes: 0, snapshot: 0, bytes: 0, counters: Counters::default() }
     }
 
-    fn load(store: &Store, document: DocumentId) -> Result<Self, DocumentError> {
-        let (snapshot, tail) =
-            store.read_blocking::<_, StoreError>(crate::store::NO_INSTITUTE, |records| {
-                let snapshot = records.snapshot(document)?.unwrap_or_default();
-                let tail = records.changes_after(document, snapshot.0)?;
-                Ok((snapshot, tail))
-            })?;
+    fn load(store: &Store, institute: &str, document: DocumentId) -> Result<Self, DocumentError> {
+        let (snapshot, tail) = store.read_blocking::<_, StoreError>(institute, |records| {
+            let snapshot = records.snapshot(document)?.unwrap_or_default();
+            let tail = records.changes_after(document, snapshot.0)?;
+            Ok((snapshot, tail))
+        })?;
         let damaged = |source| DocumentError::Damaged { document, source: Box::new(source) };
         let (position, saved) = snapshot;
         let mut doc = match saved.as_slice() {
@@ -51,11 +50,7 @@ impl Replica {
                 Automerge::load_with_options(saved, options).map_err(damaged)?
             }
         };
-        let changes: Vec<Change> = tail
-            .iter()
-            .map(|bytes| Change::try_from(bytes.as_slice()).map_err(|error| damaged(error.into())))
-            .collect::<Result<_, _>>()?;
-        doc.apply_changes(changes).map_err(damaged)?;
+        doc.apply_changes(parse(document, &tail)?).map_err(damaged)?;
         Ok(Self {
             counters: Counters::of(&doc),
             doc,
@@ -63,6 +58,28 @@ impl Replica {
             snapshot: position,
             bytes: saved.len() + tail.iter().map(Vec::len).sum::<usize>(),
         })
+    }
+
+    /// Applies what other processes have appended to the log since this replica was last true.
+    fn catch_up(
+        mut self,
+        store: &Store,
+        institute: &str,
+        document: DocumentId,
+    ) -> Result<Self, DocumentError> {
+        let position = self.changes;
+        let tail = store
+            .read_blocking::<_, StoreError>(institute, |records| records.changes_after(document, position))?;
+        if tail.is_empty() {
+            return Ok(self);
+        }
+        let changes = parse(document, &tail)?;
+        changes.iter().for_each(|change| self.counters.admit(change));
+        let damaged = |source| DocumentError::Damaged { document, source: Box::new(source) };
+        self.doc.apply_changes(changes).map_err(damaged)?;
+        self.changes += tail.len() as u64;
+        self.bytes += tail.iter().map(Vec::len).sum::<usize>();
+        Ok(self)
     }
 
     /// Notes that `changes` more changes of `bytes` are in the log, and gives the snapshot that is due, if one is.
@@ -80,6 +97,15 @@ impl Replica {
     }
 }
 
+/// Changes of the log.
+fn parse(document: DocumentId, tail: &[Vec<u8>]) -> Result<Vec<Change>, DocumentError> {
+    let parse = |bytes: &Vec<u8>| {
+        Change::try_from(bytes.as_slice())
+            .map_err(|error| DocumentError::Damaged { document, source: Box::new(error.into()) })
+    };
+    tail.iter().map(parse).collect()
+}
+
 /// Loaded documents, the longest unused of which go first.
 #[derive(Default)]
 pub(super) struct Replicas {
@@ -95,16 +121,25 @@ struct Kept {
 }
 
 impl Replicas {
-    /// Takes the document out, loading it when it is not here. The caller has the institute's turn, puts it back when
+    /// Takes the document out, loading it when it is not here, as true as the log is now: other processes append to
+    /// it too. The caller has the institute's turn, puts it back when
     /// all is committed, and drops it when it may differ from the log.
-    pub(super) fn take(&self, store: &Store, document: DocumentId) -> Result<Replica, DocumentError> {
+    pub(super) fn take(
+        &self,
+        store: &Store,
+        institute: &str,
+        document: DocumentId,
+    ) -> Result<Replica, DocumentError> {
         let kept = {
             let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
             let taken = kept.replicas.remove(&document).map(|(_, replica)| replica);
             kept.bytes -= taken.as_ref().map_or(0, |replica| replica.bytes);
             taken
         };
-        kept.map_or_else(|| Replica::load(store, document), Ok)
+        match kept {
+            Some(replica) => replica.catch_up(store, institute, document),
+            None => Replica::load(store, institute, document),
+        }
     }
 
     pub(super) fn put(&self, document: DocumentId, replica: Replica) {

@@ -1,7 +1,7 @@
 //! Registration, merging and projection, through the service as the link calls it.
 
 use super::*;
-use crate::testing::{TestOrigin, User};
+use crate::testing::{TestDatabase, TestOrigin, User};
 use automerge::transaction::Transactable as _;
 use automerge::{ObjType, ROOT, ReadDoc as _};
 use axum::http::StatusCode;
@@ -311,4 +311,31 @@ async fn edges_hear_of_a_documents_new_heads_in_the_feed() {
     let feed = feed.unwrap();
     assert_eq!(feed.len(), 1);
     assert_eq!(feed[0].documents, [(document, replica::hex_heads(&doc))]);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn two_processes_append_to_one_document_at_once_and_lose_nothing() {
+    let database = TestDatabase::create();
+    let one = TestOrigin::start_on_postgres(database.config()).await;
+    let other = TestOrigin::start_on_postgres(database.config()).await;
+    let teacher = one.user("teacher@northside.example").await;
+    let class = one.class_today("maths-a").await;
+    let notes = register(&one, &teacher, "notes", &class).await;
+    const ROUNDS: usize = 30;
+    let write = async |origin: &TestOrigin, letter: &str| {
+        let mut doc = replica(origin, notes).await;
+        let (_, text) = doc.get(ROOT, "text").unwrap().unwrap();
+        for sequence in 1..=ROUNDS as u64 {
+            let change = edit(&mut doc, |tx| tx.splice_text(&text, 0, 0, letter).unwrap());
+            assert_eq!(codes(&push(origin, vec![item(sequence, notes, &teacher, &change)]).await), []);
+        }
+        text
+    };
+    let (text, _) = tokio::join!(write(&one, "a"), write(&other, "b"));
+    let [first, second] = [replica(&one, notes).await, replica(&other, notes).await];
+    assert_eq!(first.get_heads(), second.get_heads());
+    let all = first.text(&text).unwrap();
+    assert_eq!((all.matches('a').count(), all.matches('b').count()), (ROUNDS, ROUNDS), "{all}");
+    let log = database.sql("SELECT count(*), count(DISTINCT hash), max(position) FROM changes");
+    assert_eq!(log, format!("{0}|{0}|{0}", 2 * ROUNDS + 1));
 }

@@ -26,10 +26,6 @@ impl ReadAccounts for Transaction<'_> {
         self.one(&format!("{ACCOUNT} WHERE email = ?1"), (email,), read_account)
     }
 
-    fn account_anywhere(&self, user: &str) -> Result<Option<Account>, StoreError> {
-        self.one(&format!("{ACCOUNT} WHERE user = ?1"), (user,), read_account)
-    }
-
     fn account(&self, user: &str) -> Result<Option<Account>, StoreError> {
         let sql = format!("{ACCOUNT} WHERE user = ?1 AND institute = ?2");
         self.one(&sql, (user, self.institute), read_account)
@@ -46,6 +42,12 @@ impl ReadAccounts for Transaction<'_> {
             }
         };
         self.all(sql, (&account.institute, &account.user), |row| row.get(0))
+    }
+
+    fn institute_of_refresh_token(&self, token_hash: &[u8]) -> Result<Option<String>, StoreError> {
+        let sql = "SELECT u.institute FROM refresh_tokens t CROSS JOIN users u ON u.user = t.user
+             WHERE t.token_hash = ?1";
+        self.one(sql, (token_hash,), |row| row.get(0))
     }
 
     fn refresh_token(&self, token_hash: &[u8]) -> Result<Option<RefreshToken>, StoreError> {

@@ -56,7 +56,7 @@ impl ReadCoursework for Transaction<'_> {
         let sql = format!(
             "SELECT {WORK} FROM submissions s INDEXED BY submissions_by_student {ITS_ASSIGNMENT}
              WHERE s.institute = ?1 AND s.student = ?2
-             ORDER BY coalesce(s.graded_at, s.submitted_at) DESC LIMIT ?3"
+             ORDER BY coalesce(s.graded_at, s.submitted_at) DESC, s.submission LIMIT ?3"
         );
         self.all(&sql, (self.institute, student, limit), read_work)
     }
@@ -78,7 +78,7 @@ impl ReadCoursework for Transaction<'_> {
              WHERE e.institute = ?1 AND e.student = ?2 AND NOT EXISTS (
                  SELECT 1 FROM submissions s
                  WHERE s.institute = ?1 AND s.assignment = a.assignment AND s.student = ?2)
-             ORDER BY a.due_at IS NULL, a.due_at LIMIT ?3",
+             ORDER BY a.due_at IS NULL, a.due_at, a.assignment LIMIT ?3",
             (self.institute, student, limit),
             |row| read_assignment(row, 0),
         )
@@ -95,7 +95,7 @@ impl ReadCoursework for Transaction<'_> {
                  ON s.institute = a.institute AND s.assignment = a.assignment
              JOIN users u ON u.user = s.student
              WHERE t.institute = ?1 AND t.user = ?2 AND s.score IS NULL
-             ORDER BY s.submitted_at LIMIT ?3",
+             ORDER BY s.submitted_at, s.submission LIMIT ?3",
             (self.institute, teacher, limit),
             |row| {
                 Ok(UngradedSubmission {

@@ -110,16 +110,20 @@ impl WriteDocuments for Transaction<'_> {
     fn append_changes(
         &self,
         document: DocumentId,
+        after: u64,
         changes: &[ChangeRow],
         heads: &[String],
-    ) -> Result<u64, StoreError> {
+    ) -> Result<bool, StoreError> {
         let id = document.to_string();
-        let sql =
-            "UPDATE documents SET changes = changes + ?2, heads = ?3 WHERE document = ?1 RETURNING changes";
-        let added = to_i64(changes.len() as u64);
-        let last = self.one(sql, (&id, added, to_json(&heads)), |row| row.get::<_, i64>(0))?;
-        let last = last.ok_or(StoreError::Corrupt { what: "document of a change", text: id.clone() })?;
-        for (change, position) in changes.iter().zip(last - added + 1..) {
+        let (after, added) = (to_i64(after), to_i64(changes.len() as u64));
+        let moved = self.run(
+            "UPDATE documents SET changes = changes + ?3, heads = ?4 WHERE document = ?1 AND changes = ?2",
+            (&id, after, added, to_json(&heads)),
+        )?;
+        if moved == 0 {
+            return Ok(false);
+        }
+        for (change, position) in changes.iter().zip(after + 1..) {
             self.run(
                 "INSERT INTO changes (document, position, hash, bytes, user, device, edge, received_at)
                  VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)",
@@ -135,7 +139,7 @@ impl WriteDocuments for Transaction<'_> {
                 ),
             )?;
         }
-        Ok(to_u64(last))
+        Ok(true)
     }
 
     fn put_snapshot(&self, document: DocumentId, position: u64, bytes: &[u8]) -> Result<(), StoreError> {

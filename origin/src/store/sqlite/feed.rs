@@ -6,6 +6,10 @@ use crate::store::feed::{FeedRow, ReadFeed, WriteFeed};
 use crate::store::transaction::{from_json, to_i64, to_u64};
 
 impl ReadFeed for Transaction<'_> {
+    fn epoch(&self) -> u64 {
+        self.epoch
+    }
+
     fn revision(&self) -> Result<u64, StoreError> {
         let sql = "SELECT revision FROM institutes WHERE institute = ?1";
         let revision = self.one(sql, (self.institute,), |row| row.get::<_, i64>(0))?;

@@ -41,7 +41,7 @@ impl ReadFees for Transaction<'_> {
             "SELECT p.payment, p.invoice, u.name, p.amount_minor, p.method, p.reference, p.recorded_by, p.paid_at
              FROM payments p JOIN invoices i ON i.institute = p.institute AND i.invoice = p.invoice
              JOIN users u ON u.user = i.student
-             WHERE p.institute = ?1 ORDER BY p.paid_at DESC LIMIT ?2",
+             WHERE p.institute = ?1 ORDER BY p.paid_at DESC, p.payment LIMIT ?2",
             (self.institute, limit),
             |row| {
                 Ok(PaymentRow {

@@ -16,13 +16,14 @@ pub(super) struct Readers {
     idle: Mutex<Vec<Connection>>,
     permits: Arc<Semaphore>,
     path: std::path::PathBuf,
+    epoch: u64,
 }
 
 impl Readers {
-    pub(super) fn open(path: &Path) -> Result<Self, rusqlite::Error> {
+    pub(super) fn open(path: &Path, epoch: u64) -> Result<Self, rusqlite::Error> {
         let idle = (0..READERS).map(|_| super::connect(path)).collect::<Result<Vec<_>, _>>()?;
         let permits = Arc::new(Semaphore::new(READERS));
-        Ok(Self { idle: Mutex::new(idle), permits, path: path.to_owned() })
+        Ok(Self { idle: Mutex::new(idle), permits, path: path.to_owned(), epoch })
     }
 
     /// Waits for a turn, so that waiting readers take no blocking thread.
@@ -40,7 +41,7 @@ impl Readers {
             Some(connection) => connection,
             None => super::connect(&self.path).map_err(StoreError::from)?,
         };
-        let result = read_with(&mut connection, institute, work);
+        let result = read_with(&mut connection, institute, self.epoch, work);
         let mut idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner);
         if idle.len() < READERS {
             idle.push(connection);
@@ -52,11 +53,12 @@ impl Readers {
 fn read_with<T, E: From<StoreError>>(
     connection: &mut Connection,
     institute: &str,
+    epoch: u64,
     work: impl FnOnce(&dyn Records) -> Result<T, E>,
 ) -> Result<T, E> {
     let transaction =
         connection.transaction_with_behavior(TransactionBehavior::Deferred).map_err(StoreError::from)?;
-    let result = work(&Transaction::new(&transaction, institute));
+    let result = work(&Transaction::new(&transaction, institute, epoch));
     // Nothing was written: the end of a reading transaction cannot lose anything.
     drop(transaction);
     result

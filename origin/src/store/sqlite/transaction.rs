@@ -8,11 +8,12 @@ use rusqlite::{Connection, OptionalExtension as _, Row};
 pub(super) struct Transaction<'c> {
     connection: &'c Connection,
     pub(super) institute: &'c str,
+    pub(super) epoch: u64,
 }
 
 impl<'c> Transaction<'c> {
-    pub(super) fn new(connection: &'c Connection, institute: &'c str) -> Self {
-        Self { connection, institute }
+    pub(super) fn new(connection: &'c Connection, institute: &'c str, epoch: u64) -> Self {
+        Self { connection, institute, epoch }
     }
 
     fn prepare(&self, sql: &str) -> rusqlite::Result<rusqlite::CachedStatement<'c>> {

@@ -27,14 +27,19 @@ pub(super) struct Writer {
     jobs: Option<mpsc::Sender<Job>>,
     thread: Option<JoinHandle<()>>,
     watchers: Arc<Watchers>,
+    epoch: u64,
 }
 
 impl Writer {
-    pub(super) fn start(connection: Connection, watchers: Arc<Watchers>) -> std::io::Result<Self> {
+    pub(super) fn start(
+        connection: Connection,
+        watchers: Arc<Watchers>,
+        epoch: u64,
+    ) -> std::io::Result<Self> {
         let (jobs, queue) = mpsc::channel(QUEUE);
         let thread =
             std::thread::Builder::new().name("store-writer".into()).spawn(move || run(connection, queue))?;
-        Ok(Self { jobs: Some(jobs), thread: Some(thread), watchers })
+        Ok(Self { jobs: Some(jobs), thread: Some(thread), watchers, epoch })
     }
 
     pub(super) async fn write<T, E, F>(&self, institute: &str, work: F) -> Result<Committed<T>, E>
@@ -71,9 +76,10 @@ impl Writer {
     {
         let (answer, receiver) = oneshot::channel();
         let institute = institute.to_owned();
+        let epoch = self.epoch;
         let watchers = self.watchers.clone();
         let job: Job = Box::new(move |connection| {
-            let result = in_savepoint(connection, &institute, work);
+            let result = in_savepoint(connection, &institute, epoch, work);
             Box::new(move |committed| {
                 let result = match (result, committed) {
                     (Ok(done), Ok(())) => {
@@ -132,14 +138,19 @@ fn commit_group(connection: &Connection, group: Vec<Job>) {
     }
 }
 
-fn in_savepoint<T, E, F>(connection: &Connection, institute: &str, work: F) -> Result<Committed<T>, E>
+fn in_savepoint<T, E, F>(
+    connection: &Connection,
+    institute: &str,
+    epoch: u64,
+    work: F,
+) -> Result<Committed<T>, E>
 where
     E: From<StoreError>,
     F: FnOnce(&mut WriteTx<'_>) -> Result<T, E>,
 {
     connection.execute_batch("SAVEPOINT job").map_err(StoreError::from)?;
     let outcome = catch_unwind(AssertUnwindSafe(|| {
-        let transaction = Transaction::new(connection, institute);
+        let transaction = Transaction::new(connection, institute, epoch);
         let mut tx = WriteTx::new(&transaction);
         let value = work(&mut tx)?;
         let revision = tx.finish()?;

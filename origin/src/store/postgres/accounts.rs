@@ -1,0 +1,157 @@
+//! Users, their refresh tokens, and the keys that sign access tokens.
+
+use super::transaction::{Millis, Transaction, millis, some_millis};
+use crate::store::accounts::{Account, NewUser, ReadAccounts, RefreshToken, WriteAccounts, parse_role};
+use crate::store::error::StoreError;
+use sync_protocol::token::Role;
+use tokio_postgres::Row;
+
+const COLUMNS: &str = r#""user", institute, email, name, role, password_hash, messages_read_at"#;
+
+struct RawAccount {
+    account: Account,
+    role: String,
+}
+
+fn read_account(row: &Row) -> Result<RawAccount, tokio_postgres::Error> {
+    Ok(RawAccount {
+        account: Account {
+            user: row.try_get(0)?,
+            institute: row.try_get(1)?,
+            email: row.try_get(2)?,
+            name: row.try_get(3)?,
+            role: Role::Student,
+            password_hash: row.try_get(5)?,
+            messages_read_at: millis(row, 6)?,
+        },
+        role: row.try_get(4)?,
+    })
+}
+
+impl RawAccount {
+    fn parse(self) -> Result<Account, StoreError> {
+        let Self { account, role } = self;
+        let role = parse_role(&role).ok_or(StoreError::Corrupt { what: "role", text: role })?;
+        Ok(Account { role, ..account })
+    }
+}
+
+impl ReadAccounts for Transaction<'_> {
+    fn account_by_email(&self, email: &str) -> Result<Option<Account>, StoreError> {
+        let sql = format!("SELECT {COLUMNS} FROM account_by_email($1)");
+        self.one(&sql, &[&email], read_account)?.map(RawAccount::parse).transpose()
+    }
+
+    fn account(&self, user: &str) -> Result<Option<Account>, StoreError> {
+        let sql = format!(r#"SELECT {COLUMNS} FROM users WHERE "user" = $1 AND institute = $2"#);
+        self.one(&sql, &[&user, &self.institute], read_account)?.map(RawAccount::parse).transpose()
+    }
+
+    fn batches_of(&self, account: &Account) -> Result<Vec<String>, StoreError> {
+        let sql = match account.role {
+            Role::Admin => return Ok(Vec::new()),
+            Role::Teacher => {
+                r#"SELECT batch FROM batch_teachers WHERE institute = $1 AND "user" = $2 ORDER BY batch"#
+            }
+            Role::Student => {
+                "SELECT batch FROM enrolments WHERE institute = $1 AND student = $2 ORDER BY batch"
+            }
+        };
+        self.all(sql, &[&account.institute, &account.user], |row| row.try_get(0))
+    }
+
+    fn institute_of_refresh_token(&self, token_hash: &[u8]) -> Result<Option<String>, StoreError> {
+        let institute =
+            self.one("SELECT institute_of_refresh_token($1)", &[&token_hash], |row| row.try_get(0))?;
+        Ok(institute.flatten())
+    }
+
+    fn refresh_token(&self, token_hash: &[u8]) -> Result<Option<RefreshToken>, StoreError> {
+        self.one(
+            r#"SELECT token_hash, family, "user", device, issued_at, expires_at, rotated_at, revoked_at
+             FROM refresh_tokens WHERE token_hash = $1 AND institute = $2"#,
+            &[&token_hash, &self.institute],
+            |row| {
+                Ok(RefreshToken {
+                    token_hash: row.try_get(0)?,
+                    family: row.try_get(1)?,
+                    user: row.try_get(2)?,
+                    device: row.try_get(3)?,
+                    issued_at: millis(row, 4)?,
+                    expires_at: millis(row, 5)?,
+                    rotated_at: some_millis(row, 6)?,
+                    revoked_at: some_millis(row, 7)?,
+                })
+            },
+        )
+    }
+
+    fn signing_keys(&self) -> Result<Vec<(String, Vec<u8>)>, StoreError> {
+        let sql = "SELECT kid, secret FROM signing_keys ORDER BY created_at DESC, kid";
+        self.all(sql, &[], |row| Ok((row.try_get(0)?, row.try_get(1)?)))
+    }
+}
+
+impl WriteAccounts for Transaction<'_> {
+    fn add_user(&self, user: &NewUser, now: i64) -> Result<bool, StoreError> {
+        let added = self.run(
+            r#"INSERT INTO users ("user", institute, email, name, role, password_hash, created_at)
+             VALUES ($1, $2, $3, $4, $5, $6, $7) ON CONFLICT DO NOTHING"#,
+            &[
+                &user.user,
+                &self.institute,
+                &user.email,
+                &user.name,
+                &user.role.as_str(),
+                &user.password_hash,
+                &Millis(now),
+            ],
+        )?;
+        Ok(added > 0)
+    }
+
+    fn set_messages_read(&self, user: &str, until: i64) -> Result<(), StoreError> {
+        let sql = r#"UPDATE users SET messages_read_at = $3 WHERE "user" = $1 AND institute = $2"#;
+        self.run(sql, &[&user, &self.institute, &Millis(until)])?;
+        Ok(())
+    }
+
+    fn add_refresh_token(&self, token: &RefreshToken) -> Result<(), StoreError> {
+        self.run(
+            r#"DELETE FROM refresh_tokens WHERE "user" = $1 AND expires_at < $2"#,
+            &[&token.user, &Millis(token.issued_at)],
+        )?;
+        self.run(
+            r#"INSERT INTO refresh_tokens (token_hash, institute, family, "user", device, issued_at, expires_at)
+             VALUES ($1, $2, $3, $4, $5, $6, $7)"#,
+            &[
+                &token.token_hash,
+                &self.institute,
+                &token.family,
+                &token.user,
+                &token.device,
+                &Millis(token.issued_at),
+                &Millis(token.expires_at),
+            ],
+        )?;
+        Ok(())
+    }
+
+    fn mark_rotated(&self, token_hash: &[u8], now: i64) -> Result<(), StoreError> {
+        let sql = "UPDATE refresh_tokens SET rotated_at = $2 WHERE token_hash = $1";
+        self.run(sql, &[&token_hash, &Millis(now)])?;
+        Ok(())
+    }
+
+    fn revoke_family(&self, family: &str, now: i64) -> Result<(), StoreError> {
+        let sql = "UPDATE refresh_tokens SET revoked_at = $2 WHERE family = $1 AND revoked_at IS NULL";
+        self.run(sql, &[&family, &Millis(now)])?;
+        Ok(())
+    }
+
+    fn add_signing_key(&self, kid: &str, secret: &[u8], now: i64) -> Result<(), StoreError> {
+        let sql = "INSERT INTO signing_keys (kid, secret, created_at) VALUES ($1, $2, $3)";
+        self.run(sql, &[&kid, &secret, &Millis(now)])?;
+        Ok(())
+    }
+}

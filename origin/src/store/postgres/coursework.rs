@@ -1,0 +1,170 @@
+//! Assignments, what students handed in, and its grades.
+
+use super::transaction::{Millis, Transaction, some_millis};
+use crate::store::coursework::{
+    Assignment, NewSubmission, ReadCoursework, StudentSubmission, UngradedSubmission, WriteCoursework,
+};
+use crate::store::error::StoreError;
+use tokio_postgres::Row;
+
+const WORK: &str = "s.submission, a.assignment, a.batch, a.title, a.due_at, a.max_score,
+     s.submitted_at, s.score, s.feedback, s.graded_at";
+const ITS_ASSIGNMENT: &str =
+    "JOIN assignments a ON a.institute = s.institute AND a.assignment = s.assignment";
+/// What waits in a teacher's batches.
+const TO_GRADE: &str = r#"batch_teachers t
+     JOIN assignments a ON a.institute = t.institute AND a.batch = t.batch
+     JOIN submissions s ON s.institute = a.institute AND s.assignment = a.assignment AND s.score IS NULL"#;
+
+fn read_assignment(row: &Row, first: usize) -> Result<Assignment, tokio_postgres::Error> {
+    Ok(Assignment {
+        assignment: row.try_get(first)?,
+        batch: row.try_get(first + 1)?,
+        title: row.try_get(first + 2)?,
+        due_at: some_millis(row, first + 3)?,
+        max_score: row.try_get(first + 4)?,
+    })
+}
+
+fn read_work(row: &Row) -> Result<StudentSubmission, tokio_postgres::Error> {
+    Ok(StudentSubmission {
+        submission: row.try_get(0)?,
+        assignment: read_assignment(row, 1)?,
+        submitted_at: some_millis(row, 6)?,
+        score: row.try_get(7)?,
+        feedback: row.try_get(8)?,
+        graded_at: some_millis(row, 9)?,
+    })
+}
+
+impl ReadCoursework for Transaction<'_> {
+    fn assignment(&self, assignment: &str) -> Result<Option<Assignment>, StoreError> {
+        let sql = "SELECT assignment, batch, title, due_at, max_score FROM assignments
+             WHERE institute = $1 AND assignment = $2";
+        self.one(sql, &[&self.institute, &assignment], |row| read_assignment(row, 0))
+    }
+
+    fn submission(&self, assignment: &str, student: &str) -> Result<Option<StudentSubmission>, StoreError> {
+        let sql = format!(
+            "SELECT {WORK} FROM submissions s {ITS_ASSIGNMENT}
+             WHERE s.institute = $1 AND s.assignment = $2 AND s.student = $3"
+        );
+        self.one(&sql, &[&self.institute, &assignment, &student], read_work)
+    }
+
+    fn student_work(&self, student: &str, limit: u32) -> Result<Vec<StudentSubmission>, StoreError> {
+        let sql = format!(
+            "SELECT {WORK} FROM submissions s {ITS_ASSIGNMENT} WHERE s.institute = $1 AND s.student = $2
+             ORDER BY coalesce(s.graded_at, s.submitted_at) DESC NULLS LAST, s.submission LIMIT $3"
+        );
+        self.all(&sql, &[&self.institute, &student, &i64::from(limit)], read_work)
+    }
+
+    fn student_average(&self, student: &str) -> Result<Option<f64>, StoreError> {
+        let sql = format!(
+            "SELECT avg(s.score / a.max_score) FROM submissions s {ITS_ASSIGNMENT}
+             WHERE s.institute = $1 AND s.student = $2 AND s.score IS NOT NULL AND a.max_score > 0"
+        );
+        let average = self.one(&sql, &[&self.institute, &student], |row| row.try_get(0))?;
+        Ok(average.flatten())
+    }
+
+    fn open_assignments(&self, student: &str, limit: u32) -> Result<Vec<Assignment>, StoreError> {
+        self.all(
+            "SELECT a.assignment, a.batch, a.title, a.due_at, a.max_score
+             FROM enrolments e JOIN assignments a ON a.institute = e.institute AND a.batch = e.batch
+             WHERE e.institute = $1 AND e.student = $2 AND NOT EXISTS (
+                 SELECT FROM submissions s
+                 WHERE s.institute = $1 AND s.assignment = a.assignment AND s.student = $2)
+             ORDER BY a.due_at NULLS LAST, a.assignment LIMIT $3",
+            &[&self.institute, &student, &i64::from(limit)],
+            |row| read_assignment(row, 0),
+        )
+    }
+
+    fn work_to_grade(&self, teacher: &str, limit: u32) -> Result<Vec<UngradedSubmission>, StoreError> {
+        let sql = format!(
+            r#"SELECT s.submission, a.assignment, a.batch, a.title, a.due_at, a.max_score,
+                    s.submitted_at, s.student, u.name
+             FROM {TO_GRADE} JOIN users u ON u."user" = s.student
+             WHERE t.institute = $1 AND t."user" = $2
+             ORDER BY s.submitted_at NULLS FIRST, s.submission LIMIT $3"#
+        );
+        self.all(&sql, &[&self.institute, &teacher, &i64::from(limit)], |row| {
+            Ok(UngradedSubmission {
+                submission: row.try_get(0)?,
+                assignment: read_assignment(row, 1)?,
+                submitted_at: some_millis(row, 6)?,
+                student: row.try_get(7)?,
+                student_name: row.try_get(8)?,
+            })
+        })
+    }
+
+    fn work_to_grade_count(&self, teacher: &str) -> Result<u64, StoreError> {
+        let sql = format!(r#"SELECT count(*) FROM {TO_GRADE} WHERE t.institute = $1 AND t."user" = $2"#);
+        self.number(&sql, &[&self.institute, &teacher])
+    }
+
+    fn submission_count(&self) -> Result<u64, StoreError> {
+        self.number("SELECT count(*) FROM submissions WHERE institute = $1", &[&self.institute])
+    }
+}
+
+impl WriteCoursework for Transaction<'_> {
+    fn add_assignment(&self, assignment: &Assignment) -> Result<bool, StoreError> {
+        let added = self.run(
+            "INSERT INTO assignments (institute, assignment, batch, title, due_at, max_score)
+             VALUES ($1, $2, $3, $4, $5, $6) ON CONFLICT DO NOTHING",
+            &[
+                &self.institute,
+                &assignment.assignment,
+                &assignment.batch,
+                &assignment.title,
+                &Millis::of(assignment.due_at),
+                &assignment.max_score,
+            ],
+        )?;
+        Ok(added > 0)
+    }
+
+    fn add_submission(&self, work: &NewSubmission) -> Result<bool, StoreError> {
+        let added = self.run(
+            "INSERT INTO submissions (institute, submission, assignment, student, submitted_at, text)
+             VALUES ($1, $2, $3, $4, $5, $6) ON CONFLICT DO NOTHING",
+            &[
+                &self.institute,
+                &work.submission,
+                &work.assignment,
+                &work.student,
+                &Millis::of(work.submitted_at),
+                &work.text,
+            ],
+        )?;
+        Ok(added > 0)
+    }
+
+    fn replace_submission(&self, submission: &str, text: &str, submitted_at: i64) -> Result<(), StoreError> {
+        self.run(
+            "UPDATE submissions SET text = $3, submitted_at = $4 WHERE institute = $1 AND submission = $2",
+            &[&self.institute, &submission, &text, &Millis(submitted_at)],
+        )?;
+        Ok(())
+    }
+
+    fn grade_submission(
+        &self,
+        submission: &str,
+        score: f64,
+        feedback: Option<&str>,
+        graded_by: &str,
+        graded_at: i64,
+    ) -> Result<(), StoreError> {
+        self.run(
+            "UPDATE submissions SET score = $3, feedback = $4, graded_by = $5, graded_at = $6
+             WHERE institute = $1 AND submission = $2",
+            &[&self.institute, &submission, &score, &feedback, &graded_by, &Millis(graded_at)],
+        )?;
+        Ok(())
+    }
+}

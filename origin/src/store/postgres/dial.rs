@@ -1,0 +1,110 @@
+//! Making connections: the hosts of one address, TLS with checked certificates.
+
+use crate::store::error::OpenError;
+use deadpool_postgres::Connect;
+use futures_util::FutureExt as _;
+use futures_util::future::{BoxFuture, select_ok};
+use native_tls::{Certificate, TlsConnector};
+use postgres_native_tls::MakeTlsConnector;
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+use tokio::task::JoinHandle;
+use tokio_postgres::config::TargetSessionAttrs;
+use tokio_postgres::{Client, Error};
+
+/// Connects to whichever of an address' hosts is the right one.
+#[derive(Clone)]
+pub(super) struct Dialer {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    hosts: Vec<tokio_postgres::Config>,
+    tls: MakeTlsConnector,
+    /// How long the host that was right last time may take before the others are asked too.
+    patience: Duration,
+    last_right: AtomicUsize,
+}
+
+impl Dialer {
+    /// For the host that takes writes.
+    pub(super) fn to_primary(
+        mut hosts: Vec<tokio_postgres::Config>,
+        tls: &MakeTlsConnector,
+        patience: Duration,
+    ) -> Self {
+        for host in &mut hosts {
+            host.target_session_attrs(TargetSessionAttrs::ReadWrite);
+        }
+        Self::new(hosts, tls, patience)
+    }
+
+    /// For one server, whatever it is.
+    pub(super) fn to_server(
+        host: tokio_postgres::Config,
+        tls: &MakeTlsConnector,
+        patience: Duration,
+    ) -> Self {
+        Self::new(vec![host], tls, patience)
+    }
+
+    fn new(hosts: Vec<tokio_postgres::Config>, tls: &MakeTlsConnector, patience: Duration) -> Self {
+        let last_right = AtomicUsize::new(0);
+        Self { inner: Arc::new(Inner { hosts, tls: tls.clone(), patience, last_right }) }
+    }
+
+    /// Asks the host that was right last time, then all at once: one that is stopped answers nothing, not even an
+    /// error, and must not hide the new primary. Without an overall limit: the caller sets one.
+    pub(super) async fn dial(&self) -> Result<(Client, JoinHandle<()>), Error> {
+        let Inner { hosts, patience, last_right, .. } = &*self.inner;
+        if hosts.len() == 1 {
+            return self.dial_host(0).await;
+        }
+        let first = self.dial_host(last_right.load(Ordering::Relaxed));
+        if let Ok(Ok(dialled)) = tokio::time::timeout(*patience, first).await {
+            return Ok(dialled);
+        }
+        let all = (0..hosts.len())
+            .map(|at| self.dial_host(at).map(move |dialled| dialled.map(|it| (at, it))).boxed());
+        let ((at, dialled), _) = select_ok(all).await?;
+        last_right.store(at, Ordering::Relaxed);
+        Ok(dialled)
+    }
+
+    async fn dial_host(&self, at: usize) -> Result<(Client, JoinHandle<()>), Error> {
+        let (client, connection) = self.inner.hosts[at].connect(self.inner.tls.clone()).await?;
+        let task = tokio::spawn(async move {
+            if let Err(error) = connection.await {
+                tracing::debug!(%error, "a connection to Postgres ended");
+            }
+        });
+        Ok((client, task))
+    }
+}
+
+impl Connect for Dialer {
+    // The hosts are the dialer's own; deadpool's configuration only names them.
+    fn connect(
+        &self,
+        _config: &tokio_postgres::Config,
+    ) -> BoxFuture<'_, Result<(Client, JoinHandle<()>), Error>> {
+        self.dial().boxed()
+    }
+}
+
+/// Checks certificates against the system's authorities and those of `ca_file`.
+pub(super) fn tls(ca_file: Option<&Path>) -> Result<MakeTlsConnector, OpenError> {
+    let mut tls = TlsConnector::builder();
+    if let Some(path) = ca_file {
+        let fault = |problem: String| OpenError::Certificates { path: path.to_owned(), problem };
+        let pem = std::fs::read(path).map_err(|error| fault(error.to_string()))?;
+        let certificates = Certificate::stack_from_pem(&pem).map_err(|error| fault(error.to_string()))?;
+        for certificate in certificates {
+            tls.add_root_certificate(certificate);
+        }
+    }
+    let tls = tls.build().map_err(|error| OpenError::Tls(error.to_string()))?;
+    Ok(MakeTlsConnector::new(tls))
+}

@@ -1,0 +1,137 @@
+//! Institutes, batches, who teaches and who studies in them.
+
+use super::transaction::{Millis, Transaction};
+use crate::store::directory::{
+    Institute, InstituteCounts, ReadDirectory, StudiedBatch, TaughtBatch, WriteDirectory,
+};
+use crate::store::error::StoreError;
+use crate::store::transaction::to_u64;
+
+impl ReadDirectory for Transaction<'_> {
+    fn institute(&self) -> Result<Option<Institute>, StoreError> {
+        self.one(
+            "SELECT institute, name, time_zone, currency FROM institutes WHERE institute = $1",
+            &[&self.institute],
+            |row| {
+                Ok(Institute {
+                    institute: row.try_get(0)?,
+                    name: row.try_get(1)?,
+                    time_zone: row.try_get(2)?,
+                    currency: row.try_get(3)?,
+                })
+            },
+        )
+    }
+
+    fn batch_exists(&self, batch: &str) -> Result<bool, StoreError> {
+        let sql = "SELECT 1 FROM batches WHERE institute = $1 AND batch = $2";
+        Ok(self.one(sql, &[&self.institute, &batch], |_| Ok(()))?.is_some())
+    }
+
+    fn teaches(&self, user: &str, batch: &str) -> Result<bool, StoreError> {
+        let sql = r#"SELECT 1 FROM batch_teachers WHERE institute = $1 AND batch = $2 AND "user" = $3"#;
+        Ok(self.one(sql, &[&self.institute, &batch, &user], |_| Ok(()))?.is_some())
+    }
+
+    fn studies(&self, student: &str, batch: &str) -> Result<bool, StoreError> {
+        let sql = "SELECT 1 FROM enrolments WHERE institute = $1 AND batch = $2 AND student = $3";
+        Ok(self.one(sql, &[&self.institute, &batch, &student], |_| Ok(()))?.is_some())
+    }
+
+    fn share_batch(&self, one: &str, other: &str) -> Result<bool, StoreError> {
+        let sql = r#"WITH mine AS (
+                SELECT batch FROM batch_teachers WHERE institute = $1 AND "user" = $2
+                UNION SELECT batch FROM enrolments WHERE institute = $1 AND student = $2)
+             SELECT 1 FROM mine WHERE
+                EXISTS (SELECT FROM batch_teachers t
+                        WHERE t.institute = $1 AND t.batch = mine.batch AND t."user" = $3)
+                OR EXISTS (SELECT FROM enrolments e
+                        WHERE e.institute = $1 AND e.batch = mine.batch AND e.student = $3)
+             LIMIT 1"#;
+        Ok(self.one(sql, &[&self.institute, &one, &other], |_| Ok(()))?.is_some())
+    }
+
+    fn taught_batches(&self, user: &str) -> Result<Vec<TaughtBatch>, StoreError> {
+        self.all(
+            r#"SELECT b.batch, b.title,
+                    (SELECT count(*) FROM enrolments e WHERE e.institute = $1 AND e.batch = b.batch)
+             FROM batch_teachers t JOIN batches b ON b.institute = t.institute AND b.batch = t.batch
+             WHERE t.institute = $1 AND t."user" = $2 ORDER BY b.batch"#,
+            &[&self.institute, &user],
+            |row| {
+                Ok(TaughtBatch {
+                    batch: row.try_get(0)?,
+                    title: row.try_get(1)?,
+                    students: to_u64(row.try_get(2)?),
+                })
+            },
+        )
+    }
+
+    fn studied_batches(&self, student: &str) -> Result<Vec<StudiedBatch>, StoreError> {
+        self.all(
+            r#"SELECT b.batch, b.title, ARRAY(
+                    SELECT u.name FROM batch_teachers t JOIN users u ON u."user" = t."user"
+                    WHERE t.institute = $1 AND t.batch = b.batch ORDER BY u.name)
+             FROM enrolments e JOIN batches b ON b.institute = e.institute AND b.batch = e.batch
+             WHERE e.institute = $1 AND e.student = $2 ORDER BY b.batch"#,
+            &[&self.institute, &student],
+            |row| {
+                Ok(StudiedBatch { batch: row.try_get(0)?, title: row.try_get(1)?, teachers: row.try_get(2)? })
+            },
+        )
+    }
+
+    fn institute_counts(&self) -> Result<InstituteCounts, StoreError> {
+        let counts = self.one(
+            "SELECT count(*) FILTER (WHERE role = 'admin'), count(*) FILTER (WHERE role = 'teacher'),
+                    count(*) FILTER (WHERE role = 'student'),
+                    (SELECT count(*) FROM batches WHERE institute = $1)
+             FROM users WHERE institute = $1",
+            &[&self.institute],
+            |row| {
+                Ok(InstituteCounts {
+                    admins: to_u64(row.try_get(0)?),
+                    teachers: to_u64(row.try_get(1)?),
+                    students: to_u64(row.try_get(2)?),
+                    batches: to_u64(row.try_get(3)?),
+                })
+            },
+        )?;
+        counts.ok_or(StoreError::Corrupt { what: "counts", text: self.institute.to_owned() })
+    }
+}
+
+impl WriteDirectory for Transaction<'_> {
+    fn add_institute(
+        &self,
+        name: &str,
+        time_zone: &str,
+        currency: &str,
+        now: i64,
+    ) -> Result<bool, StoreError> {
+        let added = self.run(
+            "INSERT INTO institutes (institute, name, time_zone, currency, created_at)
+             VALUES ($1, $2, $3, $4, $5) ON CONFLICT DO NOTHING",
+            &[&self.institute, &name, &time_zone, &currency, &Millis(now)],
+        )?;
+        Ok(added > 0)
+    }
+
+    fn add_batch(&self, batch: &str, title: &str) -> Result<bool, StoreError> {
+        let sql = "INSERT INTO batches (institute, batch, title) VALUES ($1, $2, $3) ON CONFLICT DO NOTHING";
+        Ok(self.run(sql, &[&self.institute, &batch, &title])? > 0)
+    }
+
+    fn add_teacher(&self, batch: &str, user: &str) -> Result<bool, StoreError> {
+        let sql = r#"INSERT INTO batch_teachers (institute, batch, "user") VALUES ($1, $2, $3)
+             ON CONFLICT DO NOTHING"#;
+        Ok(self.run(sql, &[&self.institute, &batch, &user])? > 0)
+    }
+
+    fn add_enrolment(&self, batch: &str, student: &str, now: i64) -> Result<bool, StoreError> {
+        let sql = "INSERT INTO enrolments (institute, batch, student, enrolled_at) VALUES ($1, $2, $3, $4)
+             ON CONFLICT DO NOTHING";
+        Ok(self.run(sql, &[&self.institute, &batch, &student, &Millis(now)])? > 0)
+    }
+}

@@ -1,0 +1,216 @@
+//! The primary: its epoch, and the watch over what other processes commit there.
+
+use super::dial::Dialer;
+use super::replicas::Positions;
+use super::server::{Begun, Mode, Server, SharedServer};
+use crate::store::error::{OpenError, PostgresError, StoreError};
+use crate::store::settings::PostgresConfig;
+use crate::store::transaction::to_u64;
+use crate::store::watchers::Watchers;
+use deadpool_postgres::{Hook, HookError};
+use postgres_native_tls::MakeTlsConnector;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::Duration;
+use tokio::runtime::Handle;
+use tokio_postgres::Client;
+
+/// How often the primary is asked for new commits of the institutes that somebody watches: one query for all of them.
+/// An edge must drop a cached view within a second of the commit.
+const ASK_EVERY: Duration = Duration::from_millis(100);
+/// The primary is given up as the watch's own when it does not answer within this.
+const ANSWER_MAX: Duration = Duration::from_secs(2);
+/// Partitions are there for so many quarters after this one: months of a broken schedule do no harm.
+pub(super) const QUARTERS_AHEAD: i32 = 2;
+/// Pause after partitions could not be made.
+const PARTITIONS_RETRY: Duration = Duration::from_secs(60);
+
+/// The highest epoch that any server has shown. A server of a lower one is a primary of the past: it is not used.
+#[derive(Default)]
+pub(super) struct Epoch(AtomicU64);
+
+impl Epoch {
+    pub(super) fn get(&self) -> u64 {
+        self.0.load(Ordering::SeqCst)
+    }
+
+    /// Notes an epoch; the one before, if that was higher or the same.
+    fn note(&self, epoch: u64) -> Noted {
+        let before = self.0.fetch_max(epoch, Ordering::SeqCst);
+        match epoch.cmp(&before) {
+            std::cmp::Ordering::Less => Noted::Past { highest: before },
+            std::cmp::Ordering::Equal => Noted::Same,
+            std::cmp::Ordering::Greater => Noted::New,
+        }
+    }
+}
+
+enum Noted {
+    Past { highest: u64 },
+    Same,
+    New,
+}
+
+pub(super) struct Primary {
+    pub(super) server: SharedServer,
+    dialer: Dialer,
+    epoch: Arc<Epoch>,
+    positions: Arc<Positions>,
+    watchers: Arc<Watchers>,
+    answers: AtomicBool,
+}
+
+impl Primary {
+    pub(super) fn new(
+        config: &PostgresConfig,
+        tls: &MakeTlsConnector,
+        runtime: &Handle,
+        epoch: &Arc<Epoch>,
+        positions: &Arc<Positions>,
+        watchers: &Arc<Watchers>,
+    ) -> Self {
+        let dialer = Dialer::to_primary(config.primary.clone(), tls, config.connect_timeout);
+        let names: Vec<String> = config.primary.iter().map(super::name).collect();
+        let hook = fence(Arc::clone(epoch), Arc::clone(watchers));
+        let server = Server::new(names.join(","), dialer.clone(), config, runtime, Some(hook));
+        Self {
+            server: Arc::new(server),
+            dialer,
+            epoch: Arc::clone(epoch),
+            positions: Arc::clone(positions),
+            watchers: Arc::clone(watchers),
+            answers: AtomicBool::new(true),
+        }
+    }
+
+    /// Whether the watch got its last answer.
+    pub(super) fn answers(&self) -> bool {
+        self.answers.load(Ordering::Relaxed)
+    }
+
+    /// Asks for the epoch, so that it is known before anything is served.
+    pub(super) async fn first_epoch(&self) -> Result<(), OpenError> {
+        let begun = self.server.begin(Mode::Read, "").await?;
+        self.server.abandon(begun);
+        Ok(())
+    }
+
+    /// Begins a transaction on the primary of the newest epoch.
+    pub(super) async fn begin(&self, mode: Mode, institute: &str) -> Result<Begun, StoreError> {
+        let begun = self.server.begin(mode, institute).await?;
+        match self.epoch.note(begun.at.epoch) {
+            Noted::Same | Noted::New => Ok(begun),
+            Noted::Past { highest } => {
+                // An old primary that came back. Its other connections end in the same way.
+                let found = begun.at.epoch;
+                self.server.throw_away(begun);
+                Err(StoreError::PastEpoch { found, highest })
+            }
+        }
+    }
+}
+
+/// Makes each new connection to a primary say its epoch, which raises it after a promotion.
+fn fence(epoch: Arc<Epoch>, watchers: Arc<Watchers>) -> Hook {
+    Hook::async_fn(move |client, _| {
+        let (epoch, watchers) = (Arc::clone(&epoch), Arc::clone(&watchers));
+        Box::pin(async move {
+            let found = current_epoch(client).await.map_err(HookError::Backend)?;
+            match epoch.note(found) {
+                Noted::Same => Ok(()),
+                Noted::New => {
+                    watchers.tell_all();
+                    Ok(())
+                }
+                Noted::Past { highest } => {
+                    let problem = format!("the server is of epoch {found}, {highest} has been seen");
+                    Err(HookError::message(problem))
+                }
+            }
+        })
+    })
+}
+
+async fn current_epoch(client: &Client) -> Result<u64, tokio_postgres::Error> {
+    Ok(to_u64(client.query_one("SELECT current_epoch()", &[]).await?.try_get(0)?))
+}
+
+/// Wakes the watchers of institutes that other processes have written, for as long as the store is open.
+///
+/// Polling, and not LISTEN/NOTIFY: a notification takes a lock of the whole database at each commit, does not reach
+/// replicas, and is lost with the connection, so that the poll would be needed all the same.
+pub(super) async fn watch(primary: Arc<Primary>) {
+    loop {
+        let problem = match tokio::time::timeout(ANSWER_MAX, primary.dialer.dial()).await {
+            Ok(Ok((client, _task))) => ask_until_it_fails(&primary, &client).await,
+            Ok(Err(error)) => PostgresError(error).to_string(),
+            Err(_) => format!("no answer within {ANSWER_MAX:?}"),
+        };
+        if primary.answers.swap(false, Ordering::Relaxed) {
+            tracing::warn!(problem, server = primary.server.name, "the primary does not answer");
+        }
+        tokio::time::sleep(ASK_EVERY).await;
+    }
+}
+
+async fn ask_until_it_fails(primary: &Primary, client: &Client) -> String {
+    loop {
+        match tokio::time::timeout(ANSWER_MAX, ask(primary, client)).await {
+            Ok(Ok(())) => {}
+            Ok(Err(error)) => return PostgresError(error).to_string(),
+            Err(_) => return format!("no answer within {ANSWER_MAX:?}"),
+        }
+        if !primary.answers.swap(true, Ordering::Relaxed) {
+            tracing::info!(server = primary.server.name, epoch = primary.epoch.get(), "the primary answers");
+        }
+        tokio::time::sleep(ASK_EVERY).await;
+    }
+}
+
+async fn ask(primary: &Primary, client: &Client) -> Result<(), tokio_postgres::Error> {
+    // Fails on a server that is not, or no longer, a primary.
+    let epoch = current_epoch(client).await?;
+    match primary.epoch.note(epoch) {
+        Noted::Same => {}
+        Noted::New => primary.watchers.tell_all(),
+        // Its commits are of a history that has ended.
+        Noted::Past { .. } => return Ok(()),
+    }
+    let sql = "SELECT pg_wal_lsn_diff(pg_current_wal_insert_lsn(), '0/0')::bigint";
+    let position: i64 = client.query_one(sql, &[]).await?.try_get(0)?;
+    primary.positions.note(to_u64(position));
+    let watched = primary.watchers.institutes();
+    if watched.is_empty() {
+        return Ok(());
+    }
+    for row in client.query("SELECT institute, revision FROM revisions($1)", &[&watched]).await? {
+        primary.watchers.tell(row.try_get(0)?, to_u64(row.try_get(1)?));
+    }
+    Ok(())
+}
+
+/// Makes the partitions of the quarters to come, at the start and then once in a while.
+pub(super) async fn keep_partitions(primary: Arc<Primary>, every: Duration) {
+    loop {
+        let pause = match make_partitions(&primary).await {
+            Ok(()) => every,
+            Err(problem) => {
+                // The default partition takes the rows meanwhile.
+                tracing::warn!(problem, "partitions");
+                PARTITIONS_RETRY
+            }
+        };
+        tokio::time::sleep(pause).await;
+    }
+}
+
+async fn make_partitions(primary: &Primary) -> Result<(), String> {
+    let (client, _task) = primary.dialer.dial().await.map_err(|error| PostgresError(error).to_string())?;
+    let sql = "SELECT ensure_message_partitions(now(), $1)";
+    let made = client.query_one(sql, &[&QUARTERS_AHEAD]).await;
+    let made: i32 = made.map_err(|error| PostgresError(error).to_string())?.get(0);
+    if made > 0 {
+        tracing::info!(made, "partitions of messages");
+    }
+    Ok(())
+}

@@ -1,0 +1,185 @@
+//! Which replicas may be read.
+
+use super::dial::Dialer;
+use super::server::{Begun, Mode, Role, Server, ServerFigures, SharedServer};
+use crate::store::error::{PostgresError, StoreError};
+use std::collections::VecDeque;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+use sync_protocol::bookmark::Bookmark;
+
+/// How often each replica is asked how far it is.
+const ASK_EVERY: Duration = Duration::from_millis(200);
+/// A replica that does not answer within this is left out until it does.
+const ANSWER_MAX: Duration = Duration::from_millis(1_000);
+/// How long a read waits for a replica to reach the reader's bookmark before it goes to the primary: most replicas are
+/// a few milliseconds behind, and the primary is there for the others.
+const WAIT_MAX: Duration = Duration::from_millis(50);
+/// Pause between looks at a replica that is behind.
+const WAIT_STEP: Duration = Duration::from_millis(4);
+/// Positions of the primary that are remembered to tell a replica's lag in time; at ten a second, a minute.
+const POSITIONS: usize = 600;
+
+/// Where the primary's log was when.
+#[derive(Default)]
+pub(super) struct Positions {
+    noted: Mutex<VecDeque<(Instant, u64)>>,
+}
+
+impl Positions {
+    pub(super) fn note(&self, position: u64) {
+        let mut noted = self.noted.lock().unwrap_or_else(PoisonError::into_inner);
+        // After a failover the new primary's log may be behind what was seen of the old one's.
+        noted.retain(|(_, before)| *before <= position);
+        if noted.len() >= POSITIONS {
+            noted.pop_front();
+        }
+        noted.push_back((Instant::now(), position));
+    }
+
+    /// How long ago the primary's log went past `position`. While the primary does not answer, its last position
+    /// counts: the replicas that have it are as fresh as anything is.
+    fn lag(&self, position: u64) -> Duration {
+        let noted = self.noted.lock().unwrap_or_else(PoisonError::into_inner);
+        match noted.iter().find(|(_, at)| *at > position) {
+            Some((when, _)) => when.elapsed(),
+            None => Duration::ZERO,
+        }
+    }
+}
+
+struct Replica {
+    server: SharedServer,
+    dialer: Dialer,
+    /// How far it has replayed the log, and when it said so; absent while it does not answer.
+    position: Mutex<Option<u64>>,
+}
+
+pub(super) struct Replicas {
+    replicas: Vec<Arc<Replica>>,
+    positions: Arc<Positions>,
+    lag_max: Duration,
+    /// The replica whose turn it is.
+    next: AtomicUsize,
+}
+
+impl Replicas {
+    pub(super) fn new(
+        servers: Vec<(SharedServer, Dialer)>,
+        positions: Arc<Positions>,
+        lag_max: Duration,
+    ) -> Self {
+        let replicas = servers
+            .into_iter()
+            .map(|(server, dialer)| Arc::new(Replica { server, dialer, position: Mutex::new(None) }));
+        Self { replicas: replicas.collect(), positions, lag_max, next: AtomicUsize::new(0) }
+    }
+
+    /// Asks each replica over and over how far it is.
+    pub(super) fn watch(&self, runtime: &tokio::runtime::Handle) {
+        for replica in &self.replicas {
+            runtime.spawn(watch(Arc::clone(replica)));
+        }
+    }
+
+    pub(super) fn servers(&self) -> impl Iterator<Item = &SharedServer> {
+        self.replicas.iter().map(|replica| &replica.server)
+    }
+
+    pub(super) fn figures(&self) -> impl Iterator<Item = ServerFigures> {
+        self.replicas.iter().map(|replica| replica.server.figures(Role::Replica, self.is_used(replica)))
+    }
+
+    /// Whether the replica answers and is near enough to the primary.
+    fn is_used(&self, replica: &Replica) -> bool {
+        let position = *replica.position.lock().unwrap_or_else(PoisonError::into_inner);
+        position.is_some_and(|position| self.positions.lag(position) <= self.lag_max)
+    }
+
+    /// Begins a read on a replica that has reached `floor`; none when no replica may serve it.
+    pub(super) async fn begin(&self, institute: &str, floor: Bookmark) -> Option<(SharedServer, Begun)> {
+        let turn = self.next.fetch_add(1, Ordering::Relaxed);
+        let until = Instant::now() + WAIT_MAX;
+        for at in 0..self.replicas.len() {
+            let replica = &self.replicas[(turn + at) % self.replicas.len()];
+            if !self.is_used(replica) {
+                continue;
+            }
+            match begin_at(&replica.server, institute, floor, until).await {
+                Ok(Some(begun)) => return Some((Arc::clone(&replica.server), begun)),
+                Ok(None) => {}
+                Err(error) => {
+                    tracing::warn!(%error, server = replica.server.name, "replica is left out");
+                    *replica.position.lock().unwrap_or_else(PoisonError::into_inner) = None;
+                }
+            }
+        }
+        None
+    }
+}
+
+/// A snapshot that has reached `floor`, waiting for it until the given time. What the snapshot itself shows decides.
+async fn begin_at(
+    server: &Server,
+    institute: &str,
+    floor: Bookmark,
+    until: Instant,
+) -> Result<Option<Begun>, StoreError> {
+    loop {
+        let begun = tokio::time::timeout(ANSWER_MAX, server.begin(Mode::Read, institute)).await;
+        let begun = begun.map_err(|_| StoreError::NoAnswer(ANSWER_MAX))??;
+        if begun.at.epoch == floor.epoch && begun.at.revision >= floor.revision {
+            return Ok(Some(begun));
+        }
+        // Another epoch is another history: the primary decides.
+        let hopeless = begun.at.epoch != floor.epoch;
+        server.abandon(begun);
+        if hopeless || Instant::now() + WAIT_STEP > until {
+            return Ok(None);
+        }
+        tokio::time::sleep(WAIT_STEP).await;
+    }
+}
+
+async fn watch(replica: Arc<Replica>) {
+    let name = replica.server.name.clone();
+    loop {
+        let answered = ask_until_it_fails(&replica).await;
+        let was_there = replica.position.lock().unwrap_or_else(PoisonError::into_inner).take().is_some();
+        if was_there {
+            tracing::warn!(error = answered, server = name, "replica does not answer, it is left out");
+        }
+        tokio::time::sleep(ASK_EVERY).await;
+    }
+}
+
+/// Keeps the replica's position true while it answers; why it stopped.
+async fn ask_until_it_fails(replica: &Replica) -> String {
+    let no_answer = || format!("no answer within {ANSWER_MAX:?}");
+    let dialled = match tokio::time::timeout(ANSWER_MAX, replica.dialer.dial()).await {
+        Ok(Ok(dialled)) => dialled,
+        Ok(Err(error)) => return PostgresError(error).to_string(),
+        Err(_) => return no_answer(),
+    };
+    let (client, _task) = dialled;
+    // A server that was promoted has replayed all there is.
+    let sql = "SELECT pg_wal_lsn_diff(CASE WHEN pg_is_in_recovery() THEN pg_last_wal_replay_lsn()
+               ELSE pg_current_wal_insert_lsn() END, '0/0')::bigint";
+    loop {
+        let position = match tokio::time::timeout(ANSWER_MAX, client.query_one(sql, &[])).await {
+            Ok(Ok(row)) => row.try_get::<_, Option<i64>>(0).ok().flatten(),
+            Ok(Err(error)) => return PostgresError(error).to_string(),
+            Err(_) => return no_answer(),
+        };
+        let position = position.and_then(|position| u64::try_from(position).ok());
+        let before = std::mem::replace(
+            &mut *replica.position.lock().unwrap_or_else(PoisonError::into_inner),
+            position,
+        );
+        if before.is_none() && position.is_some() {
+            tracing::info!(server = replica.server.name, "replica is read");
+        }
+        tokio::time::sleep(ASK_EVERY).await;
+    }
+}

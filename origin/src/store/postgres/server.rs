@@ -1,0 +1,317 @@
+//! One Postgres server and its pool of connections.
+
+use super::dial::Dialer;
+use super::transaction::{Limits, Transaction};
+use crate::store::error::{PostgresError, StoreError};
+use crate::store::settings::PostgresConfig;
+use crate::store::transaction::{Committed, Records, WriteTx, to_u64};
+use deadpool_postgres::{Hook, Manager, ManagerConfig, Object, Pool, PoolError, RecyclingMethod, Runtime};
+use serde::Serialize;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+use sync_protocol::bookmark::Bookmark;
+use tokio::runtime::Handle;
+use tokio_postgres::types::ToSql;
+
+/// What the client grants above the server's own limit of a statement before it gives the server up.
+const GRACE: Duration = Duration::from_secs(1);
+/// Connections to a server that were lost are tried again so often before a request gives up: after a failover all of
+/// a pool's connections are dead at once, and each is found out by using it.
+const STALE_CONNECTIONS_MAX: usize = 64;
+
+/// One server; shared by all that use its pool.
+pub(super) type SharedServer = Arc<Server>;
+
+pub(super) struct Server {
+    /// Host and port, for the log.
+    pub(super) name: String,
+    pool: Pool,
+    runtime: Handle,
+    limits: Limits,
+    slow_acquire: Duration,
+    commit_timeout: Duration,
+    /// Transactions that have begun here.
+    transactions: AtomicU64,
+}
+
+/// What an operator wants to know of one server.
+#[derive(Debug, Clone, Serialize)]
+pub(crate) struct ServerFigures {
+    pub(crate) role: Role,
+    /// Whether it answers and is near enough to the newest commit.
+    pub(crate) used: bool,
+    /// Since the start.
+    pub(crate) transactions: u64,
+    pub(crate) connections: usize,
+    pub(crate) idle: usize,
+    /// Requests that wait for a connection.
+    pub(crate) waiting: usize,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum Role {
+    Primary,
+    Replica,
+}
+
+/// A transaction that has begun on a connection of a pool.
+pub(super) struct Begun {
+    object: Object,
+    /// What the transaction sees.
+    pub(super) at: Bookmark,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Mode {
+    Read,
+    /// With the institute's row locked: writes of one institute stand in line here, so that what a service has checked
+    /// still holds when it writes, and revisions have no gap.
+    Write,
+}
+
+impl Mode {
+    fn begin(self) -> &'static str {
+        match self {
+            Mode::Read => "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY",
+            Mode::Write => "BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE",
+        }
+    }
+
+    fn revision(self) -> &'static str {
+        match self {
+            Mode::Read => "SELECT revision FROM institutes WHERE institute = $1",
+            // NO KEY: rows that refer to the institute may be added meanwhile by others, and wait for nothing.
+            Mode::Write => "SELECT revision FROM institutes WHERE institute = $1 FOR NO KEY UPDATE",
+        }
+    }
+}
+
+const SET_INSTITUTE: &str = "SELECT set_config('rollcall.institute', $1, true)";
+const EPOCH: &str = "SELECT epoch FROM generation";
+
+impl Server {
+    pub(super) fn new(
+        name: String,
+        dialer: Dialer,
+        config: &PostgresConfig,
+        runtime: &Handle,
+        hook: Option<Hook>,
+    ) -> Self {
+        let recycle = ManagerConfig { recycling_method: RecyclingMethod::Fast };
+        let manager = Manager::from_connect(tokio_postgres::Config::new(), dialer, recycle);
+        let mut pool = Pool::builder(manager)
+            .max_size(config.connections_max)
+            .wait_timeout(Some(config.acquire_timeout))
+            .create_timeout(Some(config.acquire_timeout))
+            .recycle_timeout(Some(config.connect_timeout))
+            .runtime(Runtime::Tokio1);
+        if let Some(hook) = hook {
+            pool = pool.post_create(hook);
+        }
+        let pool = pool.build().expect("timeouts are given together with a runtime");
+        Self {
+            name,
+            pool,
+            runtime: runtime.clone(),
+            limits: Limits { answer: config.statement_timeout + GRACE, slow: config.slow_query },
+            slow_acquire: config.slow_acquire,
+            commit_timeout: config.commit_timeout,
+            transactions: AtomicU64::new(0),
+        }
+    }
+
+    pub(super) fn figures(&self, role: Role, used: bool) -> ServerFigures {
+        let status = self.pool.status();
+        ServerFigures {
+            role,
+            used,
+            transactions: self.transactions.load(Ordering::Relaxed),
+            connections: status.size,
+            idle: status.available,
+            waiting: status.waiting,
+        }
+    }
+
+    async fn acquire(&self) -> Result<Object, StoreError> {
+        let began = Instant::now();
+        let object = self.pool.get().await.map_err(|error| self.refused(error))?;
+        let took = began.elapsed();
+        if took >= self.slow_acquire {
+            let milliseconds = took.as_millis() as u64;
+            let waiting = self.pool.status().waiting;
+            tracing::warn!(server = self.name, milliseconds, waiting, "slow to get a connection");
+        }
+        Ok(object)
+    }
+
+    fn refused(&self, error: PoolError) -> StoreError {
+        let server = self.name.clone();
+        StoreError::NoConnection { server, problem: error.to_string() }
+    }
+
+    /// Begins a transaction. Connections that turn out to be dead are thrown away and others tried.
+    pub(super) async fn begin(&self, mode: Mode, institute: &str) -> Result<Begun, StoreError> {
+        let mut last = StoreError::Closed;
+        for _ in 0..STALE_CONNECTIONS_MAX {
+            let object = self.acquire().await?;
+            let begun = tokio::time::timeout(self.limits.answer, begin(&object, mode, institute)).await;
+            match begun {
+                Ok(Ok(at)) => {
+                    self.transactions.fetch_add(1, Ordering::Relaxed);
+                    return Ok(Begun { object, at });
+                }
+                Ok(Err(error)) => {
+                    discard(object);
+                    let server_spoke = error.as_db_error().is_some_and(|error| !is_ending(error.code()));
+                    last = error.into();
+                    if server_spoke {
+                        break;
+                    }
+                }
+                Err(_) => {
+                    discard(object);
+                    return Err(StoreError::NoAnswer(self.limits.answer));
+                }
+            }
+        }
+        Err(last)
+    }
+
+    /// Runs `work` in a reading transaction that has begun. Blocks.
+    pub(super) fn read<T, E: From<StoreError>>(
+        &self,
+        begun: Begun,
+        institute: &str,
+        work: impl FnOnce(&dyn Records) -> Result<T, E>,
+    ) -> Result<T, E> {
+        let Begun { object, at } = begun;
+        let transaction = Transaction::new(&object, &self.runtime, self.limits, institute, at);
+        let outcome = catch_unwind(AssertUnwindSafe(|| work(&transaction)));
+        let lost = transaction.is_lost() || outcome.is_err();
+        self.roll_back(object, lost);
+        outcome.unwrap_or_else(|_| Err(StoreError::Panicked.into()))
+    }
+
+    /// Runs `work` in a writing transaction that has begun, and commits. Blocks.
+    pub(super) fn write<T, E: From<StoreError>>(
+        &self,
+        begun: Begun,
+        institute: &str,
+        work: impl FnOnce(&mut WriteTx<'_>) -> Result<T, E>,
+    ) -> Result<Committed<T>, E> {
+        let Begun { object, at } = begun;
+        let transaction = Transaction::new(&object, &self.runtime, self.limits, institute, at);
+        let outcome = catch_unwind(AssertUnwindSafe(|| {
+            let mut tx = WriteTx::new(&transaction);
+            let value = work(&mut tx)?;
+            let revision = tx.finish()?;
+            // A statement failed and the work went on regardless: Postgres would answer COMMIT by undoing it all.
+            if transaction.is_failed() {
+                return Err(StoreError::Failed.into());
+            }
+            Ok(Committed { value, revision })
+        }));
+        let lost = transaction.is_lost() || outcome.is_err();
+        match outcome {
+            Ok(Ok(committed)) => {
+                self.commit(object)?;
+                Ok(committed)
+            }
+            Ok(Err(error)) => {
+                self.roll_back(object, lost);
+                Err(error)
+            }
+            Err(_) => {
+                self.roll_back(object, lost);
+                Err(StoreError::Panicked.into())
+            }
+        }
+    }
+
+    /// Commits, or says that nobody knows.
+    ///
+    /// A commit that waits for a synchronous standby is not cancelled: the server would answer that with success.
+    fn commit(&self, object: Object) -> Result<(), StoreError> {
+        let answered = self.runtime.block_on(async {
+            tokio::time::timeout(self.commit_timeout, object.batch_execute("COMMIT")).await
+        });
+        match answered {
+            Ok(Ok(())) => Ok(()),
+            Ok(Err(error)) => {
+                let refused = error.as_db_error().is_some_and(|error| !is_ending(error.code()));
+                discard(object);
+                // A plain refusal, such as of a deferred constraint, did not commit.
+                Err(if refused {
+                    error.into()
+                } else {
+                    StoreError::Unknown(PostgresError(error).to_string())
+                })
+            }
+            Err(_) => {
+                discard(object);
+                let after = self.commit_timeout;
+                Err(StoreError::Unknown(format!("no answer within {after:?}")))
+            }
+        }
+    }
+
+    /// Ends a transaction without its writes; nobody waits for that.
+    fn roll_back(&self, object: Object, lost: bool) {
+        if lost {
+            return discard(object);
+        }
+        let limit = self.limits.answer;
+        self.runtime.spawn(async move {
+            let ended = tokio::time::timeout(limit, object.batch_execute("ROLLBACK")).await;
+            if !matches!(ended, Ok(Ok(()))) {
+                discard(object);
+            }
+        });
+    }
+
+    /// Closes the connection of a transaction that must not be used.
+    pub(super) fn throw_away(&self, begun: Begun) {
+        discard(begun.object);
+    }
+
+    /// Gives a reading transaction back unused.
+    pub(super) fn abandon(&self, begun: Begun) {
+        self.roll_back(begun.object, false);
+    }
+
+    /// Closes the connections that nobody used for a while.
+    pub(super) fn reap(&self, idle: Duration) {
+        self.pool.retain(|_, metrics| metrics.last_used() < idle);
+    }
+}
+
+/// Names the institute and learns what the transaction sees, in one round trip.
+async fn begin(object: &Object, mode: Mode, institute: &str) -> Result<Bookmark, tokio_postgres::Error> {
+    let set = object.prepare_cached(SET_INSTITUTE).await?;
+    let revision = object.prepare_cached(mode.revision()).await?;
+    let epoch = object.prepare_cached(EPOCH).await?;
+    // Sent one after the other without waiting: each is sent when it is first polled, in this order.
+    let named: [&(dyn ToSql + Sync); 1] = [&institute];
+    let (_, _, revision, epoch) = tokio::try_join!(
+        biased;
+        object.batch_execute(mode.begin()),
+        object.query_one(&set, &named),
+        object.query_opt(&revision, &named),
+        object.query_one(&epoch, &[]),
+    )?;
+    let revision = revision.map(|row| row.try_get::<_, i64>(0)).transpose()?.unwrap_or(0);
+    Ok(Bookmark { epoch: to_u64(epoch.try_get(0)?), revision: to_u64(revision) })
+}
+
+/// The server is going down, or was told to end this connection (class 57P, "operator intervention").
+fn is_ending(code: &tokio_postgres::error::SqlState) -> bool {
+    code.code().starts_with("57P") || code.code().starts_with("08")
+}
+
+/// Closes a connection whose state is unknown instead of giving it back.
+fn discard(object: Object) {
+    drop(Object::take(object));
+}

@@ -1,0 +1,187 @@
+//! Classes and who attended them.
+
+use super::transaction::{Millis, Transaction, millis};
+use crate::store::error::StoreError;
+use crate::store::timetable::{
+    AttendanceFigures, AttendanceRow, ClassConflict, ClassRow, NewClass, ReadTimetable, WriteTimetable,
+};
+use crate::store::transaction::to_u64;
+use tokio_postgres::Row;
+
+const CLASS: &str = r#"SELECT c.class, c.batch, c.title, c.room, c.teacher, u.name, c.starts_at, c.ends_at
+     FROM classes c JOIN users u ON u."user" = c.teacher"#;
+
+const FIGURES: &str = "count(*) FILTER (WHERE mark = 'present'), count(*) FILTER (WHERE mark = 'absent'),
+     count(*) FILTER (WHERE mark = 'late'), count(*) FILTER (WHERE mark = 'excused'), count(marks)";
+
+fn read_class(row: &Row) -> Result<ClassRow, tokio_postgres::Error> {
+    Ok(ClassRow {
+        class: row.try_get(0)?,
+        batch: row.try_get(1)?,
+        title: row.try_get(2)?,
+        room: row.try_get(3)?,
+        teacher: row.try_get(4)?,
+        teacher_name: row.try_get(5)?,
+        starts_at: millis(row, 6)?,
+        ends_at: millis(row, 7)?,
+    })
+}
+
+fn read_figures(row: &Row) -> Result<AttendanceFigures, tokio_postgres::Error> {
+    Ok(AttendanceFigures {
+        present: to_u64(row.try_get(0)?),
+        absent: to_u64(row.try_get(1)?),
+        late: to_u64(row.try_get(2)?),
+        excused: to_u64(row.try_get(3)?),
+        conflicts: to_u64(row.try_get(4)?),
+    })
+}
+
+impl ReadTimetable for Transaction<'_> {
+    fn class(&self, class: &str) -> Result<Option<ClassRow>, StoreError> {
+        let sql = format!("{CLASS} WHERE c.institute = $1 AND c.class = $2");
+        self.one(&sql, &[&self.institute, &class], read_class)
+    }
+
+    fn classes_between(
+        &self,
+        batch: &str,
+        from: i64,
+        until: i64,
+        limit: u32,
+    ) -> Result<Vec<ClassRow>, StoreError> {
+        let sql = format!(
+            "{CLASS} WHERE c.institute = $1 AND c.batch = $2 AND c.starts_at >= $3 AND c.starts_at < $4
+             ORDER BY c.starts_at LIMIT $5"
+        );
+        let (from, until) = (Millis(from), Millis(until));
+        self.all(&sql, &[&self.institute, &batch, &from, &until, &i64::from(limit)], read_class)
+    }
+
+    fn expected_between(&self, from: i64, until: i64) -> Result<(u64, u64), StoreError> {
+        let expected = self.one(
+            "SELECT count(*), coalesce(sum((SELECT count(*) FROM enrolments e
+                                   WHERE e.institute = c.institute AND e.batch = c.batch)), 0)::bigint
+             FROM classes c WHERE c.institute = $1 AND c.starts_at >= $2 AND c.starts_at < $3",
+            &[&self.institute, &Millis(from), &Millis(until)],
+            |row| Ok((to_u64(row.try_get(0)?), to_u64(row.try_get(1)?))),
+        )?;
+        Ok(expected.unwrap_or_default())
+    }
+
+    fn figures_between(&self, from: i64, until: i64) -> Result<AttendanceFigures, StoreError> {
+        let sql = format!(
+            "SELECT {FIGURES} FROM classes c
+             JOIN attendance a ON a.institute = c.institute AND a.class = c.class
+             WHERE c.institute = $1 AND c.starts_at >= $2 AND c.starts_at < $3"
+        );
+        let figures = self.one(&sql, &[&self.institute, &Millis(from), &Millis(until)], read_figures)?;
+        Ok(figures.unwrap_or_default())
+    }
+
+    fn batch_figures(&self, batch: &str, from: i64, until: i64) -> Result<AttendanceFigures, StoreError> {
+        let sql = format!(
+            "SELECT {FIGURES} FROM classes c
+             JOIN attendance a ON a.institute = c.institute AND a.class = c.class
+             WHERE c.institute = $1 AND c.batch = $2 AND c.starts_at >= $3 AND c.starts_at < $4"
+        );
+        let params = (Millis(from), Millis(until));
+        let figures = self.one(&sql, &[&self.institute, &batch, &params.0, &params.1], read_figures)?;
+        Ok(figures.unwrap_or_default())
+    }
+
+    fn class_figures(&self, class: &str) -> Result<AttendanceFigures, StoreError> {
+        let sql = format!("SELECT {FIGURES} FROM attendance WHERE institute = $1 AND class = $2");
+        Ok(self.one(&sql, &[&self.institute, &class], read_figures)?.unwrap_or_default())
+    }
+
+    fn student_figures(&self, student: &str) -> Result<AttendanceFigures, StoreError> {
+        let sql = format!("SELECT {FIGURES} FROM attendance WHERE institute = $1 AND student = $2");
+        let figures = self.one(&sql, &[&self.institute, &student], read_figures)?.unwrap_or_default();
+        Ok(AttendanceFigures { conflicts: 0, ..figures })
+    }
+
+    fn mark_of(&self, class: &str, student: &str) -> Result<Option<String>, StoreError> {
+        let sql = "SELECT mark FROM attendance WHERE institute = $1 AND class = $2 AND student = $3";
+        self.one(sql, &[&self.institute, &class, &student], |row| row.try_get(0))
+    }
+
+    fn class_conflicts(&self, class: &str) -> Result<Vec<ClassConflict>, StoreError> {
+        self.all(
+            r#"SELECT a.student, u.name, a.marks::text FROM attendance a JOIN users u ON u."user" = a.student
+             WHERE a.institute = $1 AND a.class = $2 AND a.marks IS NOT NULL ORDER BY u.name"#,
+            &[&self.institute, &class],
+            |row| {
+                Ok(ClassConflict { student: row.try_get(0)?, name: row.try_get(1)?, marks: row.try_get(2)? })
+            },
+        )
+    }
+
+    fn attendance(&self, class: &str) -> Result<Vec<AttendanceRow>, StoreError> {
+        self.all(
+            "SELECT student, mark, marks::text, document FROM attendance WHERE institute = $1 AND class = $2
+             ORDER BY student",
+            &[&self.institute, &class],
+            |row| {
+                Ok(AttendanceRow {
+                    student: row.try_get(0)?,
+                    mark: row.try_get(1)?,
+                    marks: row.try_get(2)?,
+                    document: row.try_get(3)?,
+                })
+            },
+        )
+    }
+}
+
+impl WriteTimetable for Transaction<'_> {
+    fn add_class(&self, class: &NewClass) -> Result<bool, StoreError> {
+        let added = self.run(
+            "INSERT INTO classes (institute, class, batch, title, room, teacher, starts_at, ends_at)
+             VALUES ($1, $2, $3, $4, $5, $6, $7, $8) ON CONFLICT DO NOTHING",
+            &[
+                &self.institute,
+                &class.class,
+                &class.batch,
+                &class.title,
+                &class.room,
+                &class.teacher,
+                &Millis(class.starts_at),
+                &Millis(class.ends_at),
+            ],
+        )?;
+        Ok(added > 0)
+    }
+
+    fn move_class(
+        &self,
+        class: &str,
+        starts_at: i64,
+        ends_at: i64,
+        room: Option<&str>,
+    ) -> Result<(), StoreError> {
+        self.run(
+            "UPDATE classes SET starts_at = $3, ends_at = $4, room = coalesce($5, room)
+             WHERE institute = $1 AND class = $2",
+            &[&self.institute, &class, &Millis(starts_at), &Millis(ends_at), &room],
+        )?;
+        Ok(())
+    }
+
+    fn put_attendance(&self, class: &str, row: &AttendanceRow) -> Result<(), StoreError> {
+        self.run(
+            "INSERT INTO attendance (institute, class, student, mark, marks, document)
+             VALUES ($1, $2, $3, $4, $5::text::json, $6)
+             ON CONFLICT (institute, class, student) DO UPDATE
+             SET mark = excluded.mark, marks = excluded.marks, document = excluded.document",
+            &[&self.institute, &class, &row.student, &row.mark, &row.marks, &row.document],
+        )?;
+        Ok(())
+    }
+
+    fn remove_attendance(&self, class: &str, student: &str) -> Result<(), StoreError> {
+        let sql = "DELETE FROM attendance WHERE institute = $1 AND class = $2 AND student = $3";
+        self.run(sql, &[&self.institute, &class, &student])?;
+        Ok(())
+    }
+}

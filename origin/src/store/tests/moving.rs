@@ -1,0 +1,85 @@
+//! From the embedded store to Postgres, and from one schema to the next.
+
+use super::*;
+use crate::services::seed;
+
+#[test]
+fn a_copy_has_every_row_and_refuses_a_database_that_is_in_use() {
+    let folder = tempfile::tempdir().unwrap();
+    let before = {
+        let store = Store::open(folder.path()).unwrap();
+        seed::load(&store, crate::clock::unix_ms()).unwrap();
+        write(&store, |tx| {
+            let decision = Decision {
+                user: "u".into(),
+                device: "d".into(),
+                request_hash: vec![1],
+                status: DecisionStatus::Delivered,
+                outcome: r#"{"z":1,"a":"é"}"#.into(),
+                revision: 2,
+            };
+            tx.add_decision("key", &decision, 1)?;
+            tx.add_signing_key("kid", &[7; 32], 1_795_348_800_123)?;
+            tx.touch_everything();
+            Ok(())
+        })
+        .unwrap();
+        summary(&store)
+    };
+    let database = TestDatabase::create();
+    let copied = copy(folder.path(), &database.config()).unwrap();
+    let rows = |table: &str| copied.iter().find(|copied| copied.table == table).unwrap().rows;
+    assert!(rows("users") > 20 && rows("classes") > 100 && rows("messages") > 3, "{copied:?}");
+    assert_eq!((rows("feed"), rows("idempotency"), rows("signing_keys")), (3, 1, 1));
+
+    let store = Store::connect(&database.config()).unwrap();
+    assert!(summary(&store) == before, "the institute reads differently after the copy");
+    let again = copy(folder.path(), &database.config()).unwrap_err().to_string();
+    assert!(again.contains("not empty"), "{again}");
+}
+
+/// Enough of an institute to see that both stores have the same.
+fn summary(store: &Store) -> String {
+    let read = store.read_blocking::<_, StoreError>(INSTITUTE, |records| {
+        let student = records.account_by_email("student@northside.example")?.unwrap();
+        Ok(format!(
+            "{:?}",
+            (
+                records.revision()?,
+                records.institute()?,
+                records.student_work(&student.user, 100)?,
+                records.student_invoices(&student.user)?,
+                records.recent_payments(100)?,
+                records.feed_after(0, 10)?,
+                records.decision("key")?,
+                records.signing_keys()?,
+                records.student_figures(&student.user)?,
+            )
+        ))
+    });
+    read.unwrap()
+}
+
+#[test]
+fn origins_that_start_at_once_migrate_once() {
+    let database = TestDatabase::create();
+    let config = database.config();
+    let starts: Vec<_> = (0..4)
+        .map(|_| {
+            let config = config.clone();
+            std::thread::spawn(move || migrate(&config).unwrap())
+        })
+        .collect();
+    let ran: Vec<usize> = starts.into_iter().map(|start| start.join().unwrap()).collect();
+    assert!(ran.iter().filter(|ran| **ran > 0).count() == 1, "{ran:?}");
+    assert_eq!(migrate(&config).unwrap(), 0);
+}
+
+#[test]
+fn a_schema_of_the_future_is_refused() {
+    let database = TestDatabase::create();
+    migrate(&database.config()).unwrap();
+    database.sql("INSERT INTO refinery_schema_history VALUES (9999, 'future', now()::text, '1')");
+    let refused = Store::connect(&database.config()).map(drop).unwrap_err().to_string();
+    assert!(refused.contains("schema 9999"), "{refused}");
+}
