@@ -6,17 +6,18 @@ use crate::database::Databases;
 use crate::delivery::Delivery;
 use crate::engine::{EngineError, GuestEngine};
 use crate::feed_state::FeedState;
-use crate::front::{Endpoint, Front, SyncFront};
+use crate::front::{Endpoint, Front, RouteAnswer, SyncFront};
 use crate::guest::{Guest, LoadError, SharedHost};
-use crate::host::outbound_http::Connections;
+use crate::host::outbound_http::{Connections, system_roots};
 use crate::identity::Identity;
 use crate::key_value::{KeyValueError, KeyValueStore};
 use crate::limits;
 use crate::link::{Link, LinkSettings, LinkSettingsError, LinkState};
-use crate::manifest::{Manifest, ManifestError, VariableSources};
+use crate::manifest::{Manifest, ManifestError, Responder, VariableSources};
 use crate::route::Routes;
 use crate::sync::institutes::Institutes;
 use std::collections::BTreeMap;
+use std::net::SocketAddr;
 use std::sync::Arc;
 use tokio::sync::{Notify, Semaphore, watch};
 use tokio_util::sync::CancellationToken;
@@ -50,10 +51,7 @@ pub struct App {
 
 /// The manifest as the settings and the environment complete it.
 pub fn manifest(config: &Config) -> Result<Manifest, ManifestError> {
-    let environment = std::env::vars()
-        .filter_map(|(name, value)| Some((name.strip_prefix("SPIN_VARIABLE_")?.to_ascii_lowercase(), value)))
-        .collect();
-    Manifest::load(&config.app, &VariableSources { settings: config.variables(), environment })
+    Manifest::load(&config.app, &VariableSources::new(config.variables(), &config.app)?)
 }
 
 impl App {
@@ -65,7 +63,7 @@ impl App {
         let shared = SharedHost {
             databases: Databases::default(),
             key_value: KeyValueStore::open(&folder.key_value())?,
-            connections: Connections::default(),
+            connections: Connections::new(system_roots()),
             instances: Arc::new(Semaphore::new(limits::MAX_REQUEST_INSTANCES)),
             running: TaskTracker::new(),
             folder,
@@ -73,6 +71,7 @@ impl App {
         let identity = manifest.rollcall.is_some().then(|| Arc::new(Identity::load(&shared.folder.keys())));
         let delivery_wanted = Arc::new(Notify::new());
         let endpoints = endpoints(&manifest, &engine, &shared, &delivery_wanted)?;
+        shared.connections.siblings().set(endpoints.values().map(|endpoint| endpoint.guest.clone()));
         let (link_state, link) = watch::channel(None);
         let sync = sync_front(&manifest, &endpoints, &link, &stop)?;
         let delivery = delivery(&manifest, &endpoints, &link, delivery_wanted)?;
@@ -87,10 +86,16 @@ impl App {
             _ => None,
         };
         let mut routes = Vec::new();
-        for (route, component) in manifest.routes.iter() {
-            let endpoint = endpoints[component].clone();
-            endpoint.guest.require_handler()?;
-            routes.push((route.clone(), endpoint));
+        for (route, responder) in manifest.routes.iter() {
+            let answer = match responder {
+                Responder::Component(component) => {
+                    let endpoint = endpoints[component].clone();
+                    endpoint.guest.require_handler()?;
+                    RouteAnswer::Component(endpoint)
+                }
+                Responder::Static(response) => RouteAnswer::Static(response.clone()),
+            };
+            routes.push((route.clone(), answer));
         }
         let front = Arc::new(Front { routes: Routes::new(routes), identity, sync });
         Ok(Self { front, shared, link, delivery, stop })
@@ -109,6 +114,12 @@ impl App {
             tokio::spawn(delivery.run(self.stop.clone()));
         }
         Ok(())
+    }
+
+    /// Tells the guests' HTTP client where this host listens: `all` is closed to them, but for requests to `self`, which go to
+    /// `plain`, where HTTP is spoken without TLS.
+    pub fn listens_on(&self, all: Vec<SocketAddr>, plain: Option<SocketAddr>) {
+        self.shared.connections.own_addresses().set(all, plain);
     }
 
     /// Waits for what components still do after their answers, and for the engines.

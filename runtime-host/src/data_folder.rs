@@ -30,10 +30,25 @@ impl DataFolder {
         let path = path.canonicalize().map_err(io)?;
         let lock = File::create(path.join("lock")).map_err(io)?;
         match lock.try_lock() {
-            Ok(()) => Ok(Self { path, _lock: lock }),
+            Ok(()) => Self { path, _lock: lock }.without_leftovers(),
             Err(TryLockError::WouldBlock) => Err(DataFolderError::Locked(path)),
             Err(TryLockError::Error(source)) => Err(io(source)),
         }
+    }
+
+    /// Copies for guests that an earlier process had no time to remove.
+    fn without_leftovers(self) -> Result<Self, DataFolderError> {
+        match std::fs::remove_dir_all(self.guest_files()) {
+            Err(source) if source.kind() != io::ErrorKind::NotFound => {
+                Err(DataFolderError::Io { path: self.guest_files(), source })
+            }
+            _ => Ok(self),
+        }
+    }
+
+    /// Copies of the files that guests see.
+    pub fn guest_files(&self) -> PathBuf {
+        self.path.join("files")
     }
 
     pub fn compiled_code(&self) -> PathBuf {

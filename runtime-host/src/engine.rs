@@ -1,7 +1,7 @@
 //! wasmtime as this node sets it up: one engine for all components, and the clock that interrupts busy guests.
 
 use crate::guest_state::GuestState;
-use crate::{host, limits};
+use crate::{component_depth, host, limits};
 use std::path::Path;
 use wasmtime::component::{Component, Linker};
 use wasmtime::{Cache, CacheConfig, Config, Engine, InstanceAllocationStrategy, PoolingAllocationConfig};
@@ -38,6 +38,7 @@ impl GuestEngine {
     }
 
     pub fn compile(&self, wasm: &[u8]) -> wasmtime::Result<Component> {
+        component_depth::check(wasm)?;
         Component::new(&self.engine, wasm)
     }
 }

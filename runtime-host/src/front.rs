@@ -5,13 +5,14 @@ use crate::delivery;
 use crate::guest::Guest;
 use crate::identity::{self, Asker, Identity, IdentityError};
 use crate::limits;
-use crate::manifest::Component;
+use crate::manifest::{Component, StaticResponse};
 use crate::problem::{Problem, whole_body};
 use crate::route::{RouteMatch, Routes};
+use crate::spin_headers::SpinHeaders;
 use crate::sync::institutes::{ActivationError, Institutes};
 use crate::sync::session;
 use http::uri::Authority;
-use http::{HeaderMap, HeaderName, HeaderValue, Request, Response, StatusCode, Uri, header};
+use http::{HeaderMap, HeaderValue, Request, Response, StatusCode, Uri, header};
 use http_body::Body as _;
 use http_body_util::BodyExt as _;
 use hyper::body::Incoming;
@@ -24,7 +25,7 @@ use wasmtime_wasi_http::WasiBody;
 
 /// Answers requests.
 pub struct Front {
-    pub routes: Routes<Arc<Endpoint>>,
+    pub routes: Routes<RouteAnswer>,
     /// None for a plain Spin application, whose components see to identity themselves.
     pub identity: Option<Arc<Identity>>,
     pub sync: Option<SyncFront>,
@@ -36,6 +37,12 @@ pub struct SyncFront {
     pub institutes: Arc<Institutes>,
     /// Ends the sessions.
     pub stop: CancellationToken,
+}
+
+/// What answers the requests of a route.
+pub enum RouteAnswer {
+    Component(Arc<Endpoint>),
+    Static(Arc<StaticResponse>),
 }
 
 /// A component with what the manifest says about requests to it.
@@ -91,7 +98,15 @@ impl Front {
             return self.open_session(sync, request);
         }
         match self.routes.find(&path) {
-            Some(found) => self.run_component(request, &path, &found, peer).await,
+            Some(found) => match found.target {
+                RouteAnswer::Component(endpoint) => {
+                    self.run_component(request, &path, (&found, endpoint), peer).await
+                }
+                RouteAnswer::Static(answer) => {
+                    body::discard(request.into_body());
+                    Ok(static_response(answer))
+                }
+            },
             None => health(&path).ok_or_else(|| {
                 body::discard(request.into_body());
                 Problem::not_found()
@@ -133,10 +148,9 @@ impl Front {
         &self,
         mut request: Request<Incoming>,
         path: &str,
-        found: &RouteMatch<'_, Arc<Endpoint>>,
+        (found, endpoint): (&RouteMatch<'_, RouteAnswer>, &Endpoint),
         peer: SocketAddr,
     ) -> Result<Response<WasiBody>, Problem> {
-        let endpoint = found.target;
         let headers = request.headers_mut();
         identity::remove_host_headers(headers);
         let checked = self.identify(headers, endpoint, path).map_err(|error| error.problem());
@@ -157,7 +171,7 @@ impl Front {
         }
         let (mut parts, incoming) = request.into_parts();
         parts.uri = absolute(&parts.uri, authority)?;
-        set_spin_headers(&mut parts.headers, found, &parts.uri, peer);
+        SpinHeaders::new(found.route).set(&mut parts.headers, found, &parts.uri, peer);
         let (body, exceeded) = LimitedBody::new(incoming, endpoint.manifest.body_bytes_max);
         let request = Request::from_parts(parts, body.boxed_unsync());
         let institute = asker.institute().map(str::to_owned);
@@ -227,30 +241,9 @@ fn absolute(uri: &Uri, authority: Authority) -> Result<Uri, Problem> {
         .map_err(|_| Problem::new(StatusCode::BAD_REQUEST, "bad-target", "the target is no path"))
 }
 
-/// The headers by which Spin tells a component about its route. What a client sends under these names is replaced.
-fn set_spin_headers<T>(headers: &mut HeaderMap, found: &RouteMatch<'_, T>, uri: &Uri, peer: SocketAddr) {
-    let spin: Vec<_> = headers.keys().filter(|name| name.as_str().starts_with("spin-")).cloned().collect();
-    for name in spin {
-        headers.remove(name);
-    }
-    let fixed = [
-        ("spin-path-info", found.rest.clone()),
-        ("spin-full-url", uri.to_string()),
-        ("spin-matched-route", found.route.as_str().to_owned()),
-        ("spin-base-path", "/".to_owned()),
-        ("spin-raw-component-route", found.route.as_str().to_owned()),
-        ("spin-component-route", found.route.fixed_part().to_owned()),
-        ("spin-client-addr", peer.to_string()),
-    ];
-    for (name, value) in fixed {
-        if let Ok(value) = HeaderValue::try_from(value) {
-            headers.insert(HeaderName::from_static(name), value);
-        }
-    }
-    for (name, value) in &found.parameters {
-        let name = HeaderName::try_from(format!("spin-path-match-{name}"));
-        if let (Ok(name), Ok(value)) = (name, HeaderValue::try_from(value)) {
-            headers.insert(name, value);
-        }
-    }
+fn static_response(answer: &StaticResponse) -> Response<WasiBody> {
+    let mut response = Response::new(whole_body(answer.body.clone()));
+    *response.status_mut() = answer.status;
+    *response.headers_mut() = answer.headers.clone();
+    response
 }

@@ -1,8 +1,10 @@
 //! One component, loaded: compiled, linked and checked, ready to answer requests. Each request has an instance of its own.
 
+use crate::bounded_file;
 use crate::data_folder::DataFolder;
 use crate::database::{DatabaseFile, Databases};
 use crate::engine::GuestEngine;
+use crate::guest_files::MountedFiles;
 use crate::guest_state::{CpuClock, CpuExceeded, GuestPolicy, GuestState};
 use crate::host::bindings;
 use crate::host::outbound_http::{Connections, OutboundHttp};
@@ -68,6 +70,8 @@ pub enum LoadError {
     NotAComponent { component: String, source_path: PathBuf, source: wasmtime::Error },
     #[error("component `{component}` imports `{import}`, which this host does not offer")]
     UnknownImport { component: String, import: String },
+    #[error("component `{component}`: its files cannot be copied: {source}")]
+    Files { component: String, source: std::io::Error },
     #[error("component `{component}` does not fit this host: {source:#}")]
     Unlinkable { component: String, source: wasmtime::Error },
     #[error(
@@ -139,7 +143,8 @@ impl Guest {
         let policy = GuestPolicy {
             variables: manifest.variables.clone(),
             environment: manifest.environment.clone().into_iter().collect(),
-            mounts: manifest.files.clone(),
+            files: MountedFiles::make(&manifest.files, &manifest.id, &shared.folder.guest_files())
+                .map_err(|source| LoadError::Files { component: manifest.id.clone(), source })?,
             key_value_stores: manifest.key_value_stores.clone(),
             key_value: shared.key_value.clone(),
             outbound: OutboundHttp::new(
@@ -333,7 +338,7 @@ fn compile(
     manifest: &ComponentManifest,
 ) -> Result<wasmtime::component::Component, LoadError> {
     let (component, source_path) = (manifest.id.clone(), manifest.source.clone());
-    let wasm = match std::fs::read(&manifest.source) {
+    let wasm = match bounded_file::read(&manifest.source, limits::MAX_COMPONENT_BYTES) {
         Ok(wasm) => wasm,
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
             let build_command = manifest.build_command.clone();

@@ -1,6 +1,7 @@
 //! What the host holds for one instance of a component: its world, and the limits that stop it.
 
 use crate::database::DatabaseFile;
+use crate::guest_files::MountedFiles;
 use crate::host::GuestLog;
 use crate::host::outbound_http::OutboundHttp;
 use crate::key_value::KeyValueStore;
@@ -21,7 +22,7 @@ pub struct GuestPolicy {
     pub component: Arc<str>,
     pub variables: BTreeMap<String, String>,
     pub environment: Vec<(String, String)>,
-    pub mounts: Vec<crate::manifest::Mount>,
+    pub files: MountedFiles,
     pub key_value_stores: Vec<String>,
     pub key_value: KeyValueStore,
     pub outbound: OutboundHttp,
@@ -34,6 +35,7 @@ pub struct GuestState {
     /// What `default` of `spin:sqlite` opens; none when the component, or this request's identity, has no database.
     pub database: Option<DatabaseFile>,
     pub open_databases: usize,
+    pub open_stores: usize,
     pub table: ResourceTable,
     wasi: WasiCtx,
     http: WasiHttpCtx,
@@ -51,12 +53,13 @@ impl GuestState {
             .max_random_size(limits::MAX_RANDOM_BYTES)
             .stdout(GuestLog::new(policy.component.clone(), "stdout"))
             .stderr(GuestLog::new(policy.component.clone(), "stderr"));
-        for mount in &policy.mounts {
+        for mount in policy.files.mounts() {
             wasi.preopened_dir(&mount.source, &mount.destination, FsPerms::ReadOnly)?;
         }
         Ok(Self {
             database,
             open_databases: 0,
+            open_stores: 0,
             table,
             wasi: wasi.build(),
             http: WasiHttpCtx::new(),

@@ -1,10 +1,15 @@
 //! What the host offers to guests: WASI 0.2 and 0.3, `wasi:http`, and Spin's interfaces. One file for each of Spin's.
 
 mod guest_log;
+#[cfg(test)]
+mod interfaces;
 pub mod key_value;
+mod key_value_v2;
 pub mod outbound_http;
 pub mod sqlite;
+mod sqlite_v2;
 mod variables;
+pub mod wasi_keyvalue;
 
 pub use guest_log::GuestLog;
 
@@ -22,6 +27,13 @@ pub mod bindings {
                 import spin:key-value/key-value@3.0.0;
                 import spin:sqlite/sqlite@3.1.0;
                 import spin:variables/variables@3.0.0;
+                import fermyon:spin/key-value@2.0.0;
+                import fermyon:spin/sqlite@2.0.0;
+                import fermyon:spin/variables@2.0.0;
+                import wasi:keyvalue/store@0.2.0-draft2;
+                import wasi:keyvalue/atomics@0.2.0-draft2;
+                import wasi:keyvalue/batch@0.2.0-draft2;
+                import wasi:config/store@0.2.0-draft-2024-09-27;
                 export rollcall:sync/engine@0.1.0;
             }
         ",
@@ -31,6 +43,10 @@ pub mod bindings {
         with: {
             "spin:key-value/key-value.store": crate::host::key_value::OpenStore,
             "spin:sqlite/sqlite.connection": crate::host::sqlite::OpenDatabase,
+            "fermyon:spin/key-value.store": crate::host::key_value::OpenStore,
+            "fermyon:spin/sqlite.connection": crate::host::sqlite::OpenDatabase,
+            "wasi:keyvalue/store.bucket": crate::host::key_value::OpenStore,
+            "wasi:keyvalue/atomics.cas": crate::host::wasi_keyvalue::CompareAndSwap,
         },
         require_store_data_send: true,
     });
@@ -50,8 +66,20 @@ pub fn linker(engine: &Engine) -> wasmtime::Result<Linker<GuestState>> {
     wasmtime_wasi::p3::add_to_linker(&mut linker)?;
     wasmtime_wasi_http::p2::add_only_http_to_linker_async(&mut linker)?;
     wasmtime_wasi_http::p3::add_to_linker(&mut linker)?;
-    bindings::spin::key_value::key_value::add_to_linker::<_, SpinInterfaces>(&mut linker, |state| state)?;
-    bindings::spin::sqlite::sqlite::add_to_linker::<_, SpinInterfaces>(&mut linker, |state| state)?;
-    bindings::spin::variables::variables::add_to_linker::<_, SpinInterfaces>(&mut linker, |state| state)?;
+    add_spin_interfaces(&mut linker)?;
     Ok(linker)
+}
+
+fn add_spin_interfaces(linker: &mut Linker<GuestState>) -> wasmtime::Result<()> {
+    use bindings::{fermyon, spin, wasi};
+    spin::key_value::key_value::add_to_linker::<_, SpinInterfaces>(linker, |state| state)?;
+    spin::sqlite::sqlite::add_to_linker::<_, SpinInterfaces>(linker, |state| state)?;
+    spin::variables::variables::add_to_linker::<_, SpinInterfaces>(linker, |state| state)?;
+    fermyon::spin::key_value::add_to_linker::<_, SpinInterfaces>(linker, |state| state)?;
+    fermyon::spin::sqlite::add_to_linker::<_, SpinInterfaces>(linker, |state| state)?;
+    fermyon::spin::variables::add_to_linker::<_, SpinInterfaces>(linker, |state| state)?;
+    wasi::keyvalue::store::add_to_linker::<_, SpinInterfaces>(linker, |state| state)?;
+    wasi::keyvalue::atomics::add_to_linker::<_, SpinInterfaces>(linker, |state| state)?;
+    wasi::keyvalue::batch::add_to_linker::<_, SpinInterfaces>(linker, |state| state)?;
+    wasi::config::store::add_to_linker::<_, SpinInterfaces>(linker, |state| state)
 }

@@ -15,6 +15,10 @@ pub enum KeyValueError {
     ValueTooLong(usize),
     #[error("key-value store: {0}")]
     Sqlite(Arc<rusqlite::Error>),
+    #[error("value of `{0}` is no whole number in decimal")]
+    NoNumber(String),
+    #[error("value of `{0}` would leave the range of 64 bits")]
+    Overflow(String),
     #[error("key-value store has stopped")]
     Stopped,
 }
@@ -128,19 +132,80 @@ impl KeyValueStore {
     }
 
     pub async fn set(&self, store: &str, key: String, value: Vec<u8>) -> Result<(), KeyValueError> {
-        if key.len() > limits::MAX_KEY_BYTES {
-            return Err(KeyValueError::KeyTooLong(key.len()));
-        }
-        if value.len() > limits::MAX_VALUE_BYTES {
-            return Err(KeyValueError::ValueTooLong(value.len()));
-        }
+        check(&key, &value)?;
         let store = store.to_owned();
         self.change(move |stores| stores.set(&store, &key, &value)).await
+    }
+
+    /// All of them or, when one is refused, none.
+    pub async fn set_many(&self, store: &str, pairs: Vec<(String, Vec<u8>)>) -> Result<(), KeyValueError> {
+        pairs.iter().try_for_each(|(key, value)| check(key, value))?;
+        let store = store.to_owned();
+        self.change(move |stores| pairs.iter().try_for_each(|(key, value)| stores.set(&store, key, value)))
+            .await
+    }
+
+    pub async fn delete_many(&self, store: &str, keys: Vec<String>) -> Result<(), KeyValueError> {
+        let store = store.to_owned();
+        self.change(move |stores| keys.iter().try_for_each(|key| stores.delete(&store, key))).await
+    }
+
+    /// Adds `delta` to a decimal number, 0 when there is none, and returns the sum.
+    pub async fn increment(&self, store: &str, key: String, delta: i64) -> Result<i64, KeyValueError> {
+        check(&key, &[])?;
+        let store = store.to_owned();
+        self.change_with(move |stores| {
+            let number = match stores.get(&store, &key)? {
+                None => Some(0),
+                Some(value) => std::str::from_utf8(&value).ok().and_then(|text| text.parse::<i64>().ok()),
+            };
+            let Some(number) = number else { return Ok(Err(KeyValueError::NoNumber(key))) };
+            let Some(sum) = number.checked_add(delta) else { return Ok(Err(KeyValueError::Overflow(key))) };
+            stores.set(&store, &key, sum.to_string().as_bytes())?;
+            Ok(Ok(sum))
+        })
+        .await?
+    }
+
+    /// Sets the value if it still is `seen`; otherwise returns what it is.
+    pub async fn swap(
+        &self,
+        store: &str,
+        key: String,
+        seen: Option<Vec<u8>>,
+        value: Vec<u8>,
+    ) -> Result<Option<Option<Vec<u8>>>, KeyValueError> {
+        check(&key, &value)?;
+        let store = store.to_owned();
+        self.change_with(move |stores| {
+            let found = stores.get(&store, &key)?;
+            if found != seen {
+                return Ok(Some(found));
+            }
+            stores.set(&store, &key, &value)?;
+            Ok(None)
+        })
+        .await
     }
 
     pub async fn delete(&self, store: &str, key: String) -> Result<(), KeyValueError> {
         let store = store.to_owned();
         self.change(move |stores| stores.delete(&store, &key)).await
+    }
+
+    /// [`Self::change`] with a result.
+    async fn change_with<T: Send + 'static>(
+        &self,
+        change: impl FnOnce(&Stores<'_>) -> rusqlite::Result<T> + Send + 'static,
+    ) -> Result<T, KeyValueError> {
+        let (result, changed) = oneshot::channel();
+        self.change(move |stores| {
+            // Nobody waits when the guest is gone; the change stands.
+            let _ = result.send(change(stores)?);
+            Ok(())
+        })
+        .await?;
+        changed.await.map_err(|_| KeyValueError::Stopped)
     }
 
     /// Runs `change` in a transaction, whole or not at all, and returns when it is on disk.
@@ -153,6 +218,16 @@ impl KeyValueStore {
         self.writes.send(write).await.map_err(|_| KeyValueError::Stopped)?;
         outcome.await.map_err(|_| KeyValueError::Stopped)?
     }
+}
+
+fn check(key: &str, value: &[u8]) -> Result<(), KeyValueError> {
+    if key.len() > limits::MAX_KEY_BYTES {
+        return Err(KeyValueError::KeyTooLong(key.len()));
+    }
+    if value.len() > limits::MAX_VALUE_BYTES {
+        return Err(KeyValueError::ValueTooLong(value.len()));
+    }
+    Ok(())
 }
 
 impl Readers {
@@ -218,6 +293,44 @@ mod tests {
         assert_eq!(store.get("default", "k").unwrap(), Some(b"w".to_vec()));
         store.delete("default", "k".into()).await.unwrap();
         assert_eq!(store.get("default", "k").unwrap(), None);
+    }
+
+    #[tokio::test]
+    async fn a_batch_is_set_whole_or_not_at_all() {
+        let (_folder, store) = store();
+        let pairs = |names: &[&str]| names.iter().map(|name| (name.to_string(), b"v".to_vec())).collect();
+        store.set_many("s", pairs(&["a", "b", "c"])).await.unwrap();
+        let long = "k".repeat(limits::MAX_KEY_BYTES + 1);
+        let error = store.set_many("s", pairs(&["d", &long])).await.unwrap_err();
+        assert!(matches!(error, KeyValueError::KeyTooLong(_)));
+        store.delete_many("s", vec!["a".into(), "never".into()]).await.unwrap();
+        assert_eq!(store.keys("s").unwrap(), ["b", "c"]);
+    }
+
+    #[tokio::test]
+    async fn increments_at_once_all_count_and_only_numbers_are_incremented() {
+        let (_folder, store) = store();
+        let increments = (0..50).map(|_| store.increment("s", "n".into(), 2));
+        futures_util::future::try_join_all(increments).await.unwrap();
+        assert_eq!(store.get("s", "n").unwrap(), Some(b"100".to_vec()));
+        assert_eq!(store.increment("s", "n".into(), -101).await.unwrap(), -1);
+        store.set("s", "n".into(), b"9223372036854775807".to_vec()).await.unwrap();
+        let error = store.increment("s", "n".into(), 1).await.unwrap_err();
+        assert!(matches!(error, KeyValueError::Overflow(_)), "{error}");
+        store.set("s", "n".into(), b"seven".to_vec()).await.unwrap();
+        let error = store.increment("s", "n".into(), 1).await.unwrap_err();
+        assert!(matches!(error, KeyValueError::NoNumber(_)), "{error}");
+    }
+
+    #[tokio::test]
+    async fn of_swaps_that_saw_the_same_value_one_succeeds() {
+        let (_folder, store) = store();
+        let swaps = (0..20).map(|n: u8| store.swap("s", "k".into(), None, vec![n]));
+        let results = futures_util::future::try_join_all(swaps).await.unwrap();
+        assert_eq!(results.iter().filter(|result| result.is_none()).count(), 1);
+        let now = store.get("s", "k").unwrap();
+        assert!(results.iter().flatten().all(|found| *found == now));
+        assert_eq!(store.swap("s", "k".into(), now, b"next".to_vec()).await.unwrap(), None);
     }
 
     #[tokio::test]

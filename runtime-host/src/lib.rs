@@ -6,6 +6,8 @@
 
 pub mod app;
 pub mod body;
+mod bounded_file;
+mod component_depth;
 pub mod config;
 pub mod data_folder;
 pub mod database;
@@ -14,8 +16,11 @@ pub mod engine;
 pub mod feed_state;
 pub mod front;
 pub mod guest;
+pub mod guest_files;
 pub mod guest_state;
 pub mod host;
+#[cfg(test)]
+mod hostile;
 pub mod identity;
 pub mod key_value;
 pub mod limits;
@@ -25,6 +30,7 @@ pub mod outbound;
 pub mod problem;
 pub mod route;
 pub mod server;
+pub mod spin_headers;
 pub mod sync;
 pub mod template;
 #[cfg(test)]

@@ -47,6 +47,15 @@ pub const DEFAULT_MEMORY_MIB: u32 = 128;
 /// Largest `memory_mb` that a manifest may ask for: the size of the pool's slots.
 pub const MAX_MEMORY_MIB: u32 = 2048;
 
+/// Largest file of a component. One with a JavaScript or Python engine in it is tens of megabytes.
+pub const MAX_COMPONENT_BYTES: u64 = 256 * MIB as u64;
+
+/// Components within components. Composed ones have two or three levels; each more costs the compiler dearly.
+pub const MAX_COMPONENT_DEPTH: usize = 32;
+
+/// Largest manifest. One of a hundred components is tens of kilobytes.
+pub const MAX_MANIFEST_BYTES: u64 = MIB as u64;
+
 /// Elements of one table: a component built by LLVM has one for each function whose address is taken.
 pub const MAX_TABLE_ELEMENTS: usize = 100_000;
 
@@ -97,6 +106,13 @@ pub const OUTBOUND_FIRST_BYTE_TIMEOUT: Duration = Duration::from_secs(10);
 /// Longest pause within the other server's answer.
 pub const OUTBOUND_BETWEEN_BYTES_TIMEOUT: Duration = Duration::from_secs(10);
 
+/// Requests of one component to other servers at once; more wait for as long as connecting may take. Each is a connection and
+/// a file descriptor here, and work over there.
+pub const OUTBOUND_REQUESTS: usize = 256;
+
+/// Largest header section of another server's answer.
+pub const OUTBOUND_HEADER_BYTES: usize = 64 * KIB;
+
 /// Idle connections kept for each server, for as long as below.
 pub const OUTBOUND_IDLE_CONNECTIONS: usize = 64;
 /// Shorter than the 75 s after which common servers close an idle connection, so that we rarely send into a closed one.
@@ -106,6 +122,8 @@ pub const OUTBOUND_IDLE_TIMEOUT: Duration = Duration::from_secs(30);
 pub const MAX_KEY_BYTES: usize = 1024;
 /// Largest value of the key-value store: one cached answer of the origin.
 pub const MAX_VALUE_BYTES: usize = 8 * MIB;
+/// Stores that one guest may hold open, as in Spin.
+pub const KEY_VALUE_STORES_PER_GUEST: usize = 256;
 /// Writes waiting for the key-value store's writer.
 pub const KEY_VALUE_QUEUE: usize = 1024;
 /// Most writes that share one commit. With 4 KiB each that is a megabyte of log at a time.

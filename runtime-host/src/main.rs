@@ -50,7 +50,9 @@ async fn up(config: Config) -> anyhow::Result<()> {
     let stop_of_app = stop.clone();
     let mut app = tokio::task::spawn_blocking(move || App::load(&config, stop_of_app)).await??;
     app.start().await?;
-    println!("listening http://{}", listener.local_addr()?);
+    let address = listener.local_addr()?;
+    app.listens_on(vec![address], Some(address));
+    println!("listening http://{}", address);
     std::io::stdout().flush()?;
     server::serve(listener, app.front.clone(), stop).await;
     if tokio::time::timeout(limits::DRAIN_TIMEOUT, app.drain()).await.is_err() {

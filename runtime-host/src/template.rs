@@ -18,7 +18,9 @@ enum Part {
 pub enum TemplateError {
     #[error("`{{{{` in `{0}` has no `}}}}`")]
     Unclosed(String),
-    #[error("`{0}` is no variable name: lower case letters, digits and `_`, beginning with a letter")]
+    #[error(
+        "`{0}` is no variable name: lower case letters, digits and single `_`s, beginning with a letter and ending without `_`"
+    )]
     BadName(String),
     #[error("variable `{0}` is not defined under [variables]")]
     Undefined(String),
@@ -27,6 +29,8 @@ pub enum TemplateError {
 /// Whether `name` may name a variable.
 pub fn is_variable_name(name: &str) -> bool {
     name.starts_with(|c: char| c.is_ascii_lowercase())
+        && !name.ends_with('_')
+        && !name.contains("__")
         && name.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_')
 }
 
@@ -81,6 +85,16 @@ mod tests {
         assert_eq!(rendered("https://{{ host }}/{{host}}"), Ok("https://example.com/example.com".into()));
         assert_eq!(rendered("plain { text }"), Ok("plain { text }".into()));
         assert_eq!(rendered(""), Ok(String::new()));
+    }
+
+    #[test]
+    fn names_of_variables_are_those_of_spin() {
+        for name in ["a", "abc", "a1b2c3", "a_1", "a_1_b_3"] {
+            assert!(is_variable_name(name), "{name}");
+        }
+        for name in ["", "aX", "1bc", "_x", "x.y", "x_", "a__b", "x-y"] {
+            assert!(!is_variable_name(name), "{name}");
+        }
     }
 
     #[test]

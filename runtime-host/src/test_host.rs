@@ -27,7 +27,7 @@ impl TestHost {
         let shared = SharedHost {
             databases: Databases::default(),
             key_value: KeyValueStore::open(&data.key_value()).unwrap(),
-            connections: Connections::default(),
+            connections: Connections::new(rustls::RootCertStore::empty()),
             instances: Arc::new(Semaphore::new(limits::MAX_REQUEST_INSTANCES)),
             running: TaskTracker::new(),
             folder: data,

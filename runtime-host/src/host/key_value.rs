@@ -4,6 +4,7 @@ use super::SpinInterfaces;
 use super::bindings::spin::key_value::key_value::{Error, Host, HostStore, HostStoreWithStore};
 use crate::guest_state::GuestState;
 use crate::key_value::{KeyValueError, KeyValueStore};
+use crate::limits;
 use std::sync::Arc;
 use wasmtime::component::{Accessor, FutureReader, Resource, StreamReader};
 
@@ -14,9 +15,91 @@ pub struct OpenStore {
     stores: KeyValueStore,
 }
 
+/// Why a store is not opened.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub(super) enum StoreDenied {
+    #[error("the manifest does not name this store")]
+    NotListed,
+    #[error("{} stores are open, which is the limit", limits::KEY_VALUE_STORES_PER_GUEST)]
+    TooMany,
+}
+
+impl OpenStore {
+    pub(super) fn get(&self, key: &str) -> Result<Option<Vec<u8>>, KeyValueError> {
+        self.stores.get(&self.label, key)
+    }
+
+    pub(super) async fn set(&self, key: String, value: Vec<u8>) -> Result<(), KeyValueError> {
+        self.stores.set(&self.label, key, value).await
+    }
+
+    pub(super) async fn delete(&self, key: String) -> Result<(), KeyValueError> {
+        self.stores.delete(&self.label, key).await
+    }
+
+    /// The outer error is a panic of the thread that reads.
+    pub(super) async fn keys(self) -> wasmtime::Result<Result<Vec<String>, KeyValueError>> {
+        Ok(tokio::task::spawn_blocking(move || self.stores.keys(&self.label)).await?)
+    }
+
+    pub(super) async fn set_many(&self, pairs: Vec<(String, Vec<u8>)>) -> Result<(), KeyValueError> {
+        self.stores.set_many(&self.label, pairs).await
+    }
+
+    pub(super) async fn delete_many(&self, keys: Vec<String>) -> Result<(), KeyValueError> {
+        self.stores.delete_many(&self.label, keys).await
+    }
+
+    pub(super) async fn increment(&self, key: String, delta: i64) -> Result<i64, KeyValueError> {
+        self.stores.increment(&self.label, key, delta).await
+    }
+
+    pub(super) async fn swap(
+        &self,
+        key: String,
+        seen: Option<Vec<u8>>,
+        value: Vec<u8>,
+    ) -> Result<Option<Option<Vec<u8>>>, KeyValueError> {
+        self.stores.swap(&self.label, key, seen, value).await
+    }
+}
+
+impl GuestState {
+    pub(super) fn open_store(
+        &mut self,
+        label: String,
+    ) -> wasmtime::Result<Result<Resource<OpenStore>, StoreDenied>> {
+        if !self.policy.key_value_stores.contains(&label) {
+            return Ok(Err(StoreDenied::NotListed));
+        }
+        if self.open_stores >= limits::KEY_VALUE_STORES_PER_GUEST {
+            return Ok(Err(StoreDenied::TooMany));
+        }
+        let store = OpenStore { label: label.into(), stores: self.policy.key_value.clone() };
+        let store = self.table.push(store)?;
+        self.open_stores += 1;
+        Ok(Ok(store))
+    }
+
+    pub(super) fn close_store(&mut self, store: Resource<OpenStore>) -> wasmtime::Result<()> {
+        self.table.delete(store)?;
+        self.open_stores -= 1;
+        Ok(())
+    }
+}
+
 impl From<KeyValueError> for Error {
     fn from(error: KeyValueError) -> Self {
         Error::Other(error.to_string())
+    }
+}
+
+impl From<StoreDenied> for Error {
+    fn from(denied: StoreDenied) -> Self {
+        match denied {
+            StoreDenied::NotListed => Error::AccessDenied,
+            StoreDenied::TooMany => Error::StoreTableFull,
+        }
     }
 }
 
@@ -31,8 +114,7 @@ impl Host for &mut GuestState {}
 
 impl HostStore for &mut GuestState {
     async fn drop(&mut self, this: Resource<OpenStore>) -> wasmtime::Result<()> {
-        self.table.delete(this)?;
-        Ok(())
+        self.close_store(this)
     }
 }
 
@@ -41,14 +123,7 @@ impl<T: Send> HostStoreWithStore<T> for SpinInterfaces {
         accessor: &Accessor<T, Self>,
         label: String,
     ) -> wasmtime::Result<Result<Resource<OpenStore>, Error>> {
-        accessor.with(|mut access| {
-            let state = access.get();
-            if !state.policy.key_value_stores.contains(&label) {
-                return Ok(Err(Error::AccessDenied));
-            }
-            let store = OpenStore { label: label.into(), stores: state.policy.key_value.clone() };
-            Ok(Ok(state.table.push(store)?))
-        })
+        Ok(accessor.with(|mut access| access.get().open_store(label))?.map_err(Error::from))
     }
 
     async fn get(
@@ -56,8 +131,7 @@ impl<T: Send> HostStoreWithStore<T> for SpinInterfaces {
         this: Resource<OpenStore>,
         key: String,
     ) -> wasmtime::Result<Result<Option<Vec<u8>>, Error>> {
-        let store = opened(accessor, &this)?;
-        Ok(store.stores.get(&store.label, &key).map_err(Error::from))
+        Ok(opened(accessor, &this)?.get(&key).map_err(Error::from))
     }
 
     async fn set(
@@ -66,8 +140,7 @@ impl<T: Send> HostStoreWithStore<T> for SpinInterfaces {
         key: String,
         value: Vec<u8>,
     ) -> wasmtime::Result<Result<(), Error>> {
-        let store = opened(accessor, &this)?;
-        Ok(store.stores.set(&store.label, key, value).await.map_err(Error::from))
+        Ok(opened(accessor, &this)?.set(key, value).await.map_err(Error::from))
     }
 
     async fn delete(
@@ -75,8 +148,7 @@ impl<T: Send> HostStoreWithStore<T> for SpinInterfaces {
         this: Resource<OpenStore>,
         key: String,
     ) -> wasmtime::Result<Result<(), Error>> {
-        let store = opened(accessor, &this)?;
-        Ok(store.stores.delete(&store.label, key).await.map_err(Error::from))
+        Ok(opened(accessor, &this)?.delete(key).await.map_err(Error::from))
     }
 
     async fn exists(
@@ -84,17 +156,14 @@ impl<T: Send> HostStoreWithStore<T> for SpinInterfaces {
         this: Resource<OpenStore>,
         key: String,
     ) -> wasmtime::Result<Result<bool, Error>> {
-        let store = opened(accessor, &this)?;
-        Ok(store.stores.get(&store.label, &key).map(|value| value.is_some()).map_err(Error::from))
+        Ok(opened(accessor, &this)?.get(&key).map(|value| value.is_some()).map_err(Error::from))
     }
 
     async fn get_keys(
         accessor: &Accessor<T, Self>,
         this: Resource<OpenStore>,
     ) -> wasmtime::Result<(StreamReader<String>, FutureReader<Result<(), Error>>)> {
-        let store = opened(accessor, &this)?;
-        let read = move || store.stores.keys(&store.label);
-        let (keys, end) = match tokio::task::spawn_blocking(read).await? {
+        let (keys, end) = match opened(accessor, &this)?.keys().await? {
             Ok(keys) => (keys, Ok(())),
             Err(error) => (Vec::new(), Err(Error::from(error))),
         };

@@ -1,61 +1,227 @@
 //! Outbound `wasi:http`: only to `allowed_outbound_hosts`, with connections kept for the next request and a bound on each wait.
+//! Redirects are the guest's business: a server cannot send the host on to a place that the manifest does not name.
 
+mod connector;
+#[cfg(test)]
+mod tests;
+
+pub use connector::{OwnAddresses, system_roots};
+
+use crate::guest::{Guest, GuestFailure};
 use crate::limits;
-use crate::outbound::{AllowedHosts, default_port};
+use crate::outbound::{AllowedHosts, Internal, default_port, internal};
+use crate::route::{Route, RouteMatch};
+use crate::spin_headers::SpinHeaders;
 use bytes::Bytes;
-use http::{Request, Response};
+use connector::{ConnectError, Connector};
+use http::uri::{Authority, PathAndQuery, Scheme};
+use http::{HeaderValue, Request, Response, Uri, header};
 use http_body::{Body, Frame, SizeHint};
 use http_body_util::BodyExt as _;
-use hyper::body::Incoming;
-use hyper_util::client::legacy::Client;
 use hyper_util::client::legacy::connect::HttpConnector;
+use hyper_util::client::legacy::{self, Client};
 use hyper_util::rt::{TokioExecutor, TokioTimer};
+use rustls::RootCertStore;
+use std::collections::BTreeMap;
+use std::net::{Ipv4Addr, SocketAddr};
 use std::pin::Pin;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock, Weak};
 use std::task::{Context, Poll};
 use std::time::Duration;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::{Instant, Sleep};
-use wasmtime_wasi_http::{Error, RequestOptions, WasiBody, WasiHttpHooks, default_send_request};
+use tokio_rustls::TlsConnector;
+use wasmtime_wasi_http::{Error, RequestOptions, WasiBody, WasiHttpHooks};
 
-/// What one component may reach, and the connections that all components share.
+/// What the outbound requests of all components share. One for the process.
+#[derive(Clone)]
+pub struct Connections {
+    tls: TlsConnector,
+    own: OwnAddresses,
+    siblings: Siblings,
+    /// To this host itself, for requests to `self`.
+    itself: Client<HttpConnector, WasiBody>,
+}
+
+/// The components of the application by their ids, so that one can call another.
+#[derive(Clone, Default)]
+pub struct Siblings(Arc<OnceLock<BTreeMap<String, Weak<Guest>>>>);
+
+impl Siblings {
+    /// Said once, when all components are loaded.
+    pub fn set(&self, guests: impl IntoIterator<Item = Arc<Guest>>) {
+        let guests = guests.into_iter().map(|guest| (guest.id().to_owned(), Arc::downgrade(&guest)));
+        if self.0.set(guests.collect()).is_err() {
+            tracing::debug!("the components were known before");
+        }
+    }
+
+    fn get(&self, id: &str) -> Option<Arc<Guest>> {
+        self.0.get()?.get(id)?.upgrade()
+    }
+}
+
+impl Connections {
+    pub fn new(roots: RootCertStore) -> Self {
+        let mut connector = HttpConnector::new();
+        connector.set_nodelay(true);
+        connector.set_connect_timeout(Some(limits::OUTBOUND_CONNECT_TIMEOUT));
+        Self {
+            tls: connector::tls(roots),
+            own: OwnAddresses::default(),
+            siblings: Siblings::default(),
+            itself: client_builder().build(connector),
+        }
+    }
+
+    pub fn own_addresses(&self) -> &OwnAddresses {
+        &self.own
+    }
+
+    pub fn siblings(&self) -> &Siblings {
+        &self.siblings
+    }
+}
+
+fn client_builder() -> legacy::Builder {
+    let mut builder = Client::builder(TokioExecutor::new());
+    builder
+        .timer(TokioTimer::new())
+        .pool_timer(TokioTimer::new())
+        .pool_max_idle_per_host(limits::OUTBOUND_IDLE_CONNECTIONS)
+        .pool_idle_timeout(limits::OUTBOUND_IDLE_TIMEOUT)
+        .http1_max_buf_size(limits::OUTBOUND_HEADER_BYTES)
+        .http2_max_header_list_size(limits::OUTBOUND_HEADER_BYTES as u32);
+    builder
+}
+
+/// What one component may reach, and its connections. They are not shared with other components: a connection that one of them
+/// may have to a private address would else serve another that may not.
 #[derive(Clone)]
 pub struct OutboundHttp {
     component: Arc<str>,
     allowed: Arc<AllowedHosts>,
-    connections: Connections,
+    shared: Connections,
+    client: Client<Connector, WasiBody>,
+    /// Bounds the requests of this component that run at once.
+    room: Arc<Semaphore>,
 }
 
-/// Connections to other servers, kept for the next request. One for the process.
-#[derive(Clone)]
-pub struct Connections {
-    client: Client<HttpConnector, WasiBody>,
-}
-
-impl Default for Connections {
-    fn default() -> Self {
-        let mut connector = HttpConnector::new();
-        connector.set_nodelay(true);
-        connector.set_connect_timeout(Some(limits::OUTBOUND_CONNECT_TIMEOUT));
-        let client = Client::builder(TokioExecutor::new())
-            .pool_timer(TokioTimer::new())
-            .pool_max_idle_per_host(limits::OUTBOUND_IDLE_CONNECTIONS)
-            .pool_idle_timeout(limits::OUTBOUND_IDLE_TIMEOUT)
-            .build(connector);
-        Self { client }
-    }
+/// Where a request goes.
+enum Way {
+    Out(Client<Connector, WasiBody>),
+    Itself(Client<HttpConnector, WasiBody>),
+    Sibling(Arc<Guest>),
 }
 
 impl OutboundHttp {
-    pub fn new(component: Arc<str>, allowed: AllowedHosts, connections: Connections) -> Self {
-        Self { component, allowed: Arc::new(allowed), connections }
+    pub fn new(component: Arc<str>, allowed: AllowedHosts, shared: Connections) -> Self {
+        let allowed = Arc::new(allowed);
+        let connector = Connector {
+            component: component.clone(),
+            allowed: allowed.clone(),
+            own: shared.own.clone(),
+            tls: shared.tls.clone(),
+        };
+        let client = client_builder().build(connector);
+        let room = Arc::new(Semaphore::new(limits::OUTBOUND_REQUESTS));
+        Self { component, allowed, shared, client, room }
     }
 
-    fn allows(&self, request: &Request<WasiBody>) -> bool {
-        let uri = request.uri();
-        let scheme = uri.scheme_str().unwrap_or("https");
-        let Some(port) = uri.port_u16().or_else(|| default_port(scheme)) else { return false };
-        uri.host().is_some_and(|host| self.allowed.allows(scheme, host, port))
+    /// The entries of the manifest, for clients of other protocols.
+    pub fn allowed(&self) -> &AllowedHosts {
+        &self.allowed
     }
+
+    fn way(&self, request: &mut Request<WasiBody>) -> Result<Way, Error> {
+        let scheme = request.uri().scheme_str().unwrap_or("https").to_owned();
+        let host = request.uri().host().unwrap_or("self").to_owned();
+        let allowed = match internal(&host) {
+            Some(to) => self.allowed.allows_internal(&scheme, to),
+            None => target(request.uri())
+                .is_some_and(|(scheme, host, port)| self.allowed.reach(scheme, host, port).is_some()),
+        };
+        if !allowed {
+            let (component, uri) = (&*self.component, request.uri());
+            tracing::warn!(component, %uri, "allowed_outbound_hosts of the component does not name this host");
+            return Err(Error::HttpRequestDenied);
+        }
+        match internal(&host) {
+            None => Ok(Way::Out(self.client.clone())),
+            Some(Internal::Component(id)) => {
+                let guest = self.shared.siblings.get(id).ok_or(Error::DestinationNotFound)?;
+                // Which component it is says the route; `Host` would be a name that only exists here.
+                request.headers_mut().remove(header::HOST);
+                Ok(Way::Sibling(guest))
+            }
+            Some(Internal::Itself) => {
+                let own = self.shared.own.plain().ok_or(Error::DestinationUnavailable)?;
+                redirect(request, own)?;
+                Ok(Way::Itself(self.shared.itself.clone()))
+            }
+        }
+    }
+
+    async fn send(
+        way: Way,
+        request: Request<WasiBody>,
+        options: RequestOptions,
+        room: Arc<Semaphore>,
+    ) -> Result<Response<WasiBody>, Error> {
+        let connect = options.connect_timeout.unwrap_or(limits::OUTBOUND_CONNECT_TIMEOUT);
+        let Ok(Ok(permit)) = tokio::time::timeout(connect, room.acquire_owned()).await else {
+            return Err(Error::ConnectionLimitReached);
+        };
+        let wait = options.first_byte_timeout.unwrap_or(limits::OUTBOUND_FIRST_BYTE_TIMEOUT);
+        let pause = options.between_bytes_timeout.unwrap_or(limits::OUTBOUND_BETWEEN_BYTES_TIMEOUT);
+        let timed = |result: Result<Result<_, legacy::Error>, _>| match result {
+            Ok(response) => response.map_err(|error| connection_error(&error)),
+            Err(_) => Err(Error::ConnectionReadTimeout),
+        };
+        let response = match way {
+            Way::Out(client) => timed(tokio::time::timeout(wait, client.request(request)).await)?,
+            Way::Itself(client) => timed(tokio::time::timeout(wait, client.request(request)).await)?,
+            Way::Sibling(guest) => {
+                let response = sibling(&guest, request).await?;
+                return Ok(response.map(|body| TimedBody::new(body, pause, permit).boxed_unsync()));
+            }
+        };
+        Ok(response.map(|body| TimedBody::new(body, pause, permit).boxed_unsync()))
+    }
+}
+
+/// Scheme, host and port of an address.
+fn target(uri: &Uri) -> Option<(&str, &str, u16)> {
+    let scheme = uri.scheme_str().unwrap_or("https");
+    let port = uri.port_u16().or_else(|| default_port(scheme))?;
+    matches!(scheme, "http" | "https").then_some((scheme, uri.host()?, port))
+}
+
+fn redirect(request: &mut Request<WasiBody>, to: SocketAddr) -> Result<(), Error> {
+    let authority = to.to_string();
+    let host = HeaderValue::try_from(&authority).map_err(|_| Error::HttpRequestUriInvalid)?;
+    let mut parts = std::mem::take(request.uri_mut()).into_parts();
+    parts.scheme = Some(Scheme::HTTP);
+    parts.authority = Some(Authority::try_from(authority).map_err(|_| Error::HttpRequestUriInvalid)?);
+    parts.path_and_query.get_or_insert(PathAndQuery::from_static("/"));
+    *request.uri_mut() = Uri::from_parts(parts).map_err(|_| Error::HttpRequestUriInvalid)?;
+    request.headers_mut().insert(header::HOST, host);
+    Ok(())
+}
+
+/// Calls another component of the application, as Spin does: with the route `/...`, whatever its own routes are.
+async fn sibling(guest: &Arc<Guest>, mut request: Request<WasiBody>) -> Result<Response<WasiBody>, Error> {
+    let route = Route::parse("/...").map_err(|_| Error::HttpRequestUriInvalid)?;
+    let rest = request.uri().path().to_owned();
+    let found = RouteMatch { route: &route, target: &(), parameters: Vec::new(), rest };
+    let uri = request.uri().clone();
+    let here = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
+    SpinHeaders::new(&route).set(request.headers_mut(), &found, &uri, here);
+    guest.handle(request, None, ()).await.map_err(|failure| match failure {
+        GuestFailure::Busy => Error::ConnectionLimitReached,
+        GuestFailure::TimedOut => Error::HttpResponseTimeout,
+        GuestFailure::Failed => Error::ConnectionTerminated,
+    })
 }
 
 type Answered = (Response<WasiBody>, Box<dyn Future<Output = Result<(), Error>> + Send>);
@@ -63,25 +229,16 @@ type Answered = (Response<WasiBody>, Box<dyn Future<Output = Result<(), Error>> 
 impl WasiHttpHooks for OutboundHttp {
     fn send_request(
         &mut self,
-        request: Request<WasiBody>,
+        mut request: Request<WasiBody>,
         options: Option<RequestOptions>,
         _: Box<dyn Future<Output = Result<(), Error>> + Send>,
     ) -> Box<dyn Future<Output = Result<Answered, Error>> + Send> {
-        if !self.allows(&request) {
-            let (component, uri) = (&*self.component, request.uri());
-            tracing::warn!(component, %uri, "allowed_outbound_hosts of the component does not name this host");
-            return Box::new(std::future::ready(Err(Error::HttpRequestDenied)));
-        }
-        let options = bounded(options.unwrap_or_default());
-        let client = self.connections.client.clone();
-        Box::new(async move {
-            if request.uri().scheme_str() != Some("http") {
-                let (response, connection) = default_send_request(request, Some(options)).await?;
-                return Ok((response.map(http_body_util::BodyExt::boxed_unsync), Box::new(connection) as _));
-            }
-            let response = send(&client, request, options).await?;
-            Ok((response, Box::new(std::future::ready(Ok(()))) as _))
-        })
+        let way = match self.way(&mut request) {
+            Ok(way) => way,
+            Err(error) => return Box::new(std::future::ready(Err(error))),
+        };
+        let sent = Self::send(way, request, bounded(options.unwrap_or_default()), self.room.clone());
+        Box::new(async move { Ok((sent.await?, Box::new(std::future::ready(Ok(()))) as _)) })
     }
 }
 
@@ -96,37 +253,51 @@ fn bounded(options: RequestOptions) -> RequestOptions {
     }
 }
 
-async fn send(
-    client: &Client<HttpConnector, WasiBody>,
-    request: Request<WasiBody>,
-    options: RequestOptions,
-) -> Result<Response<WasiBody>, Error> {
-    let wait = options.first_byte_timeout.unwrap_or(limits::OUTBOUND_FIRST_BYTE_TIMEOUT);
-    let response = tokio::time::timeout(wait, client.request(request))
-        .await
-        .map_err(|_| Error::ConnectionReadTimeout)?
-        .map_err(|error| {
-            tracing::debug!(error = &error as &dyn std::error::Error, "outbound request");
-            if error.is_connect() { Error::ConnectionRefused } else { Error::ConnectionTerminated }
-        })?;
-    let pause = options.between_bytes_timeout.unwrap_or(limits::OUTBOUND_BETWEEN_BYTES_TIMEOUT);
-    Ok(response.map(|incoming| TimedBody::new(incoming, pause).boxed_unsync()))
+fn connection_error(error: &legacy::Error) -> Error {
+    tracing::debug!(error = error as &dyn std::error::Error, "outbound request");
+    let mut cause = std::error::Error::source(error);
+    while let Some(error) = cause {
+        if let Some(ConnectError(error)) = error.downcast_ref() {
+            return copy(error);
+        }
+        cause = error.source();
+    }
+    if error.is_connect() { Error::ConnectionRefused } else { Error::ConnectionTerminated }
 }
 
-/// The other server's answer, which may not pause for longer than it may.
-struct TimedBody {
-    incoming: Incoming,
-    pause: Duration,
-    late: Pin<Box<Sleep>>,
-}
-
-impl TimedBody {
-    fn new(incoming: Incoming, pause: Duration) -> Self {
-        Self { incoming, pause, late: Box::pin(tokio::time::sleep(pause)) }
+/// The client lends its error only, and `Error` cannot be cloned.
+fn copy(error: &Error) -> Error {
+    match error {
+        Error::HttpRequestDenied => Error::HttpRequestDenied,
+        Error::HttpRequestUriInvalid => Error::HttpRequestUriInvalid,
+        Error::DestinationIpProhibited => Error::DestinationIpProhibited,
+        Error::DestinationUnavailable => Error::DestinationUnavailable,
+        Error::ConnectionTimeout => Error::ConnectionTimeout,
+        Error::DnsError { .. } => Error::DnsError { rcode: None, info_code: None },
+        Error::TlsCertificateError => Error::TlsCertificateError,
+        Error::TlsProtocolError => Error::TlsProtocolError,
+        _ => Error::ConnectionRefused,
     }
 }
 
-impl Body for TimedBody {
+/// The other server's answer, which may not pause for longer than it may.
+struct TimedBody<B> {
+    incoming: B,
+    pause: Duration,
+    late: Pin<Box<Sleep>>,
+    _room: OwnedSemaphorePermit,
+}
+
+impl<B> TimedBody<B> {
+    fn new(incoming: B, pause: Duration, room: OwnedSemaphorePermit) -> Self {
+        Self { incoming, pause, late: Box::pin(tokio::time::sleep(pause)), _room: room }
+    }
+}
+
+impl<B: Body<Data = Bytes> + Unpin> Body for TimedBody<B>
+where
+    Error: From<B::Error>,
+{
     type Data = Bytes;
     type Error = Error;
 
