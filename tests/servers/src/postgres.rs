@@ -7,6 +7,7 @@ use std::ffi::OsStr;
 use std::fs::{self, File};
 use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 use std::io::Read as _;
+use std::net::TcpListener;
 use std::os::unix::fs::{MetadataExt as _, chown};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -15,6 +16,8 @@ use tempfile::TempDir;
 
 /// The oldest Postgres that Rollcall runs on.
 const VERSION_MIN: u32 = 15;
+/// Sockets are told apart by their folders, so that all servers may have one number.
+const PORT: u16 = 5432;
 /// Longest wait for a server to do what it was told, on a busy machine.
 const PATIENCE: Duration = Duration::from_secs(60);
 /// Who runs the server when the tests run as root: Postgres refuses to.
@@ -48,6 +51,8 @@ timezone = 'UTC'
 pub struct Postgres {
     folder: TempDir,
     keeper: Option<Child>,
+    /// Names the socket too.
+    port: u16,
 }
 
 impl Postgres {
@@ -56,7 +61,7 @@ impl Postgres {
         let folder = scratch_folder();
         let data = folder.path().join("data");
         as_server_user("cp", [OsStr::new("-r"), template().as_os_str(), data.as_os_str()]);
-        let mut server = Self { folder, keeper: None };
+        let mut server = Self { folder, keeper: None, port: PORT };
         server.append_settings(&format!("unix_socket_directories = '{}'\n", server.socket()));
         server.start_again();
         server
@@ -77,11 +82,43 @@ impl Postgres {
         ];
         let how = ["-X", "stream", "-R", "--checkpoint=fast", "--no-sync"].map(OsStr::new);
         as_server_user(program, from.into_iter().chain(how));
-        let mut server = Self { folder, keeper: None };
+        let mut server = Self { folder, keeper: None, port: PORT };
         server.append_settings(&format!("unix_socket_directories = '{}'\n", server.socket()));
         server.write_source(primary, name);
         server.start_again();
         server
+    }
+
+    /// Starts a server that is reached by TLS on a port of its own too, and shows a certificate for `localhost` that it
+    /// has signed itself. The address of a database there is [`Postgres::tls_url`].
+    pub fn start_with_tls() -> Self {
+        let mut server = Self::start();
+        let (certificate, key) = (server.certificate(), server.folder.path().join("server.key"));
+        let names = ["-subj", "/CN=localhost", "-addext", "subjectAltName=DNS:localhost"].map(OsStr::new);
+        let files = [OsStr::new("-keyout"), key.as_os_str(), OsStr::new("-out"), certificate.as_os_str()];
+        let how = ["req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2"].map(OsStr::new);
+        as_server_user("openssl", how.into_iter().chain(names).chain(files));
+        server.kill9();
+        let port = TcpListener::bind("127.0.0.1:0").and_then(|listener| listener.local_addr());
+        server.port = port.expect("a port is free").port();
+        server.append_settings(&format!(
+            "listen_addresses = 'localhost'\nport = {}\nssl = on\nssl_cert_file = '{}'\nssl_key_file = '{}'\n",
+            server.port,
+            certificate.display(),
+            key.display()
+        ));
+        server.start_again();
+        server
+    }
+
+    /// The server's certificate, which is its own authority.
+    pub fn certificate(&self) -> PathBuf {
+        self.folder.path().join("server.crt")
+    }
+
+    /// The address of a database by way of `host`, a name of this machine.
+    pub fn tls_url(&self, host: &str, database: &str) -> String {
+        format!("postgres://postgres@{host}:{}/{database}?sslmode=require", self.port)
     }
 
     /// Starts after a kill.
@@ -128,7 +165,14 @@ impl Postgres {
     fn try_sql(&self, database: &str, sql: &str) -> Result<String, String> {
         let mut command = Command::new(binaries().join("psql"));
         command.args(["-XAtq", "-v", "ON_ERROR_STOP=1", "-U", "postgres", "-d", database, "-c", sql]);
-        let output = command.arg("-h").arg(self.folder.path()).output().expect("psql can be started");
+        let port = self.port.to_string();
+        let output = command
+            .arg("-p")
+            .arg(port)
+            .arg("-h")
+            .arg(self.folder.path())
+            .output()
+            .expect("psql can be started");
         if !output.status.success() {
             return Err(String::from_utf8_lossy(&output.stderr).into_owned());
         }

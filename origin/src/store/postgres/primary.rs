@@ -101,9 +101,8 @@ impl Primary {
         match self.epoch.note(begun.at.epoch) {
             Noted::Same | Noted::New => Ok(begun),
             Noted::Past { highest } => {
-                // An old primary that came back. Its other connections end in the same way.
+                // An old primary that came back. This connection is closed, and the others end in the same way.
                 let found = begun.at.epoch;
-                self.server.throw_away(begun);
                 Err(StoreError::PastEpoch { found, highest })
             }
         }

@@ -5,8 +5,11 @@ use super::transaction::{Limits, Transaction};
 use crate::store::error::{PostgresError, StoreError};
 use crate::store::settings::PostgresConfig;
 use crate::store::transaction::{Committed, Records, WriteTx, to_u64};
-use deadpool_postgres::{Hook, Manager, ManagerConfig, Object, Pool, PoolError, RecyclingMethod, Runtime};
+use deadpool_postgres::{
+    ClientWrapper, Hook, Manager, ManagerConfig, Object, Pool, PoolError, RecyclingMethod, Runtime,
+};
 use serde::Serialize;
+use std::ops::Deref;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -59,9 +62,36 @@ pub(crate) enum Role {
 
 /// A transaction that has begun on a connection of a pool.
 pub(super) struct Begun {
-    object: Object,
+    connection: Held,
     /// What the transaction sees.
     pub(super) at: Bookmark,
+}
+
+/// A connection that may be in the middle of something. It is closed unless it is given back: whoever is cancelled or
+/// panics must not leave an open transaction to the next one.
+struct Held(Option<Object>);
+
+impl Held {
+    /// To the pool, outside any transaction.
+    fn give_back(mut self) {
+        drop(self.0.take());
+    }
+}
+
+impl Deref for Held {
+    type Target = ClientWrapper;
+
+    fn deref(&self) -> &ClientWrapper {
+        self.0.as_ref().expect("a connection is there until it is given back")
+    }
+}
+
+impl Drop for Held {
+    fn drop(&mut self) {
+        if let Some(object) = self.0.take() {
+            drop(Object::take(object));
+        }
+    }
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -135,7 +165,7 @@ impl Server {
         }
     }
 
-    async fn acquire(&self) -> Result<Object, StoreError> {
+    async fn acquire(&self) -> Result<Held, StoreError> {
         let began = Instant::now();
         let object = self.pool.get().await.map_err(|error| self.refused(error))?;
         let took = began.elapsed();
@@ -144,7 +174,7 @@ impl Server {
             let waiting = self.pool.status().waiting;
             tracing::warn!(server = self.name, milliseconds, waiting, "slow to get a connection");
         }
-        Ok(object)
+        Ok(Held(Some(object)))
     }
 
     fn refused(&self, error: PoolError) -> StoreError {
@@ -156,25 +186,21 @@ impl Server {
     pub(super) async fn begin(&self, mode: Mode, institute: &str) -> Result<Begun, StoreError> {
         let mut last = StoreError::Closed;
         for _ in 0..STALE_CONNECTIONS_MAX {
-            let object = self.acquire().await?;
-            let begun = tokio::time::timeout(self.limits.answer, begin(&object, mode, institute)).await;
+            let connection = self.acquire().await?;
+            let begun = tokio::time::timeout(self.limits.answer, begin(&connection, mode, institute)).await;
             match begun {
                 Ok(Ok(at)) => {
                     self.transactions.fetch_add(1, Ordering::Relaxed);
-                    return Ok(Begun { object, at });
+                    return Ok(Begun { connection, at });
                 }
                 Ok(Err(error)) => {
-                    discard(object);
                     let server_spoke = error.as_db_error().is_some_and(|error| !is_ending(error.code()));
                     last = error.into();
                     if server_spoke {
                         break;
                     }
                 }
-                Err(_) => {
-                    discard(object);
-                    return Err(StoreError::NoAnswer(self.limits.answer));
-                }
+                Err(_) => return Err(StoreError::NoAnswer(self.limits.answer)),
             }
         }
         Err(last)
@@ -187,11 +213,11 @@ impl Server {
         institute: &str,
         work: impl FnOnce(&dyn Records) -> Result<T, E>,
     ) -> Result<T, E> {
-        let Begun { object, at } = begun;
-        let transaction = Transaction::new(&object, &self.runtime, self.limits, institute, at);
+        let Begun { connection, at } = begun;
+        let transaction = Transaction::new(&connection, &self.runtime, self.limits, institute, at);
         let outcome = catch_unwind(AssertUnwindSafe(|| work(&transaction)));
         let lost = transaction.is_lost() || outcome.is_err();
-        self.roll_back(object, lost);
+        self.roll_back(connection, lost);
         outcome.unwrap_or_else(|_| Err(StoreError::Panicked.into()))
     }
 
@@ -202,8 +228,8 @@ impl Server {
         institute: &str,
         work: impl FnOnce(&mut WriteTx<'_>) -> Result<T, E>,
     ) -> Result<Committed<T>, E> {
-        let Begun { object, at } = begun;
-        let transaction = Transaction::new(&object, &self.runtime, self.limits, institute, at);
+        let Begun { connection, at } = begun;
+        let transaction = Transaction::new(&connection, &self.runtime, self.limits, institute, at);
         let outcome = catch_unwind(AssertUnwindSafe(|| {
             let mut tx = WriteTx::new(&transaction);
             let value = work(&mut tx)?;
@@ -217,15 +243,15 @@ impl Server {
         let lost = transaction.is_lost() || outcome.is_err();
         match outcome {
             Ok(Ok(committed)) => {
-                self.commit(object)?;
+                self.commit(connection)?;
                 Ok(committed)
             }
             Ok(Err(error)) => {
-                self.roll_back(object, lost);
+                self.roll_back(connection, lost);
                 Err(error)
             }
             Err(_) => {
-                self.roll_back(object, lost);
+                self.roll_back(connection, lost);
                 Err(StoreError::Panicked.into())
             }
         }
@@ -234,15 +260,17 @@ impl Server {
     /// Commits, or says that nobody knows.
     ///
     /// A commit that waits for a synchronous standby is not cancelled: the server would answer that with success.
-    fn commit(&self, object: Object) -> Result<(), StoreError> {
+    fn commit(&self, connection: Held) -> Result<(), StoreError> {
         let answered = self.runtime.block_on(async {
-            tokio::time::timeout(self.commit_timeout, object.batch_execute("COMMIT")).await
+            tokio::time::timeout(self.commit_timeout, connection.batch_execute("COMMIT")).await
         });
         match answered {
-            Ok(Ok(())) => Ok(()),
+            Ok(Ok(())) => {
+                connection.give_back();
+                Ok(())
+            }
             Ok(Err(error)) => {
                 let refused = error.as_db_error().is_some_and(|error| !is_ending(error.code()));
-                discard(object);
                 // A plain refusal, such as of a deferred constraint, did not commit.
                 Err(if refused {
                     error.into()
@@ -251,7 +279,6 @@ impl Server {
                 })
             }
             Err(_) => {
-                discard(object);
                 let after = self.commit_timeout;
                 Err(StoreError::Unknown(format!("no answer within {after:?}")))
             }
@@ -259,27 +286,22 @@ impl Server {
     }
 
     /// Ends a transaction without its writes; nobody waits for that.
-    fn roll_back(&self, object: Object, lost: bool) {
+    fn roll_back(&self, connection: Held, lost: bool) {
         if lost {
-            return discard(object);
+            return;
         }
         let limit = self.limits.answer;
         self.runtime.spawn(async move {
-            let ended = tokio::time::timeout(limit, object.batch_execute("ROLLBACK")).await;
-            if !matches!(ended, Ok(Ok(()))) {
-                discard(object);
+            let ended = tokio::time::timeout(limit, connection.batch_execute("ROLLBACK")).await;
+            if matches!(ended, Ok(Ok(()))) {
+                connection.give_back();
             }
         });
     }
 
-    /// Closes the connection of a transaction that must not be used.
-    pub(super) fn throw_away(&self, begun: Begun) {
-        discard(begun.object);
-    }
-
     /// Gives a reading transaction back unused.
     pub(super) fn abandon(&self, begun: Begun) {
-        self.roll_back(begun.object, false);
+        self.roll_back(begun.connection, false);
     }
 
     /// Closes the connections that nobody used for a while.
@@ -289,7 +311,11 @@ impl Server {
 }
 
 /// Names the institute and learns what the transaction sees, in one round trip.
-async fn begin(object: &Object, mode: Mode, institute: &str) -> Result<Bookmark, tokio_postgres::Error> {
+async fn begin(
+    object: &ClientWrapper,
+    mode: Mode,
+    institute: &str,
+) -> Result<Bookmark, tokio_postgres::Error> {
     let set = object.prepare_cached(SET_INSTITUTE).await?;
     let revision = object.prepare_cached(mode.revision()).await?;
     let epoch = object.prepare_cached(EPOCH).await?;
@@ -309,9 +335,4 @@ async fn begin(object: &Object, mode: Mode, institute: &str) -> Result<Bookmark,
 /// The server is going down, or was told to end this connection (class 57P, "operator intervention").
 fn is_ending(code: &tokio_postgres::error::SqlState) -> bool {
     code.code().starts_with("57P") || code.code().starts_with("08")
-}
-
-/// Closes a connection whose state is unknown instead of giving it back.
-fn discard(object: Object) {
-    drop(Object::take(object));
 }

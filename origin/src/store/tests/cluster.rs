@@ -168,3 +168,50 @@ fn reads_go_on_without_the_primary_and_a_promotion_begins_a_new_epoch() {
         servers.primary.sql("rollcall", "SELECT count(*) FROM batches WHERE batch LIKE 'fenced%'");
     assert_eq!(on_the_old, "0", "a primary of the past is not written");
 }
+
+#[test]
+fn a_server_whose_certificate_is_not_trusted_or_not_its_own_is_refused() {
+    let server = Postgres::start_with_tls();
+    server.create_database("rollcall");
+    let connect = |host: &str, trusted: bool| {
+        let mut config = PostgresConfig::of(&server.tls_url(host, "rollcall"), Vec::new());
+        config.ca_file = trusted.then(|| server.certificate());
+        Store::connect(&config).map(drop).map_err(|error| error.to_string())
+    };
+    let unknown = connect("localhost", false).unwrap_err();
+    assert!(unknown.contains("certificate"), "{unknown}");
+    let other_name = connect("127.0.0.1", true).unwrap_err();
+    assert!(other_name.contains("certificate"), "{other_name}");
+    connect("localhost", true).unwrap();
+    let by_tls = server.sql("rollcall", "SELECT count(*) FROM refinery_schema_history");
+    assert_ne!(by_tls, "0");
+}
+
+#[test]
+fn a_reader_that_goes_away_leaves_no_open_transaction_to_the_next() {
+    let database = TestDatabase::create();
+    let store = Store::connect(&database.config()).unwrap();
+    add_institute(&store);
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    let read = async || {
+        store
+            .read::<_, StoreError, _>(INSTITUTE, |records| {
+                assert!(!records.batch_exists("none")?);
+                records.revision()
+            })
+            .await
+    };
+    runtime.block_on(async {
+        for microseconds in (0..3_000).step_by(20) {
+            let patience = Duration::from_micros(microseconds);
+            // Most of them are cut somewhere, at another point each.
+            drop(tokio::time::timeout(patience, read()).await);
+        }
+    });
+    for revision in 2..40 {
+        assert_eq!(add_batch(&store, format!("batch-{revision}")).unwrap(), revision);
+        assert_eq!(runtime.block_on(read()).unwrap(), revision, "an old snapshot was left open");
+    }
+    let open = "SELECT count(*) FROM pg_stat_activity WHERE state LIKE 'idle in transaction%'";
+    until("all transactions to end", || database.sql(open) == "0");
+}
