@@ -16,10 +16,12 @@ use crate::link::{Link, LinkSettings, LinkSettingsError, LinkState};
 use crate::manifest::{Manifest, ManifestError, Responder, VariableSources};
 use crate::route::Routes;
 use crate::sync::institutes::Institutes;
+use crate::threads::Threads;
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::sync::Arc;
-use tokio::sync::{Notify, Semaphore, watch};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use tokio::sync::{Notify, Semaphore, oneshot, watch};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -35,6 +37,12 @@ pub enum AppError {
     KeyValue(#[from] KeyValueError),
     #[error(transparent)]
     Load(#[from] LoadError),
+    #[error("stopped while components were loaded")]
+    Stopped,
+    #[error("loading components panicked")]
+    LoaderPanicked,
+    #[error("threads: {0}")]
+    Threads(std::io::Error),
     #[error(transparent)]
     Link(#[from] LinkSettingsError),
 }
@@ -55,6 +63,22 @@ pub fn manifest(config: &Config) -> Result<Manifest, ManifestError> {
 }
 
 impl App {
+    /// Loads the application, and gives up as soon as `stop` says so: what compiles then is left to the end of the process.
+    pub async fn load_until(config: Config, stop: CancellationToken) -> Result<Self, AppError> {
+        let (sender, loaded) = oneshot::channel();
+        let (runtime, stop_of_app) = (tokio::runtime::Handle::current(), stop.clone());
+        let load = move || {
+            let _entered = runtime.enter();
+            // Nobody waits when the edge has been stopped.
+            let _ = sender.send(Self::load(&config, stop_of_app));
+        };
+        std::thread::Builder::new().name("load".into()).spawn(load).map_err(AppError::Threads)?;
+        tokio::select! {
+            () = stop.cancelled() => Err(AppError::Stopped),
+            app = loaded => app.map_err(|_| AppError::LoaderPanicked)?,
+        }
+    }
+
     /// Blocks while components compile. Everything that the application starts ends with `stop`.
     pub fn load(config: &Config, stop: CancellationToken) -> Result<Self, AppError> {
         let manifest = manifest(config)?;
@@ -64,13 +88,14 @@ impl App {
             databases: Databases::default(),
             key_value: KeyValueStore::open(&folder.key_value())?,
             connections: Connections::new(system_roots()),
+            threads: Arc::new(Threads::start().map_err(AppError::Threads)?),
             instances: Arc::new(Semaphore::new(limits::MAX_REQUEST_INSTANCES)),
             running: TaskTracker::new(),
             folder,
         };
         let identity = manifest.rollcall.is_some().then(|| Arc::new(Identity::load(&shared.folder.keys())));
         let delivery_wanted = Arc::new(Notify::new());
-        let endpoints = endpoints(&manifest, &engine, &shared, &delivery_wanted)?;
+        let endpoints = endpoints(&manifest, &engine, &shared, &delivery_wanted, &stop)?;
         shared.connections.siblings().set(endpoints.values().map(|endpoint| endpoint.guest.clone()));
         let (link_state, link) = watch::channel(None);
         let sync = sync_front(&manifest, &endpoints, &link, &stop)?;
@@ -122,6 +147,11 @@ impl App {
         self.shared.connections.own_addresses().set(all, plain);
     }
 
+    /// The threads that answer requests.
+    pub fn threads(&self) -> &Threads {
+        &self.shared.threads
+    }
+
     /// Waits for what components still do after their answers, and for the engines.
     pub async fn drain(&self) {
         self.shared.running.close();
@@ -132,20 +162,41 @@ impl App {
     }
 }
 
+/// Loads the components, several at a time: of each, what cannot run in parallel waits for another's. Stops between two when
+/// the edge is to stop.
 fn endpoints(
     manifest: &Manifest,
     engine: &GuestEngine,
     shared: &SharedHost,
     delivery_wanted: &Arc<Notify>,
-) -> Result<BTreeMap<String, Arc<Endpoint>>, LoadError> {
+    stop: &CancellationToken,
+) -> Result<BTreeMap<String, Arc<Endpoint>>, AppError> {
     let on_link_up = manifest.rollcall.as_ref().and_then(|rollcall| rollcall.on_link_up.as_ref());
-    let load = |(id, component): (&String, &crate::manifest::Component)| {
-        let guest = Arc::new(Guest::load(engine, component, shared)?);
-        let delivers = on_link_up.is_some_and(|call| call.component == *id);
-        let delivery_wanted = delivers.then(|| delivery_wanted.clone());
-        Ok((id.clone(), Arc::new(Endpoint { guest, manifest: component.clone(), delivery_wanted })))
+    let components: Vec<_> = manifest.components.iter().collect();
+    let next = AtomicUsize::new(0);
+    let load_some = || {
+        let mut loaded = Vec::new();
+        while let Some((id, component)) = components.get(next.fetch_add(1, Ordering::Relaxed)) {
+            if stop.is_cancelled() {
+                return Err(AppError::Stopped);
+            }
+            let guest = Arc::new(Guest::load(engine, component, shared)?);
+            let delivers = on_link_up.is_some_and(|call| call.component == **id);
+            let delivery_wanted = delivers.then(|| delivery_wanted.clone());
+            let manifest = (*component).clone();
+            loaded.push(((*id).clone(), Arc::new(Endpoint { guest, manifest, delivery_wanted })));
+        }
+        Ok(loaded)
     };
-    manifest.components.iter().map(load).collect()
+    let threads = std::thread::available_parallelism().map_or(1, usize::from).min(components.len());
+    std::thread::scope(|scope| {
+        let loaders: Vec<_> = (0..threads).map(|_| scope.spawn(load_some)).collect();
+        let mut endpoints = BTreeMap::new();
+        for loader in loaders {
+            endpoints.extend(loader.join().map_err(|_| AppError::LoaderPanicked)??);
+        }
+        Ok(endpoints)
+    })
 }
 
 fn sync_front(

@@ -1,15 +1,16 @@
 //! wasmtime as this node sets it up: one engine for all components, and the clock that interrupts busy guests.
 
+use crate::code_cache::{CodeCache, Source};
 use crate::guest_state::GuestState;
 use crate::{component_depth, host, limits};
 use std::path::Path;
 use wasmtime::component::{Component, Linker};
-use wasmtime::{Cache, CacheConfig, Config, Engine, InstanceAllocationStrategy, PoolingAllocationConfig};
+use wasmtime::{Config, Engine, InstanceAllocationStrategy, PoolingAllocationConfig};
 
 #[derive(Debug, thiserror::Error)]
 pub enum EngineError {
-    #[error("compiled-code cache in {path}: {source:#}")]
-    Cache { path: std::path::PathBuf, source: wasmtime::Error },
+    #[error("compiled-code cache in {path}: {source}")]
+    Cache { path: std::path::PathBuf, source: std::io::Error },
     #[error("WebAssembly engine: {0:#}")]
     Start(wasmtime::Error),
 }
@@ -18,15 +19,18 @@ pub enum EngineError {
 pub struct GuestEngine {
     engine: Engine,
     linker: Linker<GuestState>,
+    cache: CodeCache,
 }
 
 impl GuestEngine {
     /// Compiled code is kept in `cache`, by content and engine settings.
     pub fn new(cache: &Path) -> Result<Self, EngineError> {
-        let engine = Engine::new(&config(cache)?).map_err(EngineError::Start)?;
+        let engine = Engine::new(&config()).map_err(EngineError::Start)?;
+        let cache =
+            CodeCache::open(cache).map_err(|source| EngineError::Cache { path: cache.to_owned(), source })?;
         let linker = host::linker(&engine).map_err(EngineError::Start)?;
         start_clock(&engine).map_err(|e| EngineError::Start(e.into()))?;
-        Ok(Self { engine, linker })
+        Ok(Self { engine, linker, cache })
     }
 
     pub fn engine(&self) -> &Engine {
@@ -37,25 +41,22 @@ impl GuestEngine {
         &self.linker
     }
 
-    pub fn compile(&self, wasm: &[u8]) -> wasmtime::Result<Component> {
+    /// The code of a component, and whether it had to be compiled.
+    pub fn compile(&self, wasm: &[u8]) -> wasmtime::Result<(Component, Source)> {
         component_depth::check(wasm)?;
-        Component::new(&self.engine, wasm)
+        self.cache.component(&self.engine, wasm)
     }
 }
 
-fn config(cache: &Path) -> Result<Config, EngineError> {
-    let at = |source| EngineError::Cache { path: cache.to_owned(), source };
-    let mut cache_config = CacheConfig::new();
-    cache_config.with_directory(cache);
+fn config() -> Config {
     let mut config = Config::new();
     config
-        .cache(Some(Cache::new(cache_config).map_err(at)?))
         .wasm_component_model_async(true)
         .epoch_interruption(true)
         // Memory images are mapped copy-on-write: an instance costs the pages that it writes.
         .memory_init_cow(true)
         .allocation_strategy(InstanceAllocationStrategy::Pooling(pool()));
-    Ok(config)
+    config
 }
 
 fn pool() -> PoolingAllocationConfig {

@@ -1,27 +1,48 @@
-//! One component, loaded: compiled, linked and checked, ready to answer requests. Each request has an instance of its own.
+//! One component, loaded: compiled, linked and checked, ready to answer requests.
+//!
+//! A WASI 0.3 component's instances answer many requests, several at once; a WASI 0.2 component's answer one each.
 
-use crate::bounded_file;
+mod load;
+mod metrics;
+mod pool;
+mod task;
+mod worker;
+
+pub use load::LoadError;
+
 use crate::data_folder::DataFolder;
 use crate::database::{DatabaseFile, Databases};
 use crate::engine::GuestEngine;
+use crate::execution::Execution;
 use crate::guest_files::MountedFiles;
 use crate::guest_state::{CpuClock, CpuExceeded, GuestPolicy, GuestState};
+use crate::host::LogBudget;
 use crate::host::bindings;
 use crate::host::outbound_http::{Connections, OutboundHttp};
 use crate::key_value::KeyValueStore;
 use crate::limits;
 use crate::manifest::Component as ComponentManifest;
 use crate::problem::Problem;
+use crate::threads::Threads;
+use futures_util::StreamExt as _;
+use futures_util::stream::FuturesUnordered;
 use http::{Request, Response};
+use load::{compile, handler, link};
+use metrics::GuestMetrics;
+use pool::{Pool, Scope};
 use std::future::poll_fn;
-use std::path::PathBuf;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::task::Poll;
 use std::time::{Duration, Instant};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
+use task::{Driver, InstanceTask};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, SemaphorePermit};
 use tokio_util::task::TaskTracker;
-use wasmtime::component::InstancePre;
-use wasmtime::{Engine, Store};
+use wasmtime::component::Accessor;
+use wasmtime::{Engine, Store, Trap};
 use wasmtime_wasi_http::{WasiBody, WasiHttpView as _, p2, p3};
+use worker::{Begun, Job, Offer, Refusal, Waiting, Worker};
 
 /// What all components of one edge share.
 #[derive(Clone)]
@@ -30,9 +51,10 @@ pub struct SharedHost {
     pub databases: Databases,
     pub key_value: KeyValueStore,
     pub connections: Connections,
+    pub threads: Arc<Threads>,
     /// Bounds the instances that answer requests.
     pub instances: Arc<Semaphore>,
-    /// Instances that run, so that a stop can wait for them.
+    /// Instances that have work, so that a stop can wait for them.
     pub running: TaskTracker,
 }
 
@@ -44,6 +66,13 @@ pub struct Guest {
     sync_engine: Option<bindings::GuestPre<GuestState>>,
     databases: DatabaseScope,
     cpu: Duration,
+    execution: Execution,
+    /// Requests that run.
+    turns: Semaphore,
+    /// Requests that wait for their turn.
+    waiting: AtomicUsize,
+    pool: Pool,
+    metrics: GuestMetrics,
     shared: SharedHost,
 }
 
@@ -58,35 +87,6 @@ enum DatabaseScope {
     None,
     Component,
     Institute,
-}
-
-#[derive(Debug, thiserror::Error)]
-pub enum LoadError {
-    #[error("component `{component}`: {source_path} is missing{}", hint(.build_command))]
-    Missing { component: String, source_path: PathBuf, build_command: Option<String> },
-    #[error("component `{component}`: {source_path}: {source}")]
-    Unreadable { component: String, source_path: PathBuf, source: std::io::Error },
-    #[error("component `{component}`: {source_path} is not a WebAssembly component: {source:#}")]
-    NotAComponent { component: String, source_path: PathBuf, source: wasmtime::Error },
-    #[error("component `{component}` imports `{import}`, which this host does not offer")]
-    UnknownImport { component: String, import: String },
-    #[error("component `{component}`: its files cannot be copied: {source}")]
-    Files { component: String, source: std::io::Error },
-    #[error("component `{component}` does not fit this host: {source:#}")]
-    Unlinkable { component: String, source: wasmtime::Error },
-    #[error(
-        "component `{0}` has a route but exports neither `wasi:http/handler@0.3.0` nor `wasi:http/incoming-handler@0.2`"
-    )]
-    NoHandler(String),
-    #[error("component `{0}` is to sync but does not export `rollcall:sync/engine@0.1.0`")]
-    NoSyncEngine(String),
-}
-
-fn hint(build_command: &Option<String>) -> String {
-    match build_command {
-        Some(command) => format!("; build it with `{command}`"),
-        None => String::new(),
-    }
 }
 
 /// Why a guest gave no answer. The cause is in the log.
@@ -112,16 +112,12 @@ impl GuestFailure {
 
 type Outcome = Result<Response<WasiBody>, GuestFailure>;
 
-/// Where a guest's answer goes, once.
-#[derive(Clone)]
-struct AnswerSlot(Arc<Mutex<Option<oneshot::Sender<Outcome>>>>);
+/// Counts a request that waits for its turn.
+struct InQueue<'a>(&'a AtomicUsize);
 
-impl AnswerSlot {
-    /// Does nothing when an answer was given before; the client may also be gone.
-    fn answer(&self, outcome: Outcome) {
-        if let Some(sender) = self.0.lock().unwrap_or_else(PoisonError::into_inner).take() {
-            let _ = sender.send(outcome);
-        }
+impl Drop for InQueue<'_> {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
     }
 }
 
@@ -132,10 +128,11 @@ impl Guest {
         shared: &SharedHost,
     ) -> Result<Self, LoadError> {
         let started = Instant::now();
-        let component = compile(engine, manifest)?;
+        let (component, code) = compile(engine, manifest)?;
         let pre = link(engine, manifest, &component)?;
         tracing::info!(
             component = manifest.id,
+            ?code,
             milliseconds = started.elapsed().as_millis() as u64,
             "component loaded"
         );
@@ -153,8 +150,10 @@ impl Guest {
                 shared.connections.clone(),
             ),
             memory_bytes: manifest.memory_bytes,
-            component: id,
+            log: LogBudget::new(id.clone()),
+            component: id.clone(),
         };
+        let execution = manifest.execution;
         Ok(Self {
             policy: Arc::new(policy),
             engine: engine.engine().clone(),
@@ -166,6 +165,11 @@ impl Guest {
                 false => DatabaseScope::Component,
             },
             cpu: manifest.cpu,
+            execution,
+            turns: Semaphore::new(execution.concurrent),
+            waiting: AtomicUsize::new(0),
+            pool: Pool::new(shared.threads.count()),
+            metrics: GuestMetrics::new(id),
             shared: shared.clone(),
         })
     }
@@ -206,171 +210,249 @@ impl Guest {
         Ok(state.into_store(&self.engine, clock))
     }
 
-    /// Answers one request in an instance of its own, for the user's `institute` if there is one.
+    /// Answers one request, for the user's `institute` if there is one. Dropped before the answer, it ends what the guest does
+    /// for it.
     ///
-    /// `finished` is dropped when the instance is gone, which may be after the answer.
+    /// `finished` is dropped when there is an answer, or the instance is gone.
     pub async fn handle(
         self: &Arc<Self>,
         request: Request<WasiBody>,
         institute: Option<String>,
         finished: impl Send + 'static,
     ) -> Outcome {
-        let instances = self.shared.instances.clone();
-        let Ok(Ok(permit)) = tokio::time::timeout(limits::INSTANCE_WAIT, instances.acquire_owned()).await
-        else {
-            return Err(GuestFailure::Busy);
-        };
-        let (sender, answer) = oneshot::channel();
-        let slot = AnswerSlot(Arc::new(Mutex::new(Some(sender))));
-        let worker =
-            self.shared.running.spawn(self.clone().run(request, institute, slot, (permit, finished)));
-        match tokio::time::timeout(limits::ANSWER_TIMEOUT, answer).await {
-            Ok(Ok(outcome)) => outcome,
-            // The worker panicked: our own fault, and logged by its hook.
-            Ok(Err(_)) => Err(GuestFailure::Failed),
+        let started = Instant::now();
+        let route = request.headers().get("spin-matched-route").cloned();
+        let job = Job { request, finished: Box::new(finished) };
+        let outcome = self.admitted(job, institute).await;
+        let route = route.as_ref().and_then(|route| route.to_str().ok());
+        self.metrics.request(route, outcome.as_ref().err().copied(), started.elapsed());
+        outcome
+    }
+
+    async fn admitted(self: &Arc<Self>, job: Job, institute: Option<String>) -> Outcome {
+        let _turn = self.turn().await?;
+        match tokio::time::timeout(self.execution.timeout, self.answered(job, institute)).await {
+            Ok(outcome) => outcome,
             Err(_) => {
-                worker.abort();
-                tracing::warn!(component = self.id(), "no answer in {:?}", limits::ANSWER_TIMEOUT);
+                tracing::warn!(component = self.id(), "no answer in {:?}", self.execution.timeout);
                 Err(GuestFailure::TimedOut)
             }
         }
     }
 
-    async fn run<F>(
-        self: Arc<Self>,
-        request: Request<WasiBody>,
-        institute: Option<String>,
-        slot: AnswerSlot,
-        held: (OwnedSemaphorePermit, F),
-    ) {
+    /// Waits until the component has room for another request, unless too many wait already.
+    async fn turn(&self) -> Result<SemaphorePermit<'_>, GuestFailure> {
+        if let Ok(turn) = self.turns.try_acquire() {
+            return Ok(turn);
+        }
+        let in_queue = InQueue(&self.waiting);
+        if in_queue.0.fetch_add(1, Ordering::Relaxed) >= self.execution.queue {
+            return Err(GuestFailure::Busy);
+        }
+        let started = Instant::now();
+        let turn = tokio::time::timeout(limits::INSTANCE_WAIT, self.turns.acquire()).await;
+        self.metrics.waited(started.elapsed());
+        match turn {
+            Ok(Ok(turn)) => Ok(turn),
+            Ok(Err(_)) | Err(_) => Err(GuestFailure::Busy),
+        }
+    }
+
+    async fn answered(self: &Arc<Self>, job: Job, institute: Option<String>) -> Outcome {
+        let mut job = job;
+        loop {
+            let reply = match self.handler {
+                Some(Handler::P3(_)) => self.place(job, institute.as_deref()).await?.await,
+                Some(Handler::P2(_)) => self.start(job, institute.as_deref(), None).await?.await,
+                None => return Err(GuestFailure::Failed),
+            };
+            match reply {
+                Ok(response) => return Ok(response),
+                Err(Refusal::Failed(failure)) => return Err(failure),
+                Err(Refusal::Untouched(back)) => job = *back,
+            }
+        }
+    }
+
+    /// Hands `job` to an instance that has room for it, or to a new one.
+    async fn place(self: &Arc<Self>, job: Job, institute: Option<&str>) -> Result<Waiting, GuestFailure> {
+        let scope: Scope = match self.databases {
+            DatabaseScope::Institute => institute.map(str::to_owned),
+            DatabaseScope::None | DatabaseScope::Component => None,
+        };
+        let mut job = Some(job);
+        if let Some(waiting) = self.pool.offer(&scope, &mut job) {
+            return Ok(waiting);
+        }
+        match job {
+            Some(job) => self.start(job, institute, Some(scope)).await,
+            None => Err(GuestFailure::Failed),
+        }
+    }
+
+    /// Starts an instance with `job` as its first; others find it under `scope`.
+    async fn start(
+        self: &Arc<Self>,
+        job: Job,
+        institute: Option<&str>,
+        scope: Option<Scope>,
+    ) -> Result<Waiting, GuestFailure> {
+        let permit = self.instance_permit().await?;
+        let once = Execution { requests_per_instance: 1, concurrent_per_instance: 1, ..self.execution };
+        let execution = if scope.is_some() { self.execution } else { once };
+        let worker = Worker::new(execution, self.shared.running.clone());
+        let Offer::Taken(waiting) = worker.offer(&mut Some(job)) else { return Err(GuestFailure::Failed) };
         let clock = CpuClock::new(self.cpu);
-        let mut store = match self.store(institute.as_deref(), &clock) {
-            Ok(store) => store,
-            Err(error) => {
-                tracing::error!(component = self.id(), error = format!("{error:#}"), "instance not made");
-                return slot.answer(Err(GuestFailure::Failed));
+        let place = scope.map(|scope| self.pool.add(scope, &worker));
+        let driver = self.clone().drive(institute.map(str::to_owned), clock.clone(), worker.clone());
+        tokio::spawn(InstanceTask::new(self.clone(), worker, clock, driver, place, permit));
+        Ok(waiting)
+    }
+
+    async fn instance_permit(&self) -> Result<OwnedSemaphorePermit, GuestFailure> {
+        let instances = self.shared.instances.clone();
+        if let Ok(permit) = instances.clone().try_acquire_owned() {
+            return Ok(permit);
+        }
+        match tokio::time::timeout(limits::INSTANCE_WAIT, instances.acquire_owned()).await {
+            Ok(Ok(permit)) => Ok(permit),
+            Ok(Err(_)) | Err(_) => Err(GuestFailure::Busy),
+        }
+    }
+
+    fn drive(
+        self: Arc<Self>,
+        institute: Option<String>,
+        clock: Arc<CpuClock>,
+        worker: Arc<Worker>,
+    ) -> Driver {
+        Box::pin(async move {
+            let mut store = match self.store(institute.as_deref(), &clock) {
+                Ok(store) => store,
+                Err(error) => {
+                    tracing::error!(component = self.id(), error = format!("{error:#}"), "instance not made");
+                    return GuestFailure::Failed;
+                }
+            };
+            let result = match &self.handler {
+                Some(Handler::P3(service)) => serve_p3(service, &mut store, &worker, &clock).await,
+                Some(Handler::P2(proxy)) => serve_p2(proxy, &mut store, &worker).await,
+                None => Err(wasmtime::format_err!("the component exports no HTTP handler")),
+            };
+            self.metrics.memory(store.data().memory_peak());
+            match result {
+                Ok(()) => GuestFailure::Failed,
+                Err(error) => self.log_trap(&error, &store),
             }
-        };
-        let work = clock.measure(self.serve(&mut store, request, slot.clone()));
-        let result = tokio::time::timeout(limits::INSTANCE_TIMEOUT, work).await;
-        let failure = match result {
-            Ok(Ok(())) => GuestFailure::Failed,
-            Ok(Err(error)) => self.log_trap(&error, &store),
-            Err(_) => {
-                tracing::warn!(component = self.id(), "stopped after {:?}", limits::INSTANCE_TIMEOUT);
-                GuestFailure::TimedOut
-            }
-        };
-        // Counts only when the guest ended without an answer.
-        slot.answer(Err(failure));
-        drop(store);
-        drop(held);
+        })
     }
 
     fn log_trap(&self, error: &wasmtime::Error, store: &Store<GuestState>) -> GuestFailure {
         let component = self.id();
         let memory_exceeded = store.data().memory_exceeded();
         if error.downcast_ref::<CpuExceeded>().is_some() {
+            self.metrics.trap("cpu");
             tracing::warn!(component, "stopped: it used up its processor time");
             return GuestFailure::TimedOut;
         }
+        self.metrics.trap(match error.downcast_ref::<Trap>() {
+            _ if memory_exceeded => "memory",
+            Some(Trap::UnreachableCodeReached) => "unreachable",
+            Some(Trap::StackOverflow) => "stack",
+            Some(_) => "other",
+            None => "host",
+        });
         tracing::warn!(component, memory_exceeded, error = format!("{error:#}"), "trapped");
         GuestFailure::Failed
     }
-
-    async fn serve(
-        &self,
-        store: &mut Store<GuestState>,
-        request: Request<WasiBody>,
-        slot: AnswerSlot,
-    ) -> wasmtime::Result<()> {
-        match &self.handler {
-            Some(Handler::P3(service)) => serve_p3(service, store, request, slot).await,
-            Some(Handler::P2(proxy)) => serve_p2(proxy, store, request, slot).await,
-            None => Err(wasmtime::format_err!("the component exports no HTTP handler")),
-        }
-    }
 }
 
+/// Answers requests until the instance is used up or traps.
 async fn serve_p3(
     service: &p3::bindings::ServicePre<GuestState>,
     store: &mut Store<GuestState>,
-    request: Request<WasiBody>,
-    slot: AnswerSlot,
+    worker: &Worker,
+    clock: &CpuClock,
 ) -> wasmtime::Result<()> {
+    // Before the instance is made, so that the first request stays with it however long that takes.
+    let mut next = worker.begin();
     let service = service.instantiate_async(&mut *store).await?;
-    let (request, transfer) = p3::Request::from_http(store.data_mut().http().hooks, request);
-    store
-        .run_concurrent(async |accessor| {
-            let response = match service.handle(accessor, request).await? {
-                Ok(response) => response,
-                Err(code) => return Err(wasmtime::format_err!("the component answered {code:?}")),
-            };
-            let response = accessor.with(|mut access| response.into_http(&mut access, transfer))?;
-            slot.answer(Ok(response));
-            // The body is still written, and work that the guest spawned still runs.
-            poll_fn(|cx| accessor.poll_no_interesting_tasks(cx)).await;
-            Ok(())
+    let function = *service.wasi_http_handler().func_handle().func();
+    let work = async |accessor: &Accessor<GuestState>| {
+        let mut running = FuturesUnordered::new();
+        poll_fn(|cx| {
+            loop {
+                match running.poll_next_unpin(cx) {
+                    Poll::Ready(Some(Ok(()))) => continue,
+                    Poll::Ready(Some(Err(error))) => return Poll::Ready(Err(error)),
+                    Poll::Ready(None) | Poll::Pending => {}
+                }
+                // A guest may ask not to be called for now.
+                if next.is_none() && accessor.poll_ready_for_concurrent_call(function, cx).is_ready() {
+                    next = worker.begin();
+                }
+                if let Some((begun, request)) = next.take() {
+                    clock.restart();
+                    running.push(answer_p3(&service, accessor, worker, begun, request));
+                    continue;
+                }
+                // Bodies are still written, and work that the guest spawned still runs.
+                if !running.is_empty() || accessor.poll_no_interesting_tasks(cx).is_pending() || worker.rest()
+                {
+                    return Poll::Pending;
+                }
+                return Poll::Ready(Ok(()));
+            }
         })
-        .await?
+        .await
+    };
+    store.run_concurrent(work).await?
+}
+
+/// What becomes of the request's body.
+type Transfer = Pin<Box<dyn Future<Output = Result<(), wasmtime_wasi_http::Error>> + Send>>;
+
+async fn answer_p3(
+    service: &p3::bindings::Service,
+    accessor: &Accessor<GuestState>,
+    worker: &Worker,
+    begun: Begun,
+    request: Request<WasiBody>,
+) -> wasmtime::Result<()> {
+    let (request, transfer) = accessor.with(|mut access| {
+        let (request, transfer) = p3::Request::from_http(access.data_mut().http().hooks, request);
+        // Boxed, because its type names the lifetime of the access, which it does not use.
+        (request, Box::pin(transfer) as Transfer)
+    });
+    let outcome = match service.handle(accessor, request).await? {
+        Ok(response) => Ok(accessor.with(|mut access| response.into_http(&mut access, transfer))?),
+        Err(code) => {
+            tracing::warn!(?code, "the component answered an error");
+            Err(GuestFailure::Failed)
+        }
+    };
+    worker.answer(begun, outcome);
+    Ok(())
 }
 
 async fn serve_p2(
     proxy: &p2::bindings::ProxyPre<GuestState>,
     store: &mut Store<GuestState>,
-    request: Request<WasiBody>,
-    slot: AnswerSlot,
+    worker: &Arc<Worker>,
 ) -> wasmtime::Result<()> {
+    let Some((begun, request)) = worker.begin() else { return Ok(()) };
     let proxy = proxy.instantiate_async(&mut *store).await?;
     let mut http = store.data_mut().http();
     let request = http.new_incoming_request(p2::bindings::http::types::Scheme::Http, request)?;
+    let worker = worker.clone();
     let response = http.new_response_outparam_from_callback(move |response| {
-        slot.answer(response.map_err(|code| {
+        let outcome = response.map_err(|code| {
             tracing::warn!(?code, "the component answered an error");
             GuestFailure::Failed
-        }));
+        });
+        worker.answer(begun, outcome);
     })?;
     proxy.wasi_http_incoming_handler().call_handle(store, request, response).await
-}
-
-fn compile(
-    engine: &GuestEngine,
-    manifest: &ComponentManifest,
-) -> Result<wasmtime::component::Component, LoadError> {
-    let (component, source_path) = (manifest.id.clone(), manifest.source.clone());
-    let wasm = match bounded_file::read(&manifest.source, limits::MAX_COMPONENT_BYTES) {
-        Ok(wasm) => wasm,
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
-            let build_command = manifest.build_command.clone();
-            return Err(LoadError::Missing { component, source_path, build_command });
-        }
-        Err(source) => return Err(LoadError::Unreadable { component, source_path, source }),
-    };
-    engine.compile(&wasm).map_err(|source| LoadError::NotAComponent { component, source_path, source })
-}
-
-fn link(
-    engine: &GuestEngine,
-    manifest: &ComponentManifest,
-    component: &wasmtime::component::Component,
-) -> Result<InstancePre<GuestState>, LoadError> {
-    engine.linker().instantiate_pre(component).map_err(|source| {
-        let message = format!("{source:#}");
-        let ty = component.component_type();
-        let unknown = ty
-            .imports(engine.engine())
-            .map(|(name, _)| name.to_owned())
-            .find(|name| message.contains(&format!("`{name}`")));
-        match unknown {
-            Some(import) => LoadError::UnknownImport { component: manifest.id.clone(), import },
-            None => LoadError::Unlinkable { component: manifest.id.clone(), source },
-        }
-    })
-}
-
-fn handler(pre: &InstancePre<GuestState>) -> Option<Handler> {
-    let p3 = p3::bindings::ServicePre::new(pre.clone()).map(Handler::P3);
-    p3.or_else(|_| p2::bindings::ProxyPre::new(pre.clone()).map(Handler::P2)).ok()
 }
 
 #[cfg(test)]

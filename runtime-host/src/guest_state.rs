@@ -2,14 +2,14 @@
 
 use crate::database::DatabaseFile;
 use crate::guest_files::MountedFiles;
-use crate::host::GuestLog;
 use crate::host::outbound_http::OutboundHttp;
+use crate::host::{GuestLog, LogBudget};
 use crate::key_value::KeyValueStore;
 use crate::limits;
 use std::collections::BTreeMap;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 use wasmtime::component::ResourceTable;
@@ -27,6 +27,7 @@ pub struct GuestPolicy {
     pub key_value: KeyValueStore,
     pub outbound: OutboundHttp,
     pub memory_bytes: usize,
+    pub log: Arc<LogBudget>,
 }
 
 /// The data of one instance's store.
@@ -51,8 +52,8 @@ impl GuestState {
         let mut wasi = WasiCtxBuilder::new();
         wasi.envs(&policy.environment)
             .max_random_size(limits::MAX_RANDOM_BYTES)
-            .stdout(GuestLog::new(policy.component.clone(), "stdout"))
-            .stderr(GuestLog::new(policy.component.clone(), "stderr"));
+            .stdout(GuestLog::new(policy.log.clone(), "stdout"))
+            .stderr(GuestLog::new(policy.log.clone(), "stderr"));
         for mount in policy.files.mounts() {
             wasi.preopened_dir(&mount.source, &mount.destination, FsPerms::ReadOnly)?;
         }
@@ -64,7 +65,7 @@ impl GuestState {
             wasi: wasi.build(),
             http: WasiHttpCtx::new(),
             outbound: policy.outbound.clone(),
-            memory: MemoryLimit { bytes_max: policy.memory_bytes, exceeded: false },
+            memory: MemoryLimit { bytes_max: policy.memory_bytes, held: 0, exceeded: false },
             policy,
         })
     }
@@ -72,6 +73,11 @@ impl GuestState {
     /// Whether the guest was refused memory; it may have trapped for that.
     pub fn memory_exceeded(&self) -> bool {
         self.memory.exceeded
+    }
+
+    /// Bytes of all its memories. They never shrink.
+    pub fn memory_peak(&self) -> usize {
+        self.memory.held
     }
 
     /// A store for one instance, bounded in memory, handles and, through `clock`, processor time.
@@ -82,10 +88,11 @@ impl GuestState {
         store.set_max_component_handles(limits::MAX_HANDLES);
         store.set_epoch_deadline(1);
         let clock = clock.clone();
-        store.epoch_deadline_callback(move |_| match clock.exceeded() {
-            true => Err(CpuExceeded.into()),
+        store.epoch_deadline_callback(move |_| match clock.at_epoch() {
+            AtEpoch::Exceeded => Err(CpuExceeded.into()),
             // Others on this thread get their turn.
-            false => Ok(UpdateDeadline::Yield(1)),
+            AtEpoch::Overran => Ok(UpdateDeadline::Yield(1)),
+            AtEpoch::JustBegun => Ok(UpdateDeadline::Continue(1)),
         });
         store
     }
@@ -108,33 +115,59 @@ impl WasiHttpView for GuestState {
 #[error("the component used up its processor time")]
 pub struct CpuExceeded;
 
-/// Bounds what all memories of one instance hold together.
+/// Bounds what all memories of one instance hold together, and what else it is made of.
 struct MemoryLimit {
     bytes_max: usize,
+    held: usize,
     exceeded: bool,
 }
 
 impl ResourceLimiter for MemoryLimit {
-    /// Bounds each memory. Components have one; the pool bounds how many another may have.
-    fn memory_growing(&mut self, _: usize, desired: usize, _: Option<usize>) -> wasmtime::Result<bool> {
-        let allowed = desired <= self.bytes_max;
-        self.exceeded |= !allowed;
+    fn memory_growing(&mut self, current: usize, desired: usize, _: Option<usize>) -> wasmtime::Result<bool> {
+        let held = self.held.saturating_add(desired.saturating_sub(current));
+        let allowed = held <= self.bytes_max;
+        match allowed {
+            true => self.held = held,
+            false => self.exceeded = true,
+        }
         Ok(allowed)
     }
 
     fn table_growing(&mut self, _: usize, desired: usize, _: Option<usize>) -> wasmtime::Result<bool> {
         Ok(desired <= limits::MAX_TABLE_ELEMENTS)
     }
+
+    fn instances(&self) -> usize {
+        limits::MAX_CORE_INSTANCES
+    }
+
+    fn tables(&self) -> usize {
+        limits::MAX_TABLES
+    }
+
+    fn memories(&self) -> usize {
+        limits::MAX_MEMORIES
+    }
 }
 
 /// Counts the time in which a guest, or the host on its behalf, holds a thread. Time spent waiting costs nothing.
+///
+/// A poll is timed by the clock on the wall, which is read in nanoseconds. One that lasts until an epoch ends is timed by the
+/// thread's processor time from there on, which takes a system call to read: on a machine that is short of processors a guest
+/// is not charged for what others used.
 #[derive(Debug)]
 pub struct CpuClock {
     origin: Instant,
     spent_micros: AtomicU64,
+    /// Spent before the last restart.
+    earlier_micros: AtomicU64,
+    /// Whether a poll was interrupted because it held its thread for too long.
+    overran: AtomicBool,
     /// Micros from `origin` to the start of the poll that runs; zero between polls.
     poll_started_micros: AtomicU64,
-    limit_micros: AtomicU64,
+    /// The thread's processor time when the poll that runs was interrupted first; zero before.
+    poll_started_cpu_micros: AtomicU64,
+    limit_micros: u64,
 }
 
 impl CpuClock {
@@ -142,14 +175,29 @@ impl CpuClock {
         Arc::new(Self {
             origin: Instant::now(),
             spent_micros: AtomicU64::new(0),
+            earlier_micros: AtomicU64::new(0),
+            overran: AtomicBool::new(false),
             poll_started_micros: AtomicU64::new(0),
-            limit_micros: AtomicU64::new(limit.as_micros() as u64),
+            poll_started_cpu_micros: AtomicU64::new(0),
+            limit_micros: limit.as_micros() as u64,
         })
     }
 
-    /// Starts counting from nothing, for a call of a long-lived instance.
+    /// Starts counting from nothing, for another call of the instance.
     pub fn restart(&self) {
-        self.spent_micros.store(0, Ordering::Relaxed);
+        let spent = self.spent_micros.swap(0, Ordering::Relaxed);
+        self.earlier_micros.fetch_add(spent, Ordering::Relaxed);
+    }
+
+    /// All that was ever spent, up to the last poll.
+    pub fn total(&self) -> Duration {
+        let [earlier, spent] = [&self.earlier_micros, &self.spent_micros].map(|m| m.load(Ordering::Relaxed));
+        Duration::from_micros(earlier + spent)
+    }
+
+    /// Whether the guest was interrupted since the last call because it held its thread for too long.
+    pub fn take_overran(&self) -> bool {
+        self.overran.load(Ordering::Relaxed) && self.overran.swap(false, Ordering::Relaxed)
     }
 
     fn now_micros(&self) -> u64 {
@@ -157,40 +205,72 @@ impl CpuClock {
         (self.origin.elapsed().as_micros() as u64).max(1)
     }
 
-    pub fn spent(&self) -> Duration {
-        let running = match self.poll_started_micros.load(Ordering::Relaxed) {
-            0 => 0,
-            started => self.now_micros().saturating_sub(started),
-        };
-        Duration::from_micros(self.spent_micros.load(Ordering::Relaxed) + running)
+    /// How long the poll that runs has run. Called on its thread.
+    fn running(&self) -> u64 {
+        match self.poll_started_cpu_micros.load(Ordering::Relaxed) {
+            0 => match self.poll_started_micros.load(Ordering::Relaxed) {
+                0 => 0,
+                started => self.now_micros().saturating_sub(started),
+            },
+            started => thread_cpu_micros().saturating_sub(started),
+        }
     }
 
-    fn exceeded(&self) -> bool {
-        self.spent().as_micros() as u64 > self.limit_micros.load(Ordering::Relaxed)
+    /// Asked by a guest whose epoch is over. That it is over says little when the instance was not running meanwhile.
+    fn at_epoch(&self) -> AtEpoch {
+        let epoch = limits::EPOCH_PERIOD.as_micros() as u64;
+        let running = self.running();
+        if self.poll_started_cpu_micros.load(Ordering::Relaxed) == 0 {
+            if running < epoch / 2 && self.spent_micros.load(Ordering::Relaxed) <= self.limit_micros {
+                return AtEpoch::JustBegun;
+            }
+            // What was over an epoch on the wall, somebody else had the processor for. Whether the guest holds its thread for
+            // too long is seen when the next epoch ends.
+            self.spent_micros.fetch_add(running.min(epoch), Ordering::Relaxed);
+            self.poll_started_cpu_micros.store(thread_cpu_micros().max(1), Ordering::Relaxed);
+            return self.unless_exceeded(0, AtEpoch::JustBegun);
+        }
+        if running < epoch / 2 {
+            return self.unless_exceeded(running, AtEpoch::JustBegun);
+        }
+        self.overran.store(true, Ordering::Relaxed);
+        self.unless_exceeded(running, AtEpoch::Overran)
+    }
+
+    fn unless_exceeded(&self, running: u64, otherwise: AtEpoch) -> AtEpoch {
+        match self.spent_micros.load(Ordering::Relaxed) + running > self.limit_micros {
+            true => AtEpoch::Exceeded,
+            false => otherwise,
+        }
+    }
+
+    /// Polls `future` on this clock.
+    pub fn poll<F: Future + ?Sized>(&self, future: Pin<&mut F>, cx: &mut Context<'_>) -> Poll<F::Output> {
+        let started = self.now_micros();
+        self.poll_started_micros.store(started, Ordering::Relaxed);
+        let result = future.poll(cx);
+        let spent = self.running();
+        self.poll_started_micros.store(0, Ordering::Relaxed);
+        self.poll_started_cpu_micros.store(0, Ordering::Relaxed);
+        self.spent_micros.fetch_add(spent, Ordering::Relaxed);
+        result
     }
 
     /// Runs `future` on this clock.
-    pub fn measure<F: Future>(self: &Arc<Self>, future: F) -> Measured<F> {
-        Measured { clock: self.clone(), future: Box::pin(future) }
+    pub async fn measure<F: Future>(&self, future: F) -> F::Output {
+        let mut future = std::pin::pin!(future);
+        std::future::poll_fn(|cx| self.poll(future.as_mut(), cx)).await
     }
 }
 
-/// A future whose polls a [`CpuClock`] counts.
-pub struct Measured<F> {
-    clock: Arc<CpuClock>,
-    future: Pin<Box<F>>,
+/// What a guest is told when its epoch is over.
+enum AtEpoch {
+    Exceeded,
+    Overran,
+    JustBegun,
 }
 
-impl<F: Future> Future for Measured<F> {
-    type Output = F::Output;
-
-    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<F::Output> {
-        let started = self.clock.now_micros();
-        self.clock.poll_started_micros.store(started, Ordering::Relaxed);
-        let result = self.future.as_mut().poll(cx);
-        self.clock.poll_started_micros.store(0, Ordering::Relaxed);
-        let spent = self.clock.now_micros().saturating_sub(started);
-        self.clock.spent_micros.fetch_add(spent, Ordering::Relaxed);
-        result
-    }
+fn thread_cpu_micros() -> u64 {
+    let time = rustix::time::clock_gettime(rustix::time::ClockId::ThreadCPUTime);
+    time.tv_sec as u64 * 1_000_000 + time.tv_nsec as u64 / 1_000
 }

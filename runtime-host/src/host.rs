@@ -11,7 +11,7 @@ mod sqlite_v2;
 mod variables;
 pub mod wasi_keyvalue;
 
-pub use guest_log::GuestLog;
+pub use guest_log::{GuestLog, LogBudget};
 
 use crate::guest_state::GuestState;
 use wasmtime::Engine;

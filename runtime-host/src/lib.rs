@@ -7,12 +7,14 @@
 pub mod app;
 pub mod body;
 mod bounded_file;
+pub mod code_cache;
 mod component_depth;
 pub mod config;
 pub mod data_folder;
 pub mod database;
 pub mod delivery;
 pub mod engine;
+pub mod execution;
 pub mod feed_state;
 pub mod front;
 pub mod guest;
@@ -35,3 +37,4 @@ pub mod sync;
 pub mod template;
 #[cfg(test)]
 mod test_host;
+pub mod threads;

@@ -32,14 +32,34 @@ pub const DRAIN_TIMEOUT: Duration = Duration::from_secs(5);
 /// space, so 600 of them fit easily in the 128 TiB of a process.
 pub const MAX_INSTANCES: u32 = 600;
 
-/// Instances that answer requests. The rest of [`MAX_INSTANCES`] is for the sync engines, so that neither starves the other.
+/// Instances that answer requests, idle ones too. The rest of [`MAX_INSTANCES`] is for the sync engines, so that neither starves the other.
 pub const MAX_REQUEST_INSTANCES: usize = 300;
 
 /// Institutes whose sync engine runs at once.
 pub const MAX_ENGINES: usize = 256;
 
-/// How long a request may wait for one of [`MAX_REQUEST_INSTANCES`] before it is answered 503.
+/// How long a request may wait for its component's turn, and then for one of [`MAX_REQUEST_INSTANCES`], before it is answered 503.
 pub const INSTANCE_WAIT: Duration = Duration::from_secs(2);
+
+/// Requests that one instance answers before it is replaced, those of them at once, and how long it is kept without work: what
+/// Spin does, and so what its users' components are used to.
+pub const REQUESTS_PER_INSTANCE: usize = 128;
+pub const CONCURRENT_PER_INSTANCE: usize = 16;
+pub const INSTANCE_IDLE: Duration = Duration::from_secs(1);
+/// Longest `idle_ms` of a manifest: an idle instance holds one of [`MAX_REQUEST_INSTANCES`].
+pub const MAX_INSTANCE_IDLE: Duration = Duration::from_secs(60);
+
+/// Requests of one component that run at once when its manifest says nothing, so that one that hangs leaves instances to the
+/// others: 1,024 at 16 to an instance are 64 of [`MAX_REQUEST_INSTANCES`].
+pub const CONCURRENT_PER_COMPONENT: usize = 1_024;
+/// Requests that wait for one of those. Each costs its head and a socket; more than this wait in vain.
+pub const QUEUE_PER_COMPONENT: usize = 1_024;
+/// Largest of either that a manifest may ask for: there are no more connections.
+pub const MAX_CONCURRENT_PER_COMPONENT: usize = MAX_CONNECTIONS;
+
+/// The niceness of the threads on which guests run on that computed for longer than an epoch: a fifth or so of the weight of
+/// the threads that answer requests.
+pub const BUSY_GUEST_NICENESS: i32 = 8;
 
 /// Memory of one instance when its manifest names none. A Rust component idles at 1 to 2 MiB.
 pub const DEFAULT_MEMORY_MIB: u32 = 128;
@@ -56,12 +76,17 @@ pub const MAX_COMPONENT_DEPTH: usize = 32;
 /// Largest manifest. One of a hundred components is tens of kilobytes.
 pub const MAX_MANIFEST_BYTES: u64 = MIB as u64;
 
+/// Core instances, memories and tables of one component: a composed one has a few of each for each of its parts.
+pub const MAX_CORE_INSTANCES: usize = 100;
+pub const MAX_MEMORIES: usize = 10;
+pub const MAX_TABLES: usize = 20;
+
 /// Elements of one table: a component built by LLVM has one for each function whose address is taken.
 pub const MAX_TABLE_ELEMENTS: usize = 100_000;
 
 /// The period of the clock by which running guests are looked at. Shorter costs wake-ups, longer makes a busy guest hold its
 /// thread longer before others get it.
-pub const EPOCH_PERIOD: Duration = Duration::from_millis(10);
+pub const EPOCH_PERIOD: Duration = Duration::from_millis(5);
 
 /// Processor time of one request when the manifest names none. The three components need milliseconds.
 pub const DEFAULT_CPU: Duration = Duration::from_secs(5);
@@ -69,7 +94,8 @@ pub const DEFAULT_CPU: Duration = Duration::from_secs(5);
 /// A component must have begun its answer by then.
 pub const ANSWER_TIMEOUT: Duration = Duration::from_secs(30);
 
-/// A request's instance is gone by then, even when its body is still being read by a slow client.
+/// An instance is gone this long after its last answer, even when that answer's body is still being read by a slow client or
+/// the guest still works.
 pub const INSTANCE_TIMEOUT: Duration = Duration::from_secs(120);
 
 /// One call of a sync engine, in processor time. Loading a long document takes up to a second.
@@ -94,8 +120,9 @@ pub const MAX_RANDOM_BYTES: u64 = 64 * KIB as u64;
 /// Longest line of a guest's standard output or error that is logged whole.
 pub const MAX_LOG_LINE_BYTES: usize = 4 * KIB;
 
-/// Bytes of output logged for one instance; the rest is dropped, so that a guest cannot fill the disk through the log.
-pub const MAX_LOG_BYTES: usize = 64 * KIB;
+/// Bytes of one component's output that are logged in a second; the rest is dropped, so that a guest cannot fill the disk
+/// through the log.
+pub const LOG_BYTES_PER_SECOND: usize = 64 * KIB;
 
 /// Connecting to another server for a guest.
 pub const OUTBOUND_CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
@@ -143,8 +170,8 @@ pub const SQLITE_VALUE_BYTES: i32 = 32 * MIB as i32;
 pub const SQLITE_PAGES: u32 = 4 * 1024 * 1024;
 /// Prepared statements kept for each connection.
 pub const SQLITE_CACHED_STATEMENTS: usize = 64;
-/// Connections that one guest may hold open.
-pub const SQLITE_CONNECTIONS_PER_GUEST: usize = 8;
+/// Connections that one instance may hold open: four for each of the requests that it answers at once.
+pub const SQLITE_CONNECTIONS_PER_GUEST: usize = 4 * CONCURRENT_PER_INSTANCE;
 /// Idle connections kept for one database, and for all of them together (each holds two file descriptors).
 pub const SQLITE_IDLE_PER_DATABASE: usize = 4;
 pub const SQLITE_IDLE_CONNECTIONS: usize = 128;

@@ -1,7 +1,7 @@
 //! `rollcall-edge`: config, telemetry, application, serve, drain.
 
 use clap::Parser as _;
-use runtime_host::app::App;
+use runtime_host::app::{App, AppError};
 use runtime_host::config::{Cli, Command, Config};
 use runtime_host::{limits, server};
 use std::io::{IsTerminal as _, Write as _};
@@ -47,14 +47,17 @@ async fn up(config: Config) -> anyhow::Result<()> {
     let listener = server::listen(&config.listen).await?;
     let stop = CancellationToken::new();
     tokio::spawn(stop_on_signal(stop.clone())?);
-    let stop_of_app = stop.clone();
-    let mut app = tokio::task::spawn_blocking(move || App::load(&config, stop_of_app)).await??;
+    let mut app = match App::load_until(config, stop.clone()).await {
+        Ok(app) => app,
+        Err(AppError::Stopped) => return Ok(()),
+        Err(error) => return Err(error.into()),
+    };
     app.start().await?;
     let address = listener.local_addr()?;
     app.listens_on(vec![address], Some(address));
     println!("listening http://{}", address);
     std::io::stdout().flush()?;
-    server::serve(listener, app.front.clone(), stop).await;
+    server::serve(listener, app.front.clone(), app.threads(), stop).await;
     if tokio::time::timeout(limits::DRAIN_TIMEOUT, app.drain()).await.is_err() {
         tracing::warn!("components were still at work at the end");
     }

@@ -22,6 +22,7 @@ pub use triggers::StaticResponse;
 pub use variables::{VariableSources, environment_name};
 
 use crate::bounded_file;
+use crate::execution::Execution;
 use crate::limits;
 use crate::outbound::AllowedHosts;
 use crate::route::Routes;
@@ -88,6 +89,7 @@ pub struct Component {
     pub allowed_hosts: AllowedHosts,
     pub memory_bytes: usize,
     pub cpu: Duration,
+    pub execution: Execution,
     pub body_bytes_max: u64,
     /// Routes that need no identity.
     pub anonymous: Routes<()>,

@@ -2,6 +2,7 @@
 
 use crate::front::Front;
 use crate::limits;
+use crate::threads::Threads;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto::Builder;
@@ -31,7 +32,7 @@ pub async fn listen(address: &str) -> Result<TcpListener, ListenError> {
 }
 
 /// Serves until `stop`, then waits for the requests that run, at most [`limits::DRAIN_TIMEOUT`].
-pub async fn serve(listener: TcpListener, front: Arc<Front>, stop: CancellationToken) {
+pub async fn serve(listener: TcpListener, front: Arc<Front>, threads: &Threads, stop: CancellationToken) {
     let builder = Arc::new(builder());
     let graceful = GracefulShutdown::new();
     let connections = Arc::new(Semaphore::new(limits::MAX_CONNECTIONS));
@@ -45,7 +46,7 @@ pub async fn serve(listener: TcpListener, front: Arc<Front>, stop: CancellationT
             accepted = listener.accept() => accepted,
         };
         match accepted {
-            Ok((stream, peer)) => connection(&builder, &graceful, &front, (stream, peer), permit),
+            Ok((stream, peer)) => connection(&builder, &graceful, &front, threads, (stream, peer), permit),
             // Out of file descriptors, most likely: others must end first.
             Err(error) => {
                 tracing::warn!(%error, "accept");
@@ -80,6 +81,7 @@ fn connection(
     builder: &Arc<Builder<TokioExecutor>>,
     graceful: &GracefulShutdown,
     front: &Arc<Front>,
+    threads: &Threads,
     (stream, peer): (TcpStream, SocketAddr),
     permit: OwnedSemaphorePermit,
 ) {
@@ -94,7 +96,16 @@ fn connection(
     });
     let builder = builder.clone();
     let watcher = graceful.watcher();
-    tokio::spawn(async move {
+    // Its socket is watched by the thread that serves it.
+    let stream = match stream.into_std() {
+        Ok(stream) => stream,
+        Err(error) => return tracing::warn!(%error, %peer, "connection"),
+    };
+    threads.spawn(async move {
+        let stream = match TcpStream::from_std(stream) {
+            Ok(stream) => stream,
+            Err(error) => return tracing::warn!(%error, %peer, "connection"),
+        };
         let connection = builder.serve_connection_with_upgrades(TokioIo::new(stream), service);
         if let Err(error) = watcher.watch(connection).await {
             tracing::debug!(error = &*error as &dyn std::error::Error, %peer, "connection ended");

@@ -8,6 +8,7 @@ use crate::host::outbound_http::Connections;
 use crate::key_value::KeyValueStore;
 use crate::limits;
 use crate::manifest::{Manifest, VariableSources};
+use crate::threads::Threads;
 use std::sync::Arc;
 use tokio::sync::Semaphore;
 use tokio_util::task::TaskTracker;
@@ -28,6 +29,7 @@ impl TestHost {
             databases: Databases::default(),
             key_value: KeyValueStore::open(&data.key_value()).unwrap(),
             connections: Connections::new(rustls::RootCertStore::empty()),
+            threads: Arc::new(Threads::start().unwrap()),
             instances: Arc::new(Semaphore::new(limits::MAX_REQUEST_INSTANCES)),
             running: TaskTracker::new(),
             folder: data,

@@ -7,6 +7,7 @@ mod bad_input;
 mod commands;
 mod components;
 mod import;
+mod isolation;
 mod other_hosts;
 mod sync;
 mod tidy;

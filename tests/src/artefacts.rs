@@ -35,7 +35,16 @@ pub fn program(name: &str) -> PathBuf {
 
 /// A built component.
 pub fn wasm(name: &str) -> PathBuf {
-    let component = workspace().join("target/wasm32-wasip2/component").join(format!("{name}.wasm"));
+    component(&format!("{name}.wasm"))
+}
+
+/// One of the small components that are made for tests and benchmarks of the edge host.
+pub fn guest(name: &str) -> PathBuf {
+    component(&format!("examples/{name}.wasm"))
+}
+
+fn component(path: &str) -> PathBuf {
+    let component = workspace().join("target/wasm32-wasip2/component").join(path);
     assert!(
         component.exists(),
         "{} is missing: run the tests with `cargo xtask test`, which builds it",

@@ -16,7 +16,7 @@ mod template;
 mod trace;
 mod until;
 
-pub use artefacts::{program, shared_data, wasm, workspace};
+pub use artefacts::{guest, program, shared_data, wasm, workspace};
 pub use edge::Edge;
 pub use faulty_link::FaultyLink;
 pub use house::{Class, House};

@@ -7,13 +7,20 @@ use std::path::Path;
 const TARGET: &str = "wasm32-wasip2";
 const COMPONENTS: [&str; 3] = ["dashboards", "sync", "commands"];
 
+/// Builds the application's components.
 pub(crate) fn build() -> anyhow::Result<()> {
+    let packages: Vec<&str> = COMPONENTS.iter().flat_map(|component| ["--package", component]).collect();
+    build_packages(&packages)
+}
+
+/// Builds the small components that the edge host's tests and its benchmark run.
+pub(crate) fn build_guests() -> anyhow::Result<()> {
+    build_packages(&["--package", "host-guests", "--examples"])
+}
+
+fn build_packages(packages: &[&str]) -> anyhow::Result<()> {
     add_target()?;
-    let mut cargo = cargo(&["build", "--profile", "component", "--target", TARGET]);
-    for component in COMPONENTS {
-        cargo.args(["--package", component]);
-    }
-    run(&mut cargo)
+    run(cargo(&["build", "--profile", "component", "--target", TARGET]).args(packages))
 }
 
 /// Asks rustup for the target's standard library unless it is there, however it came there.

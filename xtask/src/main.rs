@@ -1,5 +1,6 @@
 //! `cargo xtask`: the developer's commands.
 
+mod bench;
 mod cargo;
 mod components;
 mod demo;
@@ -20,6 +21,8 @@ cargo xtask up [FLAGS]       build everything, start an origin and an edge with 
     --no-demo                do not play the story
     --release                optimised programs; the first build takes longer
 cargo xtask components       build the WebAssembly components alone
+cargo xtask guests           build the small components that the edge host's tests and benchmark run
+cargo xtask bench host [ARGS] measure the edge host beside its peers, release build; --help lists ARGS
 cargo xtask test [ARGS]      build everything and run all tests; ARGS go to `cargo nextest run`
 ";
 
@@ -40,6 +43,10 @@ fn run(mut arguments: Vec<String>) -> anyhow::Result<ExitCode> {
     }
     match arguments.remove(0).as_str() {
         "components" if arguments.is_empty() => components::build().map(|()| ExitCode::SUCCESS),
+        "bench" if arguments.first().is_some_and(|what| what == "host") => {
+            bench::host(&arguments[1..]).map(|()| ExitCode::SUCCESS)
+        }
+        "guests" if arguments.is_empty() => components::build_guests().map(|()| ExitCode::SUCCESS),
         "up" => up::run(&up::Options::read(arguments)?),
         "test" => test_run::run(&arguments),
         "help" | "--help" | "-h" => {

@@ -18,6 +18,7 @@ pub(crate) fn run(arguments: &[String]) -> anyhow::Result<ExitCode> {
     install_postgres()?;
     install_client(&root().join("tests/js"))?;
     components::build()?;
+    components::build_guests()?;
     // Programs and tests in one go: apart, cargo would choose other features and compile much twice.
     cargo::run(&mut cargo(&["build", "--workspace", "--bins", "--tests"]))?;
     let mut tests = if install_nextest() {

@@ -5,71 +5,91 @@ use std::io;
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll};
+use std::time::{Duration, Instant};
 use tokio::io::AsyncWrite;
 use wasmtime_wasi::cli::{IsTerminal, StdoutStream};
+
+/// What one component may still log in the second that runs; its instances share it.
+pub struct LogBudget {
+    component: Arc<str>,
+    second: Mutex<Second>,
+}
+
+struct Second {
+    began: Instant,
+    bytes_left: usize,
+    dropped: u64,
+}
+
+impl LogBudget {
+    pub fn new(component: Arc<str>) -> Arc<Self> {
+        let second = Second { began: Instant::now(), bytes_left: limits::LOG_BYTES_PER_SECOND, dropped: 0 };
+        Arc::new(Self { component, second: Mutex::new(second) })
+    }
+
+    /// Whether a line of so many bytes may be logged at `now`.
+    fn take(&self, bytes: usize, now: Instant) -> bool {
+        let mut second = self.second.lock().unwrap_or_else(PoisonError::into_inner);
+        if now.duration_since(second.began) >= Duration::from_secs(1) {
+            if second.dropped > 0 {
+                let (component, dropped) = (&*self.component, second.dropped);
+                tracing::warn!(target: "guest", component, "{dropped} bytes of output were dropped: over {} in a second", limits::LOG_BYTES_PER_SECOND);
+            }
+            *second = Second { began: now, bytes_left: limits::LOG_BYTES_PER_SECOND, dropped: 0 };
+        }
+        let allowed = bytes <= second.bytes_left;
+        match allowed {
+            true => second.bytes_left -= bytes,
+            false => second.dropped += bytes as u64,
+        }
+        allowed
+    }
+}
 
 /// One output stream of one instance.
 #[derive(Clone)]
 pub struct GuestLog {
-    component: Arc<str>,
+    budget: Arc<LogBudget>,
     stream: &'static str,
-    lines: Arc<Mutex<Lines>>,
-}
-
-struct Lines {
-    partial: Vec<u8>,
-    /// What may still be logged.
-    bytes_left: usize,
+    partial: Arc<Mutex<Vec<u8>>>,
 }
 
 impl GuestLog {
-    pub fn new(component: Arc<str>, stream: &'static str) -> Self {
-        let lines = Lines { partial: Vec::new(), bytes_left: limits::MAX_LOG_BYTES };
-        Self { component, stream, lines: Arc::new(Mutex::new(lines)) }
+    pub fn new(budget: Arc<LogBudget>, stream: &'static str) -> Self {
+        Self { budget, stream, partial: Arc::default() }
     }
 
     fn write(&self, mut bytes: &[u8]) {
-        let mut lines = self.lines.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut partial = self.partial.lock().unwrap_or_else(PoisonError::into_inner);
         while let Some(end) = bytes.iter().position(|b| *b == b'\n') {
-            lines.push(&bytes[..end]);
-            self.log(&mut lines);
+            push(&mut partial, &bytes[..end]);
+            self.log(&mut partial);
             bytes = &bytes[end + 1..];
         }
-        lines.push(bytes);
+        push(&mut partial, bytes);
     }
 
-    fn log(&self, lines: &mut Lines) {
-        let line = std::mem::take(&mut lines.partial);
-        if lines.bytes_left == 0 || line.is_empty() {
+    fn log(&self, partial: &mut Vec<u8>) {
+        let line = std::mem::take(partial);
+        if line.is_empty() || !self.budget.take(line.len(), Instant::now()) {
             return;
         }
-        lines.bytes_left = lines.bytes_left.saturating_sub(line.len());
         let text = String::from_utf8_lossy(&line);
-        tracing::info!(target: "guest", component = &*self.component, stream = self.stream, "{text}");
-        if lines.bytes_left == 0 {
-            tracing::warn!(
-                target: "guest",
-                component = &*self.component,
-                stream = self.stream,
-                "the rest of this instance's output is dropped: it is over {} bytes", limits::MAX_LOG_BYTES
-            );
-        }
+        tracing::info!(target: "guest", component = &*self.budget.component, stream = self.stream, "{text}");
     }
 }
 
-impl Lines {
-    fn push(&mut self, bytes: &[u8]) {
-        let room = limits::MAX_LOG_LINE_BYTES.saturating_sub(self.partial.len());
-        self.partial.extend_from_slice(&bytes[..bytes.len().min(room)]);
-    }
+fn push(partial: &mut Vec<u8>, bytes: &[u8]) {
+    let room = limits::MAX_LOG_LINE_BYTES.saturating_sub(partial.len());
+    partial.extend_from_slice(&bytes[..bytes.len().min(room)]);
 }
 
 impl Drop for GuestLog {
     fn drop(&mut self) {
         // A panic message need not end its line.
-        if Arc::strong_count(&self.lines) == 1 {
-            let lines = self.lines.clone();
-            self.log(&mut lines.lock().unwrap_or_else(PoisonError::into_inner));
+        if Arc::strong_count(&self.partial) == 1 {
+            let partial = self.partial.clone();
+            self.log(&mut partial.lock().unwrap_or_else(PoisonError::into_inner));
         }
     }
 }
@@ -98,5 +118,21 @@ impl AsyncWrite for GuestLog {
 
     fn poll_shutdown(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
         Poll::Ready(Ok(()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_component_logs_in_a_second_is_bounded_over_all_its_instances() {
+        let budget = LogBudget::new("test".into());
+        let now = Instant::now();
+        let line = limits::MAX_LOG_LINE_BYTES;
+        let logged = (0..1000).filter(|_| budget.take(line, now)).count();
+        assert_eq!(logged, limits::LOG_BYTES_PER_SECOND / line);
+        assert!(!budget.take(line, now + Duration::from_millis(100)));
+        assert!(budget.take(line, now + Duration::from_secs(2)));
     }
 }

@@ -5,6 +5,7 @@ use super::names;
 use super::reader::Reader;
 use super::text_or::TextOr;
 use super::{Component, ManifestError};
+use crate::execution::{Execution, ExecutionTable};
 use crate::limits;
 use crate::outbound::{AllowedHosts, from_http_host};
 use crate::route::{Route, Routes};
@@ -48,6 +49,7 @@ impl Reader<'_> {
             )?,
             memory_bytes: self.memory(tool.and_then(|tool| tool.memory_mb.as_ref()))?,
             cpu: self.cpu(tool.and_then(|tool| tool.cpu_ms.as_ref()))?,
+            execution: self.execution(tool.and_then(|tool| tool.execution.as_ref()))?,
             body_bytes_max: tool
                 .and_then(|tool| tool.body_bytes_max)
                 .unwrap_or(limits::MAX_REQUEST_BODY_BYTES),
@@ -165,6 +167,11 @@ impl Reader<'_> {
             return Err(self.error(megabytes.span(), message));
         }
         Ok(value as usize * limits::MIB)
+    }
+
+    fn execution(&self, table: Option<&Spanned<ExecutionTable>>) -> Result<Execution, ManifestError> {
+        let Some(table) = table else { return Ok(Execution::default()) };
+        table.get_ref().check().map_err(|e| self.error(table.span(), e.to_string()))
     }
 
     fn cpu(&self, milliseconds: Option<&Spanned<u32>>) -> Result<Duration, ManifestError> {

@@ -4,6 +4,7 @@
 //! names are suggested; `_` marks those that change nothing here.
 
 use super::text_or::{OneOrMany, TextOr};
+use crate::execution::ExecutionTable;
 use serde::Deserialize;
 use serde::de::{Deserializer, IgnoredAny, MapAccess, Visitor};
 use std::collections::BTreeMap;
@@ -306,6 +307,7 @@ pub(super) struct ComponentTool {
     pub(super) memory_mb: Option<Spanned<u32>>,
     pub(super) cpu_ms: Option<Spanned<u32>>,
     pub(super) body_bytes_max: Option<u64>,
+    pub(super) execution: Option<Spanned<ExecutionTable>>,
     #[serde(default)]
     pub(super) anonymous: Vec<Spanned<String>>,
 }

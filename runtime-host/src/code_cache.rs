@@ -1,0 +1,188 @@
+//! Compiled code on disk, so that a start does not compile again what an earlier one has.
+//!
+//! A file is named after everything that decides its content: the component's bytes, the compiler's version and the engine's
+//! settings. It begins with a digest of the rest, because machine code that the disk has garbled must not run: wasmtime checks
+//! that code was made by it, and not that it is whole.
+
+use sha2::{Digest as _, Sha256};
+use std::fs::{self, File};
+use std::hash::{Hash as _, Hasher};
+use std::io::{self, Read as _, Write as _};
+use std::path::{Path, PathBuf};
+use std::time::{Duration, SystemTime};
+use wasmtime::Engine;
+use wasmtime::component::Component;
+
+/// Code that no start has used for so long is removed.
+const UNUSED: Duration = Duration::from_secs(30 * 24 * 3600);
+const SUFFIX: &str = "cwasm";
+const DIGEST_BYTES: usize = 32;
+
+pub struct CodeCache {
+    folder: PathBuf,
+}
+
+/// Where a component's code came from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Source {
+    Cache,
+    Compiled,
+}
+
+/// Lets [`std::hash::Hash`] feed a digest that is the same in every process.
+struct Digesting(Sha256);
+
+impl Hasher for Digesting {
+    fn write(&mut self, bytes: &[u8]) {
+        self.0.update(bytes);
+    }
+
+    fn finish(&self) -> u64 {
+        unreachable!("the digest is taken whole")
+    }
+}
+
+impl CodeCache {
+    /// Makes the folder when it is not there, and removes from it what is not used any more.
+    pub fn open(folder: &Path) -> io::Result<Self> {
+        fs::create_dir_all(folder)?;
+        for entry in fs::read_dir(folder)?.flatten() {
+            let ours = entry.path().extension().is_some_and(|extension| extension == SUFFIX);
+            let old = |modified: SystemTime| modified.elapsed().is_ok_and(|age| age > UNUSED);
+            if ours && entry.metadata().and_then(|file| file.modified()).is_ok_and(old) {
+                // Another process may have removed it, which is as well.
+                let _ = fs::remove_file(entry.path());
+            }
+        }
+        Ok(Self { folder: folder.to_owned() })
+    }
+
+    /// The component's code from the cache, or compiled and then kept.
+    pub fn component(&self, engine: &Engine, wasm: &[u8]) -> wasmtime::Result<(Component, Source)> {
+        let path = self.path(engine, wasm);
+        if let Some(component) = load(engine, &path) {
+            return Ok((component, Source::Cache));
+        }
+        let component = Component::new(engine, wasm)?;
+        if let Err(error) =
+            component.serialize().map_err(io::Error::other).and_then(|code| store(&path, &code))
+        {
+            tracing::warn!(path = %path.display(), %error, "compiled code is not kept");
+        }
+        Ok((component, Source::Compiled))
+    }
+
+    fn path(&self, engine: &Engine, wasm: &[u8]) -> PathBuf {
+        let mut digest = Digesting(Sha256::new());
+        engine.precompile_compatibility_hash().hash(&mut digest);
+        digest.write(wasm);
+        let name: String = digest.0.finalize().iter().map(|byte| format!("{byte:02x}")).collect();
+        self.folder.join(name).with_extension(SUFFIX)
+    }
+}
+
+fn load(engine: &Engine, path: &Path) -> Option<Component> {
+    let mut file = File::open(path).ok()?;
+    let mut content = Vec::new();
+    if let Err(error) = file.read_to_end(&mut content) {
+        tracing::warn!(path = %path.display(), %error, "compiled code cannot be read");
+        return None;
+    }
+    let whole = content
+        .split_at_checked(DIGEST_BYTES)
+        .filter(|(digest, code)| *digest == Sha256::digest(code).as_slice());
+    let Some((_, code)) = whole else {
+        tracing::warn!(path = %path.display(), "compiled code is damaged; compiling again");
+        return None;
+    };
+    // So that it does not count as unused. Where it cannot be written, it is compiled again once in a while.
+    let _ = file.set_modified(SystemTime::now());
+    // SAFETY: the file is in the edge's own data folder, is whole, and its name says that a compiler of this version with these
+    // settings made it from this component. Whoever can write there can replace the edge's databases and keys as well.
+    match unsafe { Component::deserialize(engine, code) } {
+        Ok(component) => Some(component),
+        Err(error) => {
+            tracing::warn!(path = %path.display(), error = format!("{error:#}"), "compiled code is not used");
+            None
+        }
+    }
+}
+
+/// Whole or not at all, also when two processes store the same.
+fn store(path: &Path, code: &[u8]) -> io::Result<()> {
+    let new = path.with_extension(format!("new-{}", std::process::id()));
+    let mut file = File::create(&new)?;
+    file.write_all(&Sha256::digest(code))?;
+    file.write_all(code)?;
+    fs::rename(&new, path)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use wasmtime::Config;
+
+    fn engine(epochs: bool) -> Engine {
+        let mut config = Config::new();
+        config.epoch_interruption(epochs);
+        Engine::new(&config).unwrap()
+    }
+
+    fn wasm() -> Vec<u8> {
+        wat::parse_str("(component (core module (func (export \"f\") (result i32) i32.const 7)))").unwrap()
+    }
+
+    fn source(cache: &CodeCache, engine: &Engine) -> Source {
+        cache.component(engine, &wasm()).unwrap().1
+    }
+
+    #[test]
+    fn code_is_compiled_once_for_each_content_and_setting() {
+        let folder = tempfile::tempdir().unwrap();
+        let cache = CodeCache::open(folder.path()).unwrap();
+        assert_eq!(source(&cache, &engine(true)), Source::Compiled);
+        assert_eq!(source(&cache, &engine(true)), Source::Cache);
+        assert_eq!(source(&cache, &engine(false)), Source::Compiled, "other settings make other code");
+        let other = wat::parse_str("(component)").unwrap();
+        assert_eq!(cache.component(&engine(true), &other).unwrap().1, Source::Compiled);
+    }
+
+    #[test]
+    fn damaged_code_is_compiled_again_wherever_the_damage_is() {
+        let folder = tempfile::tempdir().unwrap();
+        let cache = CodeCache::open(folder.path()).unwrap();
+        let engine = engine(true);
+        source(&cache, &engine);
+        let path = cache.path(&engine, &wasm());
+        let whole = fs::read(&path).unwrap();
+        for damage in [0, DIGEST_BYTES, whole.len() / 2, whole.len() - 1] {
+            let mut garbled = whole.clone();
+            garbled[damage] ^= 0x10;
+            fs::write(&path, garbled).unwrap();
+            assert_eq!(source(&cache, &engine), Source::Compiled, "byte {damage}");
+            assert_eq!(source(&cache, &engine), Source::Cache, "what was compiled replaces it");
+        }
+        for length in [0, 7, DIGEST_BYTES, whole.len() - 1] {
+            fs::write(&path, &whole[..length]).unwrap();
+            assert_eq!(source(&cache, &engine), Source::Compiled, "cut at {length}");
+        }
+    }
+
+    #[test]
+    fn what_was_long_unused_is_removed() {
+        let folder = tempfile::tempdir().unwrap();
+        let cache = CodeCache::open(folder.path()).unwrap();
+        source(&cache, &engine(true));
+        let path = cache.path(&engine(true), &wasm());
+        CodeCache::open(folder.path()).unwrap();
+        assert!(path.exists());
+        File::options()
+            .write(true)
+            .open(&path)
+            .unwrap()
+            .set_modified(SystemTime::now() - 2 * UNUSED)
+            .unwrap();
+        CodeCache::open(folder.path()).unwrap();
+        assert!(!path.exists());
+    }
+}

@@ -1,0 +1,81 @@
+//! From a file to code that is linked and checked.
+
+use super::Handler;
+use crate::bounded_file;
+use crate::code_cache::Source;
+use crate::engine::GuestEngine;
+use crate::guest_state::GuestState;
+use crate::limits;
+use crate::manifest::Component as ComponentManifest;
+use std::path::PathBuf;
+use wasmtime::component::InstancePre;
+use wasmtime_wasi_http::{p2, p3};
+
+#[derive(Debug, thiserror::Error)]
+pub enum LoadError {
+    #[error("component `{component}`: {source_path} is missing{}", hint(.build_command))]
+    Missing { component: String, source_path: PathBuf, build_command: Option<String> },
+    #[error("component `{component}`: {source_path}: {source}")]
+    Unreadable { component: String, source_path: PathBuf, source: std::io::Error },
+    #[error("component `{component}`: {source_path} is not a WebAssembly component: {source:#}")]
+    NotAComponent { component: String, source_path: PathBuf, source: wasmtime::Error },
+    #[error("component `{component}` imports `{import}`, which this host does not offer")]
+    UnknownImport { component: String, import: String },
+    #[error("component `{component}`: its files cannot be copied: {source}")]
+    Files { component: String, source: std::io::Error },
+    #[error("component `{component}` does not fit this host: {source:#}")]
+    Unlinkable { component: String, source: wasmtime::Error },
+    #[error(
+        "component `{0}` has a route but exports neither `wasi:http/handler@0.3.0` nor `wasi:http/incoming-handler@0.2`"
+    )]
+    NoHandler(String),
+    #[error("component `{0}` is to sync but does not export `rollcall:sync/engine@0.1.0`")]
+    NoSyncEngine(String),
+}
+
+fn hint(build_command: &Option<String>) -> String {
+    match build_command {
+        Some(command) => format!("; build it with `{command}`"),
+        None => String::new(),
+    }
+}
+
+pub(super) fn compile(
+    engine: &GuestEngine,
+    manifest: &ComponentManifest,
+) -> Result<(wasmtime::component::Component, Source), LoadError> {
+    let (component, source_path) = (manifest.id.clone(), manifest.source.clone());
+    let wasm = match bounded_file::read(&manifest.source, limits::MAX_COMPONENT_BYTES) {
+        Ok(wasm) => wasm,
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+            let build_command = manifest.build_command.clone();
+            return Err(LoadError::Missing { component, source_path, build_command });
+        }
+        Err(source) => return Err(LoadError::Unreadable { component, source_path, source }),
+    };
+    engine.compile(&wasm).map_err(|source| LoadError::NotAComponent { component, source_path, source })
+}
+
+pub(super) fn link(
+    engine: &GuestEngine,
+    manifest: &ComponentManifest,
+    component: &wasmtime::component::Component,
+) -> Result<InstancePre<GuestState>, LoadError> {
+    engine.linker().instantiate_pre(component).map_err(|source| {
+        let message = format!("{source:#}");
+        let ty = component.component_type();
+        let unknown = ty
+            .imports(engine.engine())
+            .map(|(name, _)| name.to_owned())
+            .find(|name| message.contains(&format!("`{name}`")));
+        match unknown {
+            Some(import) => LoadError::UnknownImport { component: manifest.id.clone(), import },
+            None => LoadError::Unlinkable { component: manifest.id.clone(), source },
+        }
+    })
+}
+
+pub(super) fn handler(pre: &InstancePre<GuestState>) -> Option<Handler> {
+    let p3 = p3::bindings::ServicePre::new(pre.clone()).map(Handler::P3);
+    p3.or_else(|_| p2::bindings::ProxyPre::new(pre.clone()).map(Handler::P2)).ok()
+}
