@@ -22,8 +22,8 @@ pub(crate) enum CopyError {
     Open(#[from] OpenError),
     #[error("embedded store: {0}")]
     Sqlite(#[from] rusqlite::Error),
-    #[error("{table}: {source}")]
-    Postgres { table: &'static str, source: PostgresError },
+    #[error("{table}: {problem}")]
+    Postgres { table: &'static str, problem: PostgresError },
     #[error("the Postgres database is not empty: an origin has used it")]
     NotEmpty,
     #[error("{table} {column}: {text:?} is not {kind:?}")]
@@ -136,7 +136,7 @@ pub(crate) fn copy(folder: &Path, config: &PostgresConfig) -> Result<Vec<CopiedT
 
 async fn copy_all(source: &rusqlite::Connection, client: &Client) -> Result<Vec<CopiedTable>, CopyError> {
     let fault =
-        |table| move |error: tokio_postgres::Error| CopyError::Postgres { table, source: error.into() };
+        |table| move |error: tokio_postgres::Error| CopyError::Postgres { table, problem: error.into() };
     client.batch_execute("BEGIN").await.map_err(fault("transaction"))?;
     let used =
         client.query_one("SELECT count(*) FROM signing_keys", &[]).await.map_err(fault("signing_keys"))?;
@@ -174,7 +174,7 @@ async fn copy_table(
     institutes: &[String],
 ) -> Result<CopiedTable, CopyError> {
     let fault =
-        |error: tokio_postgres::Error| CopyError::Postgres { table: table.name, source: error.into() };
+        |error: tokio_postgres::Error| CopyError::Postgres { table: table.name, problem: error.into() };
     let (mut from, mut to) = (Content::default(), Content::default());
     for institute in institutes {
         let name = "SELECT set_config('rollcall.institute', $1, true)";
@@ -212,7 +212,7 @@ async fn send(
     content: &mut Content,
 ) -> Result<(), CopyError> {
     let fault =
-        |error: tokio_postgres::Error| CopyError::Postgres { table: table.name, source: error.into() };
+        |error: tokio_postgres::Error| CopyError::Postgres { table: table.name, problem: error.into() };
     let columns: Vec<String> = table.columns.iter().map(|(name, _)| format!("t.\"{name}\"")).collect();
     let select = format!("SELECT {} FROM {} t {}", columns.join(", "), table.name, table.from);
     let mut select = source.prepare(&select)?;

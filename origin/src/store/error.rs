@@ -10,7 +10,7 @@ pub(crate) enum StoreError {
     #[error("database: {0}")]
     Sqlite(#[from] rusqlite::Error),
     #[error("database: {0}")]
-    Postgres(#[from] PostgresError),
+    Postgres(PostgresError),
     #[error("no connection to {server}: {problem}")]
     NoConnection { server: String, problem: String },
     #[error("the database gave no answer within {0:?}")]
@@ -47,7 +47,7 @@ pub(crate) enum OpenError {
     #[error("the database names epoch {0}")]
     Epoch(i64),
     #[error("database: {0}")]
-    Postgres(#[from] PostgresError),
+    Postgres(PostgresError),
     #[error(transparent)]
     Store(#[from] StoreError),
     #[error("the database has schema {found}, this program knows {known}: use a newer program")]
@@ -62,16 +62,34 @@ pub(crate) enum OpenError {
     Runtime(std::io::Error),
 }
 
-/// What Postgres or the way to it answered, in one line: the library's own text leaves the cause out.
-#[derive(Debug, thiserror::Error)]
-pub(crate) struct PostgresError(#[from] pub(super) tokio_postgres::Error);
+/// What Postgres or the way to it answered, in one line: the library's own text leaves the cause out. It stands for
+/// its causes, so it names none as its source, and neither do the errors that show it.
+#[derive(Debug)]
+pub(crate) struct PostgresError(pub(super) tokio_postgres::Error);
+
+impl std::error::Error for PostgresError {}
+
+impl From<tokio_postgres::Error> for PostgresError {
+    fn from(error: tokio_postgres::Error) -> Self {
+        Self(error)
+    }
+}
+
+impl From<PostgresError> for OpenError {
+    fn from(error: PostgresError) -> Self {
+        OpenError::Postgres(error)
+    }
+}
 
 impl fmt::Display for PostgresError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match (self.0.as_db_error(), std::error::Error::source(&self.0)) {
             (Some(error), _) => write!(f, "{} ({})", error.message(), error.code().code()),
-            (None, Some(cause)) => write!(f, "{}: {cause}", self.0),
-            (None, None) => self.0.fmt(f),
+            // Some of the library's texts end with their cause.
+            (None, Some(cause)) if !self.0.to_string().contains(&cause.to_string()) => {
+                write!(f, "{}: {cause}", self.0)
+            }
+            (None, Some(_) | None) => self.0.fmt(f),
         }
     }
 }

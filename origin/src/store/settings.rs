@@ -1,5 +1,6 @@
 //! The store's part of the configuration.
 
+use super::error::PostgresError;
 use serde::{Deserialize, Serialize};
 use std::path::PathBuf;
 use std::time::Duration;
@@ -161,8 +162,8 @@ impl StoreSettings {
             Ok(config) => config,
             Err(error) => {
                 // Without the address, which may hold a password.
-                let cause = std::error::Error::source(&error).map(ToString::to_string).unwrap_or_default();
-                faults.push(format!("{name} is no address of Postgres: {error} {cause}"));
+                let problem = PostgresError::from(error);
+                faults.push(format!("{name} is no address of Postgres: {problem}"));
                 return Vec::new();
             }
         };

@@ -202,10 +202,9 @@ fn a_reader_that_goes_away_leaves_no_open_transaction_to_the_next() {
             .await
     };
     runtime.block_on(async {
-        for microseconds in (0..3_000).step_by(20) {
-            let patience = Duration::from_micros(microseconds);
-            // Most of them are cut somewhere, at another point each.
-            drop(tokio::time::timeout(patience, read()).await);
+        for _ in 0..50 {
+            // Polled once, it has asked for its transaction; then its caller is gone.
+            assert!(futures_util::poll!(std::pin::pin!(read())).is_pending());
         }
     });
     for revision in 2..40 {
