@@ -4,6 +4,10 @@
 //! an entry (division by zero) or with 2^32 probes (seconds of CPU, gigabytes), a deflate bomb (1 MB to 3 GB), a
 //! `start_op` near 2^32 (later honest edits panic), a sequence number used twice (the victim never converges again).
 
+mod counters;
+
+pub use counters::Counters;
+
 use automerge::sync::Message;
 use automerge::{Automerge, Change};
 use std::io::Read as _;

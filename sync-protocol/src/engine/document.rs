@@ -2,12 +2,12 @@
 
 use super::{Author, Limits, SessionId, Source};
 use crate::document_id::DocumentId;
-use crate::gate::{self, GateError, MAX_OP, MAX_OP_AHEAD};
+use crate::gate::{self, Counters, GateError};
 use crate::kind::{self, Access, Kind};
 use crate::link::DocumentRecord;
 use crate::token::Claims;
 use automerge::sync::{ChunkList, Message, State, SyncDoc as _};
-use automerge::{ActorId, Automerge, Change, ChangeHash};
+use automerge::{Automerge, Change, ChangeHash};
 use std::collections::{BTreeSet, HashMap, HashSet};
 
 /// A document that is loaded.
@@ -26,9 +26,7 @@ pub(super) struct Document {
     pub(super) last_used: u64,
     /// Changes in the log behind the last snapshot.
     pub(super) tail: usize,
-    /// Highest sequence number of each actor.
-    sequences: HashMap<ActorId, u64>,
-    max_op: u64,
+    counters: Counters,
     /// Changes whose dependencies have not come yet, by hash.
     held: HashMap<ChangeHash, (Change, Author)>,
     /// Changes that the origin has refused: never taken again.
@@ -77,8 +75,7 @@ impl Document {
             readers: BTreeSet::new(),
             last_used: now,
             tail: 0,
-            sequences: HashMap::new(),
-            max_op: 0,
+            counters: Counters::default(),
             held: HashMap::new(),
             refused: HashSet::new(),
         }
@@ -93,11 +90,7 @@ impl Document {
         } else {
             self.automerge.load_incremental(&bytes)?;
         }
-        for change in self.automerge.get_changes_meta(&before) {
-            let sequence = self.sequences.entry(change.actor.into_owned()).or_default();
-            *sequence = (*sequence).max(change.seq);
-            self.max_op = self.max_op.max(change.max_op);
-        }
+        self.counters.read(&self.automerge, &before);
         Ok(())
     }
 
@@ -238,8 +231,7 @@ impl Document {
                 received.rejected.push(Rejected { hash, author, bytes, code });
                 continue;
             }
-            self.sequences.insert(change.actor_id().clone(), change.seq());
-            self.max_op = self.max_op.max(change.max_op());
+            self.counters.admit(&change);
             admitted.insert(hash);
             for dependent in waiting.remove(&hash).unwrap_or_default() {
                 ready.extend(self.held.remove(&dependent));
@@ -259,18 +251,7 @@ impl Document {
         if self.refused.contains(hash) {
             return Some("refused-by-origin");
         }
-        let start = change.start_op().get();
-        let last = self.sequences.get(change.actor_id()).copied().unwrap_or(0);
-        if change.seq() <= last {
-            return Some("sequence-reused");
-        }
-        if change.seq() > last + 1 {
-            return Some("sequence-gap");
-        }
-        if start > self.max_op + 1 + MAX_OP_AHEAD || change.max_op() > MAX_OP {
-            return Some("operation-counter-too-high");
-        }
-        None
+        self.counters.check(change).err()
     }
 
     /// Takes in what the origin has; returns what is new, for the log.

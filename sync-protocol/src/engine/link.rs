@@ -2,7 +2,8 @@
 //! pushes what devices have written.
 
 use super::document::Document;
-use super::{Effect, Engine, Position, Slot};
+use super::slots::Slot;
+use super::{Effect, Engine, Position};
 use crate::document_id::DocumentId;
 use crate::link::{
     Document as OriginDocument, Feed, Follow, Following, Hash, LinkMessage, Pull, Push, PushItem, Pushed,

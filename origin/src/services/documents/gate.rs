@@ -3,10 +3,9 @@
 //! Changes are bytes from devices. The limits are the edge's own (`sync_protocol::gate`): what an edge acknowledged to
 //! a device must not be refused here for its size.
 
-use automerge::{ActorId, Automerge, Change};
-use std::collections::HashMap;
+use automerge::Change;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use sync_protocol::gate::{MAX_OP, MAX_OP_AHEAD, changes_in};
+use sync_protocol::gate::changes_in;
 
 /// Where a chunk says its type: behind magic and checksum, of 4 bytes each.
 const TYPE_AT: usize = 8;
@@ -27,57 +26,11 @@ pub(super) fn decode(bytes: &[u8]) -> Result<Change, &'static str> {
     }
 }
 
-/// What a document has seen of each writer, to tell a new change from one that would harm the document.
-#[derive(Default)]
-pub(super) struct Counters {
-    sequences: HashMap<ActorId, u64>,
-    max_op: u64,
-}
-
-impl Counters {
-    /// Reads all changes of the document: costs its age, once for each loading.
-    pub(super) fn of(doc: &Automerge) -> Self {
-        let mut counters = Self::default();
-        for change in doc.get_changes_meta(&[]) {
-            counters.note(change.actor.as_ref(), change.seq, change.max_op);
-        }
-        counters
-    }
-
-    /// What speaks against a change whose dependencies are in the document.
-    pub(super) fn check(&self, change: &Change) -> Result<(), &'static str> {
-        let last = self.sequences.get(change.actor_id()).copied().unwrap_or(0);
-        if change.seq() <= last {
-            return Err("sequence-reused");
-        }
-        if change.seq() > last + 1 {
-            return Err("sequence-gap");
-        }
-        if change.start_op().get() > self.max_op + 1 + MAX_OP_AHEAD || change.max_op() > MAX_OP {
-            return Err("operation-counter-too-high");
-        }
-        Ok(())
-    }
-
-    /// Takes in a change that goes into the document.
-    pub(super) fn admit(&mut self, change: &Change) {
-        self.note(change.actor_id(), change.seq(), change.max_op());
-    }
-
-    fn note(&mut self, actor: &ActorId, sequence: u64, max_op: u64) {
-        match self.sequences.get_mut(actor) {
-            Some(last) => *last = sequence.max(*last),
-            None => drop(self.sequences.insert(actor.clone(), sequence)),
-        }
-        self.max_op = self.max_op.max(max_op);
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-    use automerge::ROOT;
     use automerge::transaction::Transactable as _;
+    use automerge::{Automerge, ROOT};
 
     fn change() -> Change {
         let mut doc = Automerge::new();
@@ -118,22 +71,5 @@ mod tests {
         let mut forged = bytes;
         forged[5] ^= 1;
         assert_eq!(decode(&forged), Err("malformed-change"));
-    }
-
-    #[test]
-    fn a_change_continues_the_row_of_its_writer() {
-        let mut doc = Automerge::new();
-        for n in 0..3 {
-            let mut tx = doc.transaction();
-            tx.put(ROOT, "n", n).unwrap();
-            tx.commit();
-        }
-        let changes = doc.get_changes(&[]);
-        let mut counters = Counters::default();
-        assert_eq!(counters.check(&changes[1]), Err("sequence-gap"));
-        counters.admit(&changes[0]);
-        assert_eq!(counters.check(&changes[0]), Err("sequence-reused"));
-        assert_eq!(counters.check(&changes[1]), Ok(()));
-        assert_eq!(Counters::of(&doc).check(&changes[2]), Err("sequence-reused"));
     }
 }

@@ -1,12 +1,12 @@
 //! Loaded documents, kept in memory within a bound.
 
 use super::DocumentError;
-use super::gate::Counters;
 use crate::store::{Store, StoreError};
 use automerge::{Automerge, Change, ChangeHash, LoadOptions, ReadDoc as _, VerificationMode};
 use std::collections::HashMap;
 use std::sync::{Mutex, PoisonError};
 use sync_protocol::document_id::DocumentId;
+use sync_protocol::gate::Counters;
 
 /// Documents kept loaded. A batch's classes of a week with their notes fit many times over.
 const MAX_REPLICAS: usize = 512;

@@ -1,0 +1,217 @@
+//! The devices that are connected, or ask once: what they say, and what they are told.
+
+use super::slots::Slot;
+use super::{Effect, Engine, SessionId};
+use crate::document_id::DocumentId;
+use crate::repo_message::{PROTOCOL_VERSION, RepoMessage};
+use crate::token::Claims;
+use automerge::sync::State;
+use std::collections::{BTreeMap, BTreeSet};
+
+pub(super) struct Session {
+    pub(super) claims: Claims,
+    /// The client's name for itself; none before its join.
+    pub(super) peer: Option<String>,
+    pub(super) states: BTreeMap<DocumentId, State>,
+    /// Documents that it asked for in vain: it is told when they turn up.
+    pub(super) interest: BTreeSet<DocumentId>,
+    /// Answers are asked for with [`Engine::exchange_reply`] instead of being sent.
+    pub(super) quiet: bool,
+}
+
+/// The answer to one message of a client without a connection.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Reply {
+    /// An Automerge sync message; none when both sides are equal.
+    Synced(Option<Vec<u8>>),
+    Unavailable,
+    Refused(String),
+}
+
+impl Engine {
+    /// Hands in one sync message of a client without a connection, under a session that [`Engine::open_exchange`] made.
+    pub fn exchange(
+        &mut self,
+        now: u64,
+        session: SessionId,
+        document: DocumentId,
+        data: Vec<u8>,
+    ) -> Vec<Effect> {
+        self.receive(now, session, document, data);
+        std::mem::take(&mut self.effects)
+    }
+
+    pub fn open_exchange(&mut self, session: SessionId, claims: Claims) {
+        self.open(session, claims, true);
+    }
+
+    /// The answer to [`Engine::exchange`], after its effects and those of a flush have been carried out. None while the
+    /// document is still asked for at the origin.
+    pub fn exchange_reply(&mut self, session: SessionId, document: DocumentId) -> Option<Reply> {
+        if let Some(code) = self.refusals.remove(&(document, session)) {
+            return Some(Reply::Refused(code));
+        }
+        let state = self.sessions.get_mut(&session)?.states.get_mut(&document);
+        match (self.slots.get(&document), state) {
+            (Some(Slot::Loading { .. } | Slot::Pulling { .. } | Slot::Awaited { .. }), _) => None,
+            (Some(Slot::Ready(doc)), Some(state)) => {
+                let equal = state.their_heads.as_ref() == Some(&doc.automerge.get_heads());
+                let message = doc.next_message(state);
+                let silent = message.as_ref().is_none_or(|m| equal && m.changes.is_empty());
+                Some(Reply::Synced(message.filter(|_| !silent).map(|m| m.encode())))
+            }
+            (Some(Slot::Ready(_)) | None, _) => Some(Reply::Unavailable),
+        }
+    }
+
+    pub(super) fn open(&mut self, session: SessionId, claims: Claims, quiet: bool) {
+        let session_state =
+            Session { claims, peer: None, states: BTreeMap::new(), interest: BTreeSet::new(), quiet };
+        self.sessions.insert(session, session_state);
+    }
+
+    pub(super) fn closed(&mut self, id: SessionId) {
+        let Some(session) = self.sessions.remove(&id) else { return };
+        for document in session.states.keys() {
+            if let Some(Slot::Ready(doc)) = self.slots.get_mut(document) {
+                doc.readers.remove(&id);
+            }
+        }
+        for document in session.interest {
+            self.lose_interest(id, document);
+        }
+    }
+
+    pub(super) fn lose_interest(&mut self, id: SessionId, document: DocumentId) {
+        if let Some(session) = self.sessions.get_mut(&id) {
+            session.interest.remove(&document);
+        }
+        if let Some(sessions) = self.interest.get_mut(&document) {
+            sessions.remove(&id);
+            if sessions.is_empty() {
+                self.interest.remove(&document);
+            }
+        }
+    }
+
+    pub(super) fn frame(&mut self, now: u64, session: SessionId, bytes: &[u8]) {
+        let Some(joined) = self.sessions.get(&session).map(|s| s.peer.is_some()) else { return };
+        match RepoMessage::decode(bytes) {
+            Err(error) => self.fail(session, &error.to_string()),
+            Ok(RepoMessage::Join { sender, versions }) => self.join(session, sender, &versions),
+            Ok(_) if !joined => self.fail(session, "the first message must be join"),
+            Ok(RepoMessage::Sync { document, data, .. }) => self.receive(now, session, document, data),
+            Ok(RepoMessage::Ephemeral { sender, document, session: run, count, data, .. }) => {
+                self.relay(session, document, |target| RepoMessage::Ephemeral {
+                    sender: sender.clone(),
+                    target,
+                    document,
+                    session: run.clone(),
+                    count,
+                    data: data.clone(),
+                });
+            }
+            Ok(
+                RepoMessage::Peer { .. }
+                | RepoMessage::Error { .. }
+                | RepoMessage::Unavailable { .. }
+                | RepoMessage::Other,
+            ) => {}
+        }
+    }
+
+    /// A client that reconnects before its old socket is gone takes its place, with fresh sync state.
+    pub(super) fn join(&mut self, id: SessionId, sender: String, versions: &[String]) {
+        if !versions.iter().any(|version| version == PROTOCOL_VERSION) {
+            return self.fail(id, "this server speaks protocol version 1 only");
+        }
+        let Some(user) = self.sessions.get(&id).map(|s| s.claims.sub.clone()) else { return };
+        let is_same = |s: &Session| s.peer.as_ref() == Some(&sender) && s.claims.sub == user;
+        let replaced: Vec<SessionId> = self
+            .sessions
+            .iter()
+            .filter(|(other, s)| **other != id && is_same(s))
+            .map(|(other, _)| *other)
+            .collect();
+        for old in replaced {
+            self.closed(old);
+            self.effects
+                .push(Effect::Close { session: old, reason: "the same peer has connected again".into() });
+        }
+        if let Some(session) = self.sessions.get_mut(&id) {
+            session.peer = Some(sender.clone());
+            let bytes = RepoMessage::Peer { sender: self.peer.clone(), target: sender }.encode();
+            self.effects.push(Effect::Send { session: id, bytes });
+        }
+    }
+
+    /// Tells a session what it did wrong, and closes it. Nobody else notices.
+    pub(super) fn fail(&mut self, id: SessionId, reason: &str) {
+        let Some(session) = self.sessions.get(&id) else { return };
+        let target = session.peer.clone().unwrap_or_default();
+        let message = RepoMessage::Error { sender: self.peer.clone(), target, message: reason.to_owned() };
+        self.effects.push(Effect::Send { session: id, bytes: message.encode() });
+        self.effects.push(Effect::Close { session: id, reason: reason.to_owned() });
+        self.closed(id);
+    }
+
+    /// Kept until a client without a connection reads its answer.
+    pub(super) fn note_refusal(&mut self, id: SessionId, document: DocumentId, code: &str) {
+        if self.sessions.get(&id).is_some_and(|s| s.quiet) {
+            self.refusals.insert((document, id), code.to_owned());
+        }
+    }
+
+    /// Nothing of a message was kept: a connected client is told and closed, any other reads it in its answer.
+    pub(super) fn refuse(&mut self, id: SessionId, document: DocumentId, code: &str, reason: &str) {
+        if self.sessions.get(&id).is_some_and(|s| s.quiet) {
+            self.note_refusal(id, document, code);
+        } else {
+            self.fail(id, &format!("{document}: {reason}"));
+        }
+    }
+
+    /// Not final: the session hears again when the document, or the right to it, turns up.
+    pub(super) fn unavailable(&mut self, id: SessionId, document: DocumentId) {
+        let Some(session) = self.sessions.get_mut(&id) else { return };
+        session.interest.insert(document);
+        self.interest.entry(document).or_default().insert(id);
+        if let Some(target) = session.peer.clone() {
+            let message = RepoMessage::Unavailable { sender: self.peer.clone(), target, document };
+            self.effects.push(Effect::Send { session: id, bytes: message.encode() });
+        }
+    }
+
+    pub(super) fn relay(
+        &mut self,
+        from: SessionId,
+        document: DocumentId,
+        message: impl Fn(String) -> RepoMessage,
+    ) {
+        let Some(Slot::Ready(doc)) = self.slots.get(&document) else { return };
+        if !doc.readers.contains(&from) {
+            return;
+        }
+        for reader in doc.readers.iter().filter(|reader| **reader != from) {
+            if let Some(target) = self.sessions.get(reader).and_then(|s| s.peer.clone()) {
+                self.effects.push(Effect::Send { session: *reader, bytes: message(target).encode() });
+            }
+        }
+    }
+
+    pub(super) fn send_sync(&mut self, document: DocumentId, id: SessionId) {
+        let (Some(Slot::Ready(doc)), Some(session)) = (self.slots.get(&document), self.sessions.get_mut(&id))
+        else {
+            return;
+        };
+        let (Some(target), Some(state)) = (session.peer.clone(), session.states.get_mut(&document)) else {
+            return;
+        };
+        if let Some(message) = doc.next_message(state) {
+            let data = message.encode();
+            let sender = self.peer.clone();
+            let bytes = RepoMessage::Sync { request: false, sender, target, document, data }.encode();
+            self.effects.push(Effect::Send { session: id, bytes });
+        }
+    }
+}

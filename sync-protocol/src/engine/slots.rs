@@ -1,0 +1,308 @@
+//! Where each document stands: being loaded, asked for at the origin, waited for, or ready.
+
+use super::document::{Document, DocumentError, Received};
+use super::{Author, Effect, Engine, SessionId, Source, Stored};
+use crate::document_id::DocumentId;
+use crate::gate;
+use crate::kind::{Access, Kind};
+use crate::link::Hash;
+use automerge::sync::State;
+
+/// A message that waits for its document.
+pub(super) struct Waiting {
+    pub(super) session: SessionId,
+    pub(super) data: Vec<u8>,
+}
+
+impl Waiting {
+    pub(super) fn has_content(&self) -> bool {
+        gate::decode_sync_message(&self.data).is_ok_and(|message| !message.heads.is_empty())
+    }
+}
+
+pub(super) enum Slot {
+    /// An [`Effect::Load`] is under way.
+    Loading {
+        waiting: Vec<Waiting>,
+    },
+    /// The origin has been asked.
+    Pulling {
+        waiting: Vec<Waiting>,
+        since: u64,
+        refused: Vec<Hash>,
+    },
+    /// Nobody has it so far, but the device that made it may be about to bring it: somebody may have heard of the document
+    /// before its content has come.
+    Awaited {
+        waiting: Vec<Waiting>,
+        since: u64,
+        refused: Vec<Hash>,
+    },
+    Ready(Box<Document>),
+}
+
+impl Engine {
+    pub(super) fn receive(&mut self, now: u64, id: SessionId, document: DocumentId, data: Vec<u8>) {
+        let Some(session) = self.sessions.get(&id) else { return };
+        let open = session.states.len() + session.interest.len();
+        if open >= self.limits.session_documents && !session.states.contains_key(&document) {
+            let limit = self.limits.session_documents;
+            return self.fail(id, &format!("session has {open} documents open, the limit is {limit}"));
+        }
+        let most = self.limits.waiting_messages;
+        match self.slots.get_mut(&document) {
+            Some(Slot::Ready(_)) => self.process(now, id, document, &data),
+            Some(
+                Slot::Loading { waiting } | Slot::Pulling { waiting, .. } | Slot::Awaited { waiting, .. },
+            ) => {
+                if waiting.iter().filter(|w| w.session == id).count() >= most {
+                    return self.fail(id, &format!("more than {most} messages wait for one document"));
+                }
+                waiting.push(Waiting { session: id, data });
+                self.settle_awaited(now, document);
+            }
+            None => {
+                self.slots.insert(document, Slot::Loading { waiting: vec![Waiting { session: id, data }] });
+                self.effects.push(Effect::Load(document));
+            }
+        }
+    }
+
+    /// Ends the wait for a document when the newest message brings it.
+    pub(super) fn settle_awaited(&mut self, now: u64, document: DocumentId) {
+        match self.slots.remove(&document) {
+            Some(Slot::Awaited { waiting, refused, .. })
+                if waiting.last().is_some_and(Waiting::has_content) =>
+            {
+                self.unknown(now, document, waiting, refused);
+            }
+            Some(slot) => drop(self.slots.insert(document, slot)),
+            None => {}
+        }
+    }
+
+    /// A message for a document that is ready.
+    pub(super) fn process(&mut self, now: u64, id: SessionId, document: DocumentId, data: &[u8]) {
+        let (Some(Slot::Ready(doc)), Some(session)) =
+            (self.slots.get_mut(&document), self.sessions.get_mut(&id))
+        else {
+            return;
+        };
+        let access = doc.access(&session.claims);
+        if access == Access::None {
+            return self.unavailable(id, document);
+        }
+        let message = match gate::decode_sync_message(data) {
+            Ok(message) => message,
+            Err(error) => return self.refuse(id, document, error.code(), &error.to_string()),
+        };
+        doc.last_used = now;
+        doc.readers.insert(id);
+        let new_state = || if access == Access::Write { State::new() } else { State::new_read_only() };
+        let state = session.states.entry(document).or_insert_with(new_state);
+        let author = Author {
+            user: session.claims.sub.clone(),
+            device: session.claims.dev.clone(),
+            source: Source::Device,
+        };
+        let brought = !message.changes.is_empty();
+        match doc.receive(state, message, &author, &self.limits) {
+            Ok(received) => self.keep(id, document, received),
+            Err(DocumentError::Gate(error)) => self.refuse(id, document, error.code(), &error.to_string()),
+            Err(error @ DocumentError::Broken(_)) => {
+                self.drop_document(document);
+                self.refuse(id, document, "invalid-change", &error.to_string());
+            }
+        }
+        if brought && access == Access::Read {
+            self.note_refusal(id, document, "forbidden");
+        }
+    }
+
+    /// Logs what a message brought, and owes its sender an answer.
+    pub(super) fn keep(&mut self, id: SessionId, document: DocumentId, received: Received) {
+        if !received.admitted.is_empty() {
+            if let Some(Slot::Ready(doc)) = self.slots.get_mut(&document) {
+                self.effects.extend(doc.claim(document).map(Effect::SaveRecord));
+            }
+            self.dirty.insert(document);
+            self.link.unpushed = true;
+        }
+        for change in received.admitted {
+            let (hash, author, bytes) = (change.hash.into(), change.author, change.bytes);
+            self.effects.push(Effect::Append { document, hash, author, bytes });
+        }
+        for change in received.rejected {
+            let (hash, author, bytes) = (change.hash.into(), change.author, change.bytes);
+            self.note_refusal(id, document, change.code);
+            self.effects.push(Effect::Quarantine { document, hash, author, bytes, code: change.code.into() });
+        }
+        if !received.repeated {
+            self.replies.insert((document, id));
+        }
+    }
+
+    /// Forgets the memory of a document whose log is the truth. Its readers start over.
+    pub(super) fn drop_document(&mut self, document: DocumentId) {
+        if let Some(Slot::Ready(doc)) = self.slots.remove(&document) {
+            for reader in doc.readers {
+                self.fail(reader, "a document had to be loaded again");
+            }
+        }
+        self.dirty.remove(&document);
+    }
+
+    pub(super) fn loaded(
+        &mut self,
+        now: u64,
+        document: DocumentId,
+        stored: Option<Stored>,
+        refused: Vec<Hash>,
+    ) {
+        let slot = self.slots.remove(&document);
+        let (waiting, ready) = match slot {
+            Some(Slot::Ready(doc)) => (Vec::new(), Some(doc)),
+            Some(
+                Slot::Loading { waiting } | Slot::Pulling { waiting, .. } | Slot::Awaited { waiting, .. },
+            ) => (waiting, None),
+            None => (Vec::new(), None),
+        };
+        let Some(stored) = stored else {
+            return match ready {
+                Some(doc) => drop(self.slots.insert(document, Slot::Ready(doc))),
+                None => self.not_in_log(now, document, waiting, refused),
+            };
+        };
+        let mut doc = ready.unwrap_or_else(|| Box::new(Document::new(None, "", now)));
+        doc.unconfirmed = stored.record.kind == Kind::Private.as_str();
+        doc.record = Some(stored.record);
+        doc.tail = stored.tail;
+        doc.refused = refused.into_iter().map(Into::into).collect();
+        if let Err(error) = doc.load(&stored.chunks) {
+            self.effects.push(Effect::Report(format!("document {document} in the log is broken: {error}")));
+            for reader in doc.readers.into_iter().chain(waiting.into_iter().map(|w| w.session)) {
+                self.fail(reader, "a document in the edge's log is broken");
+            }
+            return;
+        }
+        self.make_ready(now, document, doc, waiting);
+    }
+
+    /// Lets those in who wait for a document or were told that there is none.
+    pub(super) fn make_ready(
+        &mut self,
+        now: u64,
+        document: DocumentId,
+        mut doc: Box<Document>,
+        waiting: Vec<Waiting>,
+    ) {
+        for id in self.interest.get(&document).cloned().unwrap_or_default() {
+            let Some(session) = self.sessions.get_mut(&id) else { continue };
+            let state = match doc.access(&session.claims) {
+                // It may get the right when the origin says what the document is.
+                Access::None => continue,
+                Access::Read => State::new_read_only(),
+                // What it sent in vain it takes for sent: without a reset it would never send it again.
+                Access::Write => State { needs_reset: true, ..State::new() },
+            };
+            session.states.entry(document).or_insert(state);
+            doc.readers.insert(id);
+            self.lose_interest(id, document);
+        }
+        self.slots.insert(document, Slot::Ready(doc));
+        self.dirty.insert(document);
+        for Waiting { session, data } in waiting {
+            self.process(now, session, document, &data);
+        }
+    }
+
+    /// The log has no such document: ask the origin, or decide without it.
+    pub(super) fn not_in_log(
+        &mut self,
+        now: u64,
+        document: DocumentId,
+        waiting: Vec<Waiting>,
+        refused: Vec<Hash>,
+    ) {
+        let wanted = !waiting.is_empty() || self.interest.contains_key(&document);
+        if wanted && self.link.is_up() {
+            self.pull(document, Vec::new());
+            self.slots.insert(document, Slot::Pulling { waiting, since: now, refused });
+        } else {
+            self.link.settled(document);
+            self.unknown(now, document, waiting, refused);
+        }
+    }
+
+    /// Nobody has the document: whoever brings content founds it, the others wait a little for somebody to do so.
+    pub(super) fn unknown(
+        &mut self,
+        now: u64,
+        document: DocumentId,
+        waiting: Vec<Waiting>,
+        refused: Vec<Hash>,
+    ) {
+        let founder = waiting.iter().find(|w| w.has_content()).and_then(|w| self.sessions.get(&w.session));
+        if let Some(claims) = founder.map(|s| s.claims.clone()) {
+            let mut doc = Box::new(Document::new(None, &claims.sub, now));
+            doc.refused = refused.into_iter().map(Into::into).collect();
+            return self.make_ready(now, document, doc, waiting);
+        }
+        let mut patient = Vec::new();
+        for waiting in waiting {
+            match gate::decode_sync_message(&waiting.data) {
+                Err(error) => self.refuse(waiting.session, document, error.code(), &error.to_string()),
+                Ok(_) if self.sessions.get(&waiting.session).is_none_or(|s| s.quiet) => {}
+                Ok(_) => patient.push(waiting),
+            }
+        }
+        if !patient.is_empty() {
+            self.slots.insert(document, Slot::Awaited { waiting: patient, since: now, refused });
+        }
+    }
+
+    /// Nobody brought it: those who waited are told that there is no such document.
+    pub(super) fn give_up_waiting(&mut self, document: DocumentId) {
+        if let Some(Slot::Awaited { waiting, .. }) = self.slots.remove(&document) {
+            for Waiting { session, .. } in waiting {
+                self.unavailable(session, document);
+            }
+        }
+    }
+
+    pub(super) fn written(&mut self, documents: &[DocumentId]) {
+        self.link.unpushed = true;
+        for document in documents {
+            if self.slots.contains_key(document) || self.interest.contains_key(document) {
+                self.effects.push(Effect::Load(*document));
+            }
+        }
+    }
+
+    pub(super) fn tick(&mut self, now: u64) {
+        let idle_ms = self.limits.idle_ms;
+        let idle = |doc: &Document| doc.readers.is_empty() && doc.last_used + idle_ms <= now;
+        self.slots.retain(|_, slot| !matches!(slot, Slot::Ready(doc) if idle(doc)));
+        let (pull_ms, await_ms) = (self.limits.pull_ms, self.limits.await_ms);
+        let mut late = Vec::new();
+        for (document, slot) in &self.slots {
+            match slot {
+                Slot::Pulling { since, .. } if since + pull_ms <= now => late.push((*document, true)),
+                Slot::Awaited { since, .. } if since + await_ms <= now => late.push((*document, false)),
+                Slot::Pulling { .. } | Slot::Awaited { .. } | Slot::Loading { .. } | Slot::Ready(_) => {}
+            }
+        }
+        for (document, pulling) in late {
+            match pulling {
+                true => self.give_up_pulling(now, document),
+                false => self.give_up_waiting(document),
+            }
+        }
+    }
+
+    pub(super) fn give_up_pulling(&mut self, now: u64, document: DocumentId) {
+        if let Some(Slot::Pulling { waiting, refused, .. }) = self.slots.remove(&document) {
+            self.unknown(now, document, waiting, refused);
+        }
+    }
+}
