@@ -183,6 +183,11 @@ impl Device {
         self.read(document, object)?.ok_or_else(|| DeviceError::NoSuchField(field.to_owned()))
     }
 
+    /// The edge has said that it has no such document for this user, and nothing else since.
+    pub fn is_unavailable(&self, document: DocumentId) -> Result<bool, DeviceError> {
+        Ok(self.inner.lock().replica(document)?.unavailable)
+    }
+
     /// The server has said that it has every change that is here; it says so only of what is on its disk.
     pub fn acknowledged(&self, document: DocumentId) -> Result<bool, DeviceError> {
         Ok(self.inner.lock().replica(document)?.is_acknowledged())

@@ -54,6 +54,8 @@ impl Replica {
         state: &mut SyncState,
         message: Message,
     ) -> Result<Option<Vec<u8>>, DeviceError> {
+        // It speaks of the document: it has it.
+        self.unavailable = false;
         let before = self.doc.get_heads();
         let said = message.heads.clone();
         self.doc.receive_sync_message(state, message)?;

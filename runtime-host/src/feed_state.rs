@@ -129,7 +129,7 @@ mod tests {
 
     fn commit(revision: u64, tags: &[&str]) -> Feed {
         let tags = tags.iter().map(|tag| tag.to_string()).collect();
-        Feed { institute: INSTITUTE.into(), revision, tags, documents: vec![] }
+        Feed { institute: INSTITUTE.into(), revision, tags, documents: vec![], members: vec![] }
     }
 
     fn read(stores: &KeyValueStore, key: &str) -> Option<String> {

@@ -2,9 +2,11 @@
 
 use crate::problem::Problem;
 use http::{HeaderMap, HeaderValue, header};
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::{SystemTime, UNIX_EPOCH};
+use sync_protocol::directory::DirectoryEntry;
 use sync_protocol::token::{Claims, IDENTITY_HEADER, KeySet, KeySetError, TokenError};
 
 /// Tells the component that the host itself asks; removed from every request that comes from outside.
@@ -16,6 +18,7 @@ pub struct Identity {
     keys: RwLock<Option<Arc<KeySet>>>,
     /// Where the keys outlive the process.
     path: PathBuf,
+    deactivated: Deactivated,
 }
 
 /// Who asks, as far as it is known.
@@ -31,6 +34,8 @@ pub enum IdentityError {
     Missing,
     #[error("the origin's keys are not known yet")]
     KeysUnknown,
+    #[error("the user is deactivated")]
+    Deactivated,
     #[error(transparent)]
     Token(#[from] TokenError),
 }
@@ -48,6 +53,9 @@ impl IdentityError {
         match self {
             IdentityError::Missing => Problem::token_missing(),
             IdentityError::KeysUnknown => Problem::keys_unknown(),
+            IdentityError::Deactivated => {
+                Problem::new(http::StatusCode::UNAUTHORIZED, "user-deactivated", self.to_string())
+            }
             IdentityError::Token(error) => {
                 Problem::new(http::StatusCode::UNAUTHORIZED, error.code(), error.to_string())
             }
@@ -65,18 +73,25 @@ impl Identity {
             Err(_) => None,
         };
         let keys = keys.filter(|keys| !keys.is_empty()).map(Arc::new);
-        Self { keys: RwLock::new(keys), path: path.to_owned() }
+        let deactivated = Deactivated::load(&path.with_extension("deactivated.json"));
+        Self { keys: RwLock::new(keys), path: path.to_owned(), deactivated }
+    }
+
+    /// Takes in entries of an institute's directory; with `first`, they begin the whole of it. Blocks for the disk.
+    pub fn note_members(
+        &self,
+        institute: &str,
+        entries: &[DirectoryEntry],
+        first: bool,
+    ) -> Result<(), KeysError> {
+        self.deactivated.note(institute, entries, first)
     }
 
     /// Takes the origin's keys, as JWKS, and keeps them for later starts. Blocks for the disk.
     pub fn replace_keys(&self, jwks: &str) -> Result<(), KeysError> {
         let keys = KeySet::from_json(jwks)?;
         *self.keys.write().unwrap_or_else(PoisonError::into_inner) = Some(Arc::new(keys));
-        let unwritable = |error| KeysError::Unwritable(self.path.clone(), error);
-        // A rename, so that a crash leaves the old keys or the new ones.
-        let next = self.path.with_extension("json.next");
-        std::fs::write(&next, jwks).map_err(unwritable)?;
-        std::fs::rename(&next, &self.path).map_err(unwritable)
+        replace_file(&self.path, jwks)
     }
 
     fn keys(&self) -> Option<Arc<KeySet>> {
@@ -87,7 +102,11 @@ impl Identity {
         let keys = self.keys().ok_or(IdentityError::KeysUnknown)?;
         let token = token.ok_or(IdentityError::Missing)?;
         let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
-        Ok(keys.verify(token, now as i64)?)
+        let claims = keys.verify(token, now as i64)?;
+        match self.deactivated.contains(&claims.inst, &claims.sub) {
+            true => Err(IdentityError::Deactivated),
+            false => Ok(claims),
+        }
     }
 
     /// As [`Identity::verify`], except that a request without a token, or one that cannot be checked yet, is anonymous.
@@ -96,6 +115,57 @@ impl Identity {
             return Ok(Asker::Anonymous);
         }
         Ok(Asker::User(Box::new(self.verify(token)?)))
+    }
+}
+
+/// A crash leaves the old file or the new one.
+fn replace_file(path: &Path, text: &str) -> Result<(), KeysError> {
+    let unwritable = |error| KeysError::Unwritable(path.to_owned(), error);
+    let next = path.with_extension("json.next");
+    std::fs::write(&next, text).map_err(unwritable)?;
+    std::fs::rename(&next, path).map_err(unwritable)
+}
+
+/// Users whose tokens do not count any more, though they have not expired: few, so they are kept whole.
+struct Deactivated {
+    users: RwLock<BTreeMap<String, BTreeSet<String>>>,
+    path: PathBuf,
+}
+
+impl Deactivated {
+    fn load(path: &Path) -> Self {
+        let stored = std::fs::read_to_string(path).ok();
+        let users = stored.and_then(|json| {
+            serde_json::from_str(&json)
+                .inspect_err(|error| tracing::warn!(%error, "the list of deactivated users is not used"))
+                .ok()
+        });
+        Self { users: RwLock::new(users.unwrap_or_default()), path: path.to_owned() }
+    }
+
+    fn contains(&self, institute: &str, user: &str) -> bool {
+        let users = self.users.read().unwrap_or_else(PoisonError::into_inner);
+        users.get(institute).is_some_and(|users| users.contains(user))
+    }
+
+    fn note(&self, institute: &str, entries: &[DirectoryEntry], first: bool) -> Result<(), KeysError> {
+        let mut users = self.users.write().unwrap_or_else(PoisonError::into_inner);
+        let of_institute = users.entry(institute.to_owned()).or_default();
+        let before = of_institute.clone();
+        if first {
+            of_institute.clear();
+        }
+        for entry in entries {
+            match entry.active {
+                true => of_institute.remove(&entry.user),
+                false => of_institute.insert(entry.user.clone()),
+            };
+        }
+        if *of_institute == before {
+            return Ok(());
+        }
+        let json = serde_json::to_string(&*users).expect("texts are always JSON");
+        replace_file(&self.path, &json)
     }
 }
 
@@ -194,7 +264,15 @@ mod tests {
 
     #[test]
     fn a_name_of_any_script_survives_the_header() {
-        let claims = Claims {
+        let claims = claims();
+        let mut headers = HeaderMap::new();
+        set_identity(&mut headers, &claims);
+        let text = headers[IDENTITY_HEADER].to_str().unwrap();
+        assert_eq!(serde_json::from_str::<Claims>(text).unwrap(), claims);
+    }
+
+    fn claims() -> Claims {
+        Claims {
             iss: "rollcall".into(),
             aud: "rollcall".into(),
             sub: "u1".into(),
@@ -206,11 +284,36 @@ mod tests {
             iat: 1,
             exp: 2,
             jti: "j".into(),
+        }
+    }
+
+    #[test]
+    fn a_deactivated_users_token_counts_no_more_after_a_restart_too() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("keys.json");
+        let key = ed25519_dalek::SigningKey::from_bytes(&[7; 32]);
+        let mut keys = KeySet::default();
+        keys.insert("k".into(), key.verifying_key());
+        let claims = Claims { exp: i64::MAX - 60, ..claims() };
+        let token = sync_protocol::token::sign(&claims, "k", &key);
+        let entry = |active| DirectoryEntry {
+            user: claims.sub.clone(),
+            role: claims.role,
+            active,
+            batches: vec![],
+            guardian_of: vec![],
         };
-        let mut headers = HeaderMap::new();
-        set_identity(&mut headers, &claims);
-        let text = headers[IDENTITY_HEADER].to_str().unwrap();
-        assert_eq!(serde_json::from_str::<Claims>(text).unwrap(), claims);
+        let identity = Identity::load(&path);
+        identity.replace_keys(&keys.to_json()).unwrap();
+        assert_eq!(identity.verify(Some(&token)), Ok(claims.clone()));
+        identity.note_members("southside.example", &[entry(false)], false).unwrap();
+        assert_eq!(identity.verify(Some(&token)), Ok(claims.clone()), "elsewhere the id is somebody else");
+        identity.note_members(&claims.inst, &[entry(false)], false).unwrap();
+        assert_eq!(identity.verify(Some(&token)), Err(IdentityError::Deactivated));
+        let identity = Identity::load(&path);
+        assert_eq!(identity.verify_if_present(Some(&token)), Err(IdentityError::Deactivated));
+        identity.note_members(&claims.inst, &[], true).unwrap();
+        assert_eq!(identity.verify(Some(&token)), Ok(claims));
     }
 
     #[test]

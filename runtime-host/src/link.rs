@@ -198,6 +198,26 @@ impl Link {
         }
     }
 
+    /// Before the engine learns of it: nobody who was deactivated comes in again after being put out.
+    fn note_members(&self, message: &LinkMessage) {
+        let noted = match message {
+            LinkMessage::Directory(page) => {
+                self.identity.note_members(&page.institute, &page.entries, page.page == 0)
+            }
+            LinkMessage::Feed(feed) => self.identity.note_members(&feed.institute, &feed.members, false),
+            LinkMessage::Welcome(_)
+            | LinkMessage::Follow(_)
+            | LinkMessage::Following(_)
+            | LinkMessage::Push(_)
+            | LinkMessage::Pushed(_)
+            | LinkMessage::Pull(_)
+            | LinkMessage::Document(_) => Ok(()),
+        };
+        if let Err(error) = noted {
+            tracing::error!(%error, "who was deactivated is not kept over a restart");
+        }
+    }
+
     /// First the cache learns of a commit, then the engine: a device that is told of a change must not read a view without it.
     async fn receive(&self, bytes: Vec<u8>, generation: u64) -> Result<(), LinkBreak> {
         let message = LinkMessage::decode(&bytes)?;
@@ -216,10 +236,12 @@ impl Link {
                 | LinkMessage::Push(_)
                 | LinkMessage::Pushed(_)
                 | LinkMessage::Pull(_)
-                | LinkMessage::Document(_),
+                | LinkMessage::Document(_)
+                | LinkMessage::Directory(_),
                 _,
             ) => {}
         }
+        self.note_members(&message);
         let engine = message
             .institute()
             .and_then(|institute| self.institutes.as_ref().and_then(|institutes| institutes.get(institute)));

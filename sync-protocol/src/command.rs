@@ -38,6 +38,20 @@ pub enum Command {
     SubmitAssignment { assignment: String, text: String },
     /// By an admin.
     EnrollStudent { student: String, batch: String },
+    /// By an admin.
+    WithdrawStudent { student: String, batch: String },
+    /// By an admin.
+    AssignTeacher { teacher: String, batch: String },
+    /// By an admin.
+    UnassignTeacher { teacher: String, batch: String },
+    /// By an admin: the guardian may read what the student may read.
+    AddGuardian { guardian: String, student: String },
+    /// By an admin.
+    RemoveGuardian { guardian: String, student: String },
+    /// By an admin, of somebody else: no token of theirs counts any more.
+    DeactivateUser { user: String },
+    /// By an admin.
+    ReactivateUser { user: String },
     /// By the class's teacher, or an admin. Times are RFC 3339 with an offset.
     RescheduleClass {
         class: String,
@@ -98,12 +112,19 @@ impl CommandError {
 }
 
 /// The names by which clients call the commands.
-pub const NAMES: [&str; 6] = [
+pub const NAMES: [&str; 13] = [
     "grade-submission",
     "record-payment",
     "post-message",
     "submit-assignment",
     "enroll-student",
+    "withdraw-student",
+    "assign-teacher",
+    "unassign-teacher",
+    "add-guardian",
+    "remove-guardian",
+    "deactivate-user",
+    "reactivate-user",
     "reschedule-class",
 ];
 
@@ -144,12 +165,19 @@ impl Command {
 
     pub fn name(&self) -> &'static str {
         match self {
-            Command::GradeSubmission { .. } => NAMES[0],
-            Command::RecordPayment { .. } => NAMES[1],
-            Command::PostMessage { .. } => NAMES[2],
-            Command::SubmitAssignment { .. } => NAMES[3],
-            Command::EnrollStudent { .. } => NAMES[4],
-            Command::RescheduleClass { .. } => NAMES[5],
+            Command::GradeSubmission { .. } => "grade-submission",
+            Command::RecordPayment { .. } => "record-payment",
+            Command::PostMessage { .. } => "post-message",
+            Command::SubmitAssignment { .. } => "submit-assignment",
+            Command::EnrollStudent { .. } => "enroll-student",
+            Command::WithdrawStudent { .. } => "withdraw-student",
+            Command::AssignTeacher { .. } => "assign-teacher",
+            Command::UnassignTeacher { .. } => "unassign-teacher",
+            Command::AddGuardian { .. } => "add-guardian",
+            Command::RemoveGuardian { .. } => "remove-guardian",
+            Command::DeactivateUser { .. } => "deactivate-user",
+            Command::ReactivateUser { .. } => "reactivate-user",
+            Command::RescheduleClass { .. } => "reschedule-class",
         }
     }
 
@@ -182,10 +210,19 @@ impl Command {
                 id("assignment", assignment)?;
                 text("text", body)
             }
-            Command::EnrollStudent { student, batch } => {
+            Command::EnrollStudent { student, batch } | Command::WithdrawStudent { student, batch } => {
                 id("student", student)?;
                 id("batch", batch)
             }
+            Command::AssignTeacher { teacher, batch } | Command::UnassignTeacher { teacher, batch } => {
+                id("teacher", teacher)?;
+                id("batch", batch)
+            }
+            Command::AddGuardian { guardian, student } | Command::RemoveGuardian { guardian, student } => {
+                id("guardian", guardian)?;
+                id("student", student)
+            }
+            Command::DeactivateUser { user } | Command::ReactivateUser { user } => id("user", user),
             Command::RescheduleClass { class, starts_at, ends_at, room } => {
                 id("class", class)?;
                 id_sized("starts_at", starts_at)?;
@@ -264,6 +301,33 @@ mod tests {
         let payment = r#"{"command":"record-payment","invoice":"i","amount_minor":0,"method":"cash"}"#;
         assert_eq!(fault(payment).field(), Some("amount_minor"));
         assert_eq!(fault(&format!("{:?}", "x".repeat(MAX_COMMAND_BYTES))).code(), "body-too-large");
+    }
+
+    #[test]
+    fn every_name_is_read_and_is_the_name_of_what_was_read() {
+        let fields = [
+            ("grade-submission", r#","assignment":"a","student":"s","score":1"#),
+            ("record-payment", r#","invoice":"i","amount_minor":1,"method":"cash""#),
+            ("post-message", r#","to":{"user":"u"},"text":"t""#),
+            ("submit-assignment", r#","assignment":"a","text":"t""#),
+            ("enroll-student", r#","student":"s","batch":"b""#),
+            ("withdraw-student", r#","student":"s","batch":"b""#),
+            ("assign-teacher", r#","teacher":"t","batch":"b""#),
+            ("unassign-teacher", r#","teacher":"t","batch":"b""#),
+            ("add-guardian", r#","guardian":"g","student":"s""#),
+            ("remove-guardian", r#","guardian":"g","student":"s""#),
+            ("deactivate-user", r#","user":"u""#),
+            ("reactivate-user", r#","user":"u""#),
+            (
+                "reschedule-class",
+                r#","class":"c","starts_at":"2026-11-02T09:00:00Z","ends_at":"2026-11-02T10:00:00Z""#,
+            ),
+        ];
+        assert_eq!(fields.map(|(name, _)| name), NAMES);
+        for (name, rest) in fields {
+            let command = decode(&format!(r#"{{"command":"{name}"{rest}}}"#)).unwrap();
+            assert_eq!(command.name(), name);
+        }
     }
 
     #[test]

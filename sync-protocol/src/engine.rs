@@ -7,14 +7,17 @@
 
 mod document;
 mod link;
+mod rights;
 mod sessions;
 mod slots;
 
+use crate::directory::DirectoryEntry;
 use crate::document_id::DocumentId;
 use crate::link::{DocumentRecord, Hash, LinkMessage, PushItem};
 use crate::token::Claims;
 use automerge::ReadDoc as _;
 use link::LinkState;
+use rights::Rights;
 pub use sessions::Reply;
 use sessions::Session;
 use slots::Slot;
@@ -170,6 +173,11 @@ pub enum Effect {
         revision: u64,
     },
     SaveAcknowledged(u64),
+    /// Adds these entries of the directory or replaces those of the same users; with `whole`, all others go.
+    SaveDirectory {
+        entries: Vec<DirectoryEntry>,
+        whole: bool,
+    },
     /// The origin has more of this document than the log; no effect on a document without a record.
     MarkBehind(DocumentId),
     MarkCurrent(DocumentId),
@@ -186,6 +194,8 @@ pub struct Position {
     pub log: String,
     pub acknowledged: u64,
     pub behind: Vec<DocumentId>,
+    /// None when no origin has sent one yet.
+    pub directory: Option<Vec<DirectoryEntry>>,
 }
 
 pub struct Engine {
@@ -201,10 +211,11 @@ pub struct Engine {
     replies: BTreeSet<(DocumentId, SessionId)>,
     refusals: BTreeMap<(DocumentId, SessionId), String>,
     link: LinkState,
+    rights: Rights,
     effects: Vec<Effect>,
 }
 impl Engine {
-    pub fn new(institute: &str, limits: Limits, position: Position) -> Self {
+    pub fn new(institute: &str, limits: Limits, mut position: Position) -> Self {
         Self {
             institute: institute.to_owned(),
             peer: format!("rollcall:{institute}"),
@@ -215,6 +226,7 @@ impl Engine {
             dirty: BTreeSet::new(),
             replies: BTreeSet::new(),
             refusals: BTreeMap::new(),
+            rights: Rights::new(position.directory.take()),
             link: LinkState::new(position),
             effects: Vec::new(),
         }

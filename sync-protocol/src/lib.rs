@@ -6,6 +6,7 @@
 pub mod batch;
 pub mod bookmark;
 pub mod command;
+pub mod directory;
 pub mod document_id;
 pub mod engine;
 pub mod gate;

@@ -3,6 +3,7 @@
 //! Log shipping. Every message may arrive twice and the connection may break between any two: a receiver drops what it
 //! has, and both sides resume from the positions that [`Follow`] and [`Following`] exchange.
 
+use crate::directory::DirectoryEntry;
 use crate::document_id::DocumentId;
 use minicbor::bytes::ByteVec;
 use minicbor::{Decode, Encode};
@@ -13,6 +14,9 @@ pub const MAX_LINK_MESSAGE_BYTES: usize = 16 * 1024 * 1024;
 pub const MAX_PUSH_ITEMS: usize = 512;
 /// Most bytes of changes in one [`Push`], unless a single change is larger.
 pub const MAX_PUSH_BYTES: usize = 1024 * 1024;
+
+/// Most entries in one [`DirectoryPage`]. A teacher of 64 batches takes about 5 KiB, so a page stays within a message.
+pub const MAX_DIRECTORY_ENTRIES: usize = 2_048;
 
 /// A change hash (SHA-256) as raw bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Encode, Decode)]
@@ -57,6 +61,10 @@ pub enum LinkMessage {
     /// Origin to edge, the answer to [`Pull`].
     #[n(7)]
     Document(#[n(0)] Document),
+    /// Origin to edge, after [`Following`] when the edge has no directory that the feed continues, and after commits that
+    /// changed too much of it to list.
+    #[n(8)]
+    Directory(#[n(0)] DirectoryPage),
 }
 
 #[derive(Debug, Clone, PartialEq, Encode, Decode)]
@@ -83,6 +91,10 @@ pub struct Follow {
     /// Name of the edge's change log, made at random with its database: a lost database starts a new log.
     #[n(3)]
     pub log: String,
+    /// The edge has the institute's directory as of `revision`.
+    #[n(4)]
+    #[cbor(default)]
+    pub directory: bool,
 }
 
 #[derive(Debug, Clone, PartialEq, Encode, Decode)]
@@ -118,6 +130,25 @@ pub struct Feed {
     /// Documents that the commit changed.
     #[n(3)]
     pub documents: Vec<DocumentHeads>,
+    /// Users whose entry in the directory the commit changed, as it is now.
+    #[n(4)]
+    #[cbor(default)]
+    pub members: Vec<DirectoryEntry>,
+}
+
+/// A part of the whole directory, in order.
+#[derive(Debug, Clone, PartialEq, Encode, Decode)]
+#[cbor(map)]
+pub struct DirectoryPage {
+    #[n(0)]
+    pub institute: String,
+    /// Counts from 0.
+    #[n(1)]
+    pub page: u32,
+    #[n(2)]
+    pub last: bool,
+    #[n(3)]
+    pub entries: Vec<DirectoryEntry>,
 }
 
 #[derive(Debug, Clone, PartialEq, Encode, Decode)]
@@ -265,6 +296,7 @@ impl LinkMessage {
             LinkMessage::Pushed(m) => Some(&m.institute),
             LinkMessage::Pull(m) => Some(&m.institute),
             LinkMessage::Document(m) => Some(&m.institute),
+            LinkMessage::Directory(m) => Some(&m.institute),
         }
     }
 }

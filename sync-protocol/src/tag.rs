@@ -24,6 +24,19 @@ pub fn user(user: &str) -> String {
     format!("user:{user}")
 }
 
+/// Touched by commits that change the user's entry in the directory. It is for the link, which sends the entry: no view
+/// carries it.
+pub fn member(user: &str) -> String {
+    format!("{MEMBER}{user}")
+}
+
+const MEMBER: &str = "member:";
+
+/// The user whose entry in the directory a commit with this tag changed.
+pub fn member_of(tag: &str) -> Option<&str> {
+    tag.strip_prefix(MEMBER)
+}
+
 /// Reads the value of [`TAGS_HEADER`]; empty and overlong entries are dropped.
 pub fn parse_list(text: &str) -> Vec<String> {
     text.split(',')

@@ -18,11 +18,15 @@ pub const MAX_TOKEN_BYTES: usize = 8 * 1024;
 /// Clocks of edge and origin may differ by this much, in seconds.
 pub const LEEWAY_SECONDS: i64 = 30;
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, minicbor::Encode, minicbor::Decode)]
 #[serde(rename_all = "lowercase")]
+#[cbor(index_only)]
 pub enum Role {
+    #[n(0)]
     Admin,
+    #[n(1)]
     Teacher,
+    #[n(2)]
     Student,
 }
 

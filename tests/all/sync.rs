@@ -6,5 +6,6 @@ mod javascript;
 mod line;
 mod origins;
 mod privacy;
+mod rights;
 mod story;
 mod typing;

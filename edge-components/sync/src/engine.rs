@@ -72,6 +72,7 @@ fn host_effect(effect: protocol::Effect) -> Option<Effect> {
         | protocol::Effect::Discard { .. }
         | protocol::Effect::SaveCursor { .. }
         | protocol::Effect::SaveAcknowledged(_)
+        | protocol::Effect::SaveDirectory { .. }
         | protocol::Effect::MarkBehind(_)
         | protocol::Effect::MarkCurrent(_)
         | protocol::Effect::Report(_) => None,

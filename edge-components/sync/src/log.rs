@@ -5,12 +5,13 @@
 
 use crate::bindings::spin::sqlite::sqlite::{Connection, Error, RowResult, Value};
 use std::collections::BTreeSet;
+use sync_protocol::directory::DirectoryEntry;
 use sync_protocol::document_id::DocumentId;
 use sync_protocol::engine::{Author, Effect, Position, Source, Stored};
 use sync_protocol::link::{DocumentRecord, Hash, MAX_PUSH_BYTES, MAX_PUSH_ITEMS, PushItem};
 
 /// Applied when a log is opened; each statement may run again.
-const SCHEMA: [&str; 7] = [
+const SCHEMA: [&str; 8] = [
     "CREATE TABLE IF NOT EXISTS meta (
         institute TEXT NOT NULL, key TEXT NOT NULL, value TEXT NOT NULL,
         PRIMARY KEY (institute, key)) WITHOUT ROWID",
@@ -34,6 +35,10 @@ const SCHEMA: [&str; 7] = [
         institute TEXT NOT NULL, document BLOB NOT NULL, hash BLOB NOT NULL,
         user TEXT NOT NULL, device TEXT NOT NULL, code TEXT NOT NULL, by_origin INTEGER NOT NULL, bytes BLOB NOT NULL,
         PRIMARY KEY (institute, document, hash))",
+    // `entry`: a `DirectoryEntry` in CBOR.
+    "CREATE TABLE IF NOT EXISTS directory (
+        institute TEXT NOT NULL, user TEXT NOT NULL, entry BLOB NOT NULL,
+        PRIMARY KEY (institute, user)) WITHOUT ROWID",
 ];
 
 #[derive(Debug, thiserror::Error)]
@@ -162,7 +167,36 @@ impl Log {
             log: self.meta("log")?,
             acknowledged: self.acknowledged,
             behind: behind.into_iter().filter_map(|mut row| as_document(&mut row, 0)).collect(),
+            directory: self.directory()?,
         })
+    }
+
+    /// All entries, once the origin has sent a whole directory.
+    fn directory(&self) -> Result<Option<Vec<DirectoryEntry>>, LogError> {
+        if self.meta("directory")?.is_empty() {
+            return Ok(None);
+        }
+        let rows = self.rows("SELECT entry FROM directory WHERE institute = ?", vec![self.own()])?;
+        let entry = |mut row: RowResult| {
+            minicbor::decode(&as_bytes(&mut row, 0))
+                .map_err(|error| LogError::Store(format!("directory: {error}")))
+        };
+        rows.into_iter().map(entry).collect::<Result<_, _>>().map(Some)
+    }
+
+    fn save_directory(&self, entries: Vec<DirectoryEntry>, whole: bool) -> Result<(), LogError> {
+        if whole {
+            self.run("DELETE FROM directory WHERE institute = ?", vec![self.own()])?;
+            self.set_meta("directory", 1)?;
+        }
+        for entry in entries {
+            let bytes = minicbor::to_vec(&entry).map_err(|error| LogError::Store(error.to_string()))?;
+            self.run(
+                "INSERT OR REPLACE INTO directory VALUES (?, ?, ?)",
+                vec![self.own(), Value::Text(entry.user), Value::Blob(bytes)],
+            )?;
+        }
+        Ok(())
     }
 
     /// Documents that other instances have written to since this one last looked.
@@ -315,6 +349,7 @@ impl Log {
                 self.set_meta("revision", revision)
             }
             Effect::SaveAcknowledged(sequence) => self.acknowledge(sequence),
+            Effect::SaveDirectory { entries, whole } => self.save_directory(entries, whole),
             Effect::MarkBehind(document) => self.mark(document, 1),
             Effect::MarkCurrent(document) => self.mark(document, 0),
             Effect::Send { .. }

@@ -77,6 +77,7 @@ impl Runner {
                 | Effect::Discard { .. }
                 | Effect::SaveCursor { .. }
                 | Effect::SaveAcknowledged(_)
+                | Effect::SaveDirectory { .. }
                 | Effect::MarkBehind(_)
                 | Effect::MarkCurrent(_) => self.log.write(effect)?,
             }

@@ -130,6 +130,8 @@ impl AuthService {
         let keys = self.keys.clone();
         let institute = account.institute.clone();
         let tokens = self.store.write::<_, AuthError, _>(&institute, move |tx| {
+            // Sign-in looks for the address in all institutes; only the user's own knows who was deactivated.
+            let account = tx.account(&account.user)?.ok_or(AuthError::WrongCredentials)?;
             keys.issue(tx, &account, &device, &Uuid::new_v4().to_string(), unix_ms())
         });
         Ok(tokens.await?.value)

@@ -17,11 +17,12 @@ use replica::Replicas;
 use serde::{Deserialize, Serialize};
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError, Weak};
+use sync_protocol::directory::{self, DirectoryEntry};
 use sync_protocol::document_id::DocumentId;
 use sync_protocol::kind::{self, Access, Kind, KindError};
 use sync_protocol::link::{self, DocumentRecord, Hash, MAX_LINK_MESSAGE_BYTES};
 use sync_protocol::tag;
-use sync_protocol::token::{Claims, Role};
+use sync_protocol::token::Claims;
 
 /// Longest subject: a batch, a slash and a name of an id's length.
 const MAX_SUBJECT_BYTES: usize = 160;
@@ -309,20 +310,23 @@ fn batch_of(tx: &WriteTx<'_>, kind: Kind, subject: &str) -> Result<Option<String
 
 /// What the rules of access need to know of a user, as the store knows it now.
 struct Membership {
-    user: String,
-    role: Role,
-    batches: Vec<String>,
+    entry: DirectoryEntry,
+    children: Vec<DirectoryEntry>,
 }
 
 impl Membership {
-    /// None for somebody who is not of the institute.
+    /// None for somebody who is not of the institute, or not any more.
     fn load(records: &dyn crate::store::Records, user: &str) -> Result<Option<Self>, StoreError> {
-        let Some(account) = records.account(user)? else { return Ok(None) };
-        let batches = records.batches_of(&account)?;
-        Ok(Some(Self { user: account.user, role: account.role, batches }))
+        let Some(entry) = records.directory_entry(user)?.filter(|entry| entry.active) else {
+            return Ok(None);
+        };
+        let children = entry.guardian_of.iter().map(|student| records.directory_entry(student));
+        let children = children.filter_map(Result::transpose).collect::<Result<_, _>>()?;
+        Ok(Some(Self { entry, children }))
     }
 
     fn access(&self, record: &DocumentRecord) -> Access {
-        kind::access(record, kind::Member { user: &self.user, role: self.role, batches: &self.batches })
+        let child = |student: &str| self.children.iter().find(|child| child.user == student);
+        directory::access(record, &self.entry, child)
     }
 }

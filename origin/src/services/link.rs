@@ -9,12 +9,15 @@ mod tests;
 
 use super::auth::AuthService;
 use super::documents::{DocumentError, DocumentService};
-use crate::store::{FeedRow, Store, StoreError};
+use crate::store::{FeedRow, Records, Store, StoreError};
 use std::collections::HashMap;
 use std::time::Duration;
+use sync_protocol::directory::DirectoryEntry;
 use sync_protocol::link::{
-    DocumentHeads, Feed, Follow, Following, Hash, LinkMessage, Pull, Push, Pushed, Welcome,
+    DirectoryPage, DocumentHeads, Feed, Follow, Following, Hash, LinkMessage, MAX_DIRECTORY_ENTRIES, Pull,
+    Push, Pushed, Welcome,
 };
+use sync_protocol::tag;
 use tokio::sync::mpsc;
 use tokio::task::{AbortHandle, JoinSet};
 
@@ -118,7 +121,8 @@ fn request(message: LinkMessage) -> Result<(String, Request), LinkFault> {
         | LinkMessage::Following(_)
         | LinkMessage::Feed(_)
         | LinkMessage::Pushed(_)
-        | LinkMessage::Document(_) => Err(LinkFault::Unexpected),
+        | LinkMessage::Document(_)
+        | LinkMessage::Directory(_) => Err(LinkFault::Unexpected),
     }
 }
 
@@ -164,7 +168,7 @@ impl Worker {
         // Before the store is read: no commit falls between the two.
         let changed = self.service.store.watch(&follow.institute);
         let institute = follow.institute.clone();
-        let following = self
+        let (following, directory) = self
             .service
             .store
             .read::<_, StoreError, _>(&institute, move |records| {
@@ -175,14 +179,17 @@ impl Worker {
                     None => follow.revision == current,
                 };
                 let reset = follow.epoch != epoch || !reaches;
-                Ok(Following {
+                // Read in the same transaction: what the feed brings after this is not older.
+                let directory = if reset || !follow.directory { Some(records.directory()?) } else { None };
+                let following = Following {
                     acknowledged: records.acknowledged(&follow.log)?,
                     institute: follow.institute,
                     epoch,
                     revision: if reset { current } else { follow.revision },
                     log: follow.log,
                     reset,
-                })
+                };
+                Ok((following, directory))
             })
             .await?;
         let feed = FeedTask {
@@ -194,6 +201,9 @@ impl Worker {
             outgoing: self.outgoing.clone(),
         };
         send(&self.outgoing, LinkMessage::Following(following)).await?;
+        if let Some(entries) = directory {
+            feed.send_directory(entries).await?;
+        }
         let task = tokio::spawn(feed.run(changed));
         self.feed = Some(AbortOnDrop(task.abort_handle()));
         Ok(())
@@ -275,7 +285,9 @@ impl FeedTask {
             let (epoch, rows) = self
                 .store
                 .read::<_, StoreError, _>(&self.institute, move |records| {
-                    Ok((records.epoch(), records.feed_after(after, FEED_PAGE)?))
+                    let rows = records.feed_after(after, FEED_PAGE)?.into_iter();
+                    let rows = rows.map(|row| Ok((members(records, &row)?, row)));
+                    Ok((records.epoch(), rows.collect::<Result<Vec<_>, StoreError>>()?))
                 })
                 .await?;
             if epoch != self.epoch {
@@ -285,19 +297,60 @@ impl FeedTask {
             if rows.is_empty() {
                 return Ok(());
             }
-            for row in rows {
+            for (members, row) in rows {
                 if row.revision != self.revision + 1 {
                     return self.reset().await;
                 }
                 self.revision = row.revision;
-                let feed = feed_message(&self.institute, row)?;
+                let members = match members {
+                    Members::These(entries) => entries,
+                    Members::All => {
+                        let entries = self.store.read(&self.institute, |records| records.directory()).await?;
+                        self.send_directory(entries).await?;
+                        Vec::new()
+                    }
+                };
+                let feed = feed_message(&self.institute, row, members)?;
                 send(&self.outgoing, LinkMessage::Feed(feed)).await?;
             }
         }
     }
 }
 
+/// Whose entries in the directory a commit changed.
+enum Members {
+    These(Vec<DirectoryEntry>),
+    /// Too many to list.
+    All,
+}
+
+/// The entries as they are now: a later commit may have changed them again, and will say so too.
+fn members(records: &dyn Records, row: &FeedRow) -> Result<Members, StoreError> {
+    if row.tags.iter().any(|tag| tag == tag::EVERYTHING) {
+        return Ok(Members::All);
+    }
+    let changed = row.tags.iter().filter_map(|tag| tag::member_of(tag));
+    let entries = changed.map(|user| records.directory_entry(user)).filter_map(Result::transpose);
+    Ok(Members::These(entries.collect::<Result<_, _>>()?))
+}
+
 impl FeedTask {
+    /// Sends the whole directory, page by page.
+    async fn send_directory(&self, entries: Vec<DirectoryEntry>) -> Result<(), LinkFault> {
+        let pages = entries.len().div_ceil(MAX_DIRECTORY_ENTRIES).max(1);
+        let mut entries = entries.into_iter();
+        for page in 0..pages {
+            let page = DirectoryPage {
+                institute: self.institute.clone(),
+                page: page as u32,
+                last: page + 1 == pages,
+                entries: entries.by_ref().take(MAX_DIRECTORY_ENTRIES).collect(),
+            };
+            send(&self.outgoing, LinkMessage::Directory(page)).await?;
+        }
+        Ok(())
+    }
+
     /// The edge fell so far behind that the rows after its place are trimmed, or its place is of another epoch: tells it
     /// to start anew from here.
     async fn reset(&mut self) -> Result<(), LinkFault> {
@@ -307,10 +360,11 @@ impl FeedTask {
             "the feed does not go on from here, the edge resets"
         );
         let log = self.log.clone();
-        let (epoch, revision, acknowledged) = self
+        let (epoch, revision, acknowledged, directory) = self
             .store
             .read::<_, StoreError, _>(&self.institute, move |records| {
-                Ok((records.epoch(), records.revision()?, records.acknowledged(&log)?))
+                let acknowledged = records.acknowledged(&log)?;
+                Ok((records.epoch(), records.revision()?, acknowledged, records.directory()?))
             })
             .await?;
         (self.epoch, self.revision) = (epoch, revision);
@@ -322,11 +376,12 @@ impl FeedTask {
             acknowledged,
             reset: true,
         };
-        send(&self.outgoing, LinkMessage::Following(following)).await
+        send(&self.outgoing, LinkMessage::Following(following)).await?;
+        self.send_directory(directory).await
     }
 }
 
-fn feed_message(institute: &str, row: FeedRow) -> Result<Feed, StoreError> {
+fn feed_message(institute: &str, row: FeedRow, members: Vec<DirectoryEntry>) -> Result<Feed, StoreError> {
     let documents = row.documents.into_iter().map(|(document, heads)| {
         let heads = heads.iter().map(|head| parse_hash(head)).collect::<Result<_, _>>()?;
         Ok(DocumentHeads { document, heads })
@@ -334,8 +389,9 @@ fn feed_message(institute: &str, row: FeedRow) -> Result<Feed, StoreError> {
     Ok(Feed {
         institute: institute.to_owned(),
         revision: row.revision,
-        tags: row.tags,
+        tags: row.tags.into_iter().filter(|tag| tag::member_of(tag).is_none()).collect(),
         documents: documents.collect::<Result<_, StoreError>>()?,
+        members,
     })
 }
 

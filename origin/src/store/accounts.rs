@@ -41,6 +41,7 @@ pub(crate) fn parse_role(text: &str) -> Option<Role> {
     [Role::Admin, Role::Teacher, Role::Student].into_iter().find(|role| role.as_str() == text)
 }
 
+/// Somebody who was deactivated is nobody here: the directory alone still knows them.
 pub(crate) trait ReadAccounts {
     /// Whoever has this address (lower case), in any institute: addresses are unique across them.
     fn account_by_email(&self, email: &str) -> Result<Option<Account>, StoreError>;
@@ -61,6 +62,9 @@ pub(crate) trait ReadAccounts {
 }
 
 pub(crate) trait WriteAccounts {
+    /// Deactivates a user of this institute, or activates one again; whether that changed anything.
+    fn set_deactivated(&self, user: &str, at: Option<i64>) -> Result<bool, StoreError>;
+
     /// Adds a user of this institute unless the address or id is taken; whether it was added.
     fn add_user(&self, user: &NewUser, now: i64) -> Result<bool, StoreError>;
 

@@ -1,6 +1,7 @@
 //! Institutes, batches, who teaches and who studies in them.
 
 use super::error::StoreError;
+use sync_protocol::directory::DirectoryEntry;
 
 /// An institute as its views show it.
 #[derive(Debug, Clone)]
@@ -54,6 +55,12 @@ pub(crate) trait ReadDirectory {
 
     fn studied_batches(&self, student: &str) -> Result<Vec<StudiedBatch>, StoreError>;
 
+    /// The user's entry in the directory, deactivated or not; none for somebody who is not of this institute.
+    fn directory_entry(&self, user: &str) -> Result<Option<DirectoryEntry>, StoreError>;
+
+    /// The whole directory, in order of user.
+    fn directory(&self) -> Result<Vec<DirectoryEntry>, StoreError>;
+
     fn institute_counts(&self) -> Result<InstituteCounts, StoreError>;
 }
 
@@ -72,4 +79,16 @@ pub(crate) trait WriteDirectory {
     fn add_teacher(&self, batch: &str, user: &str) -> Result<bool, StoreError>;
 
     fn add_enrolment(&self, batch: &str, student: &str, now: i64) -> Result<bool, StoreError>;
+
+    /// Whether the user did teach the batch.
+    fn remove_teacher(&self, batch: &str, user: &str) -> Result<bool, StoreError>;
+
+    /// Whether the student did study in the batch.
+    fn remove_enrolment(&self, batch: &str, student: &str) -> Result<bool, StoreError>;
+
+    /// Whether the user was not the student's guardian before.
+    fn add_guardian(&self, guardian: &str, student: &str) -> Result<bool, StoreError>;
+
+    /// Whether the user was the student's guardian.
+    fn remove_guardian(&self, guardian: &str, student: &str) -> Result<bool, StoreError>;
 }

@@ -334,7 +334,8 @@ impl EngineTask {
             | LinkMessage::Following(_)
             | LinkMessage::Feed(_)
             | LinkMessage::Pushed(_)
-            | LinkMessage::Document(_) => return Err(LinkSendError::WrongDirection),
+            | LinkMessage::Document(_)
+            | LinkMessage::Directory(_) => return Err(LinkSendError::WrongDirection),
         }
         match message.institute() == Some(&self.institute) {
             true => Ok(()),

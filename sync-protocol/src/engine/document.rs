@@ -3,9 +3,8 @@
 use super::{Author, Limits, SessionId, Source};
 use crate::document_id::DocumentId;
 use crate::gate::{self, Counters, GateError};
-use crate::kind::{self, Access, Kind};
+use crate::kind::Kind;
 use crate::link::DocumentRecord;
-use crate::token::Claims;
 use automerge::sync::{ChunkList, Message, State, SyncDoc as _};
 use automerge::{Automerge, Change, ChangeHash};
 use std::collections::{BTreeSet, HashMap, HashSet};
@@ -18,7 +17,7 @@ pub(super) struct Document {
     /// None until the first change of a document that a client brought.
     pub(super) record: Option<DocumentRecord>,
     /// Who brought the document, while it has no record.
-    creator: String,
+    pub(super) creator: String,
     /// The record is this edge's own guess: the origin may know the document as something else.
     pub(super) unconfirmed: bool,
     pub(super) readers: BTreeSet<SessionId>,
@@ -98,12 +97,9 @@ impl Document {
         self.automerge.get_change_meta_by_hash(hash).is_some()
     }
 
-    pub(super) fn access(&self, claims: &Claims) -> Access {
-        match &self.record {
-            Some(record) => kind::access(record, claims.into()),
-            None if self.creator == claims.sub => Access::Write,
-            None => Access::None,
-        }
+    /// Forgets changes that are held back and whose author does not pass.
+    pub(super) fn retain_held(&mut self, passes: impl Fn(&Author) -> bool) {
+        self.held.retain(|_, (_, author)| passes(author));
     }
 
     /// The record of a document that a client brought, once it has content.

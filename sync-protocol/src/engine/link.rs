@@ -74,6 +74,7 @@ impl Engine {
             epoch: self.link.epoch,
             revision: self.link.revision,
             log: self.link.log.clone(),
+            directory: self.rights.directory.is_some(),
         })));
     }
 
@@ -98,7 +99,8 @@ impl Engine {
         }
         match message {
             LinkMessage::Following(following) => self.followed(following),
-            LinkMessage::Feed(feed) => self.feed(feed),
+            LinkMessage::Feed(feed) => self.feed(now, feed),
+            LinkMessage::Directory(page) => self.directory_page(now, page),
             LinkMessage::Pushed(pushed) => self.pushed(pushed),
             LinkMessage::Document(document) => self.pulled(now, document),
             LinkMessage::Welcome(_)
@@ -134,7 +136,7 @@ impl Engine {
         }
     }
 
-    fn feed(&mut self, feed: Feed) {
+    fn feed(&mut self, now: u64, feed: Feed) {
         if !self.link.following || feed.revision <= self.link.revision {
             return;
         }
@@ -154,6 +156,7 @@ impl Engine {
             .map(|entry| entry.document)
             .collect();
         self.pull_later(lacking);
+        self.members_changed(now, feed.members);
         self.effects.push(Effect::SaveCursor { epoch: self.link.epoch, revision: feed.revision });
     }
 

@@ -67,7 +67,11 @@ impl Engine {
     pub(super) fn open(&mut self, session: SessionId, claims: Claims, quiet: bool) {
         let session_state =
             Session { claims, peer: None, states: BTreeMap::new(), interest: BTreeSet::new(), quiet };
+        let active = self.rights.is_active(&session_state.claims);
         self.sessions.insert(session, session_state);
+        if !active && !quiet {
+            self.fail(session, "the user is deactivated");
+        }
     }
 
     pub(super) fn closed(&mut self, id: SessionId) {

@@ -1,6 +1,7 @@
 //! Where each document stands: being loaded, asked for at the origin, waited for, or ready.
 
 use super::document::{Document, DocumentError, Received};
+use super::rights::late_state;
 use super::{Author, Effect, Engine, SessionId, Source, Stored};
 use crate::document_id::DocumentId;
 use crate::gate;
@@ -88,7 +89,7 @@ impl Engine {
         else {
             return;
         };
-        let access = doc.access(&session.claims);
+        let access = self.rights.access(doc, &session.claims);
         if access == Access::None {
             return self.unavailable(id, document);
         }
@@ -198,13 +199,7 @@ impl Engine {
     ) {
         for id in self.interest.get(&document).cloned().unwrap_or_default() {
             let Some(session) = self.sessions.get_mut(&id) else { continue };
-            let state = match doc.access(&session.claims) {
-                // It may get the right when the origin says what the document is.
-                Access::None => continue,
-                Access::Read => State::new_read_only(),
-                // What it sent in vain it takes for sent: without a reset it would never send it again.
-                Access::Write => State { needs_reset: true, ..State::new() },
-            };
+            let Some(state) = late_state(self.rights.access(&doc, &session.claims)) else { continue };
             session.states.entry(document).or_insert(state);
             doc.readers.insert(id);
             self.lose_interest(id, document);

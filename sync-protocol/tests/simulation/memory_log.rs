@@ -1,6 +1,7 @@
 //! The log as the effects describe it, in memory: cloned before a batch, so that a crash can take a batch back.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use sync_protocol::directory::DirectoryEntry;
 use sync_protocol::document_id::DocumentId;
 use sync_protocol::engine::{Author, Effect, Event, Position, Source, Stored};
 use sync_protocol::link::{DocumentRecord, Hash, PushItem};
@@ -24,6 +25,7 @@ pub(crate) struct MemoryLog {
     rows: BTreeMap<u64, Row>,
     next: u64,
     snapshots: BTreeMap<DocumentId, (u64, Vec<u8>)>,
+    directory: Option<BTreeMap<String, DirectoryEntry>>,
 }
 
 impl MemoryLog {
@@ -38,6 +40,7 @@ impl MemoryLog {
             log: self.log.clone(),
             acknowledged: self.acknowledged,
             behind: self.behind.iter().copied().collect(),
+            directory: self.directory.clone().map(|entries| entries.into_values().collect()),
         }
     }
 
@@ -64,6 +67,7 @@ impl MemoryLog {
                 }
                 Effect::Snapshot { document, bytes } => self.snapshot(document, bytes),
                 Effect::SaveCursor { epoch, revision } => (self.epoch, self.revision) = (epoch, revision),
+                Effect::SaveDirectory { entries, whole } => self.save_directory(entries, whole),
                 Effect::SaveAcknowledged(sequence) => self.acknowledge(sequence),
                 Effect::MarkBehind(document) if self.records.contains_key(&document) => {
                     self.behind.insert(document);
@@ -75,6 +79,14 @@ impl MemoryLog {
                 }
             }
         }
+    }
+
+    fn save_directory(&mut self, entries: Vec<DirectoryEntry>, whole: bool) {
+        let directory = self.directory.get_or_insert_default();
+        if whole {
+            directory.clear();
+        }
+        directory.extend(entries.into_iter().map(|entry| (entry.user.clone(), entry)));
     }
 
     fn load(&self, document: DocumentId) -> Option<Stored> {

@@ -96,7 +96,13 @@ impl Origin {
             })
             .collect();
         let revision = self.feed.len() as u64 + 1;
-        self.feed.push(Feed { institute: institute.to_owned(), revision, tags: Vec::new(), documents });
+        self.feed.push(Feed {
+            institute: institute.to_owned(),
+            revision,
+            tags: Vec::new(),
+            documents,
+            members: Vec::new(),
+        });
     }
 
     pub(crate) fn heads(&self, document: DocumentId) -> Vec<ChangeHash> {

@@ -3,6 +3,8 @@
 //! An outcome names the command and the records that it made or changed. Times in outcomes are RFC 3339 with the
 //! institute's offset.
 
+mod members;
+
 use super::{CommandFault, Refusal, RefusalCode};
 use crate::services::local_time::LocalTime;
 use crate::store::{Account, NewMessage, NewSubmission, PaymentRow, StoreError, WriteTx};
@@ -43,7 +45,14 @@ pub(super) fn apply(
         }
         Command::PostMessage { to, text } => post_message(tx, &by, to, text, at),
         Command::SubmitAssignment { assignment, text } => submit_assignment(tx, &by, assignment, text, at),
-        Command::EnrollStudent { student, batch } => enroll_student(tx, &by, student, batch, at),
+        Command::EnrollStudent { .. }
+        | Command::WithdrawStudent { .. }
+        | Command::AssignTeacher { .. }
+        | Command::UnassignTeacher { .. }
+        | Command::AddGuardian { .. }
+        | Command::RemoveGuardian { .. }
+        | Command::DeactivateUser { .. }
+        | Command::ReactivateUser { .. } => members::apply(tx, &by, command, at),
         Command::RescheduleClass { class, starts_at, ends_at, room } => {
             let starts_at = read_time("starts_at", starts_at)?;
             let ends_at = read_time("ends_at", ends_at)?;
@@ -172,25 +181,6 @@ fn submit_assignment(
         "command": "submit-assignment", "submission": submission, "assignment": assignment,
         "submitted_at": local(tx, at)?, "late": late,
     }))
-}
-
-fn enroll_student(
-    tx: &mut WriteTx<'_>,
-    by: &Account,
-    student: &str,
-    batch: &str,
-    at: i64,
-) -> Result<Value, CommandFault> {
-    require_admin(by)?;
-    require_batch(tx, batch, "batch")?;
-    let account = tx.account(student)?.filter(|account| account.role == Role::Student);
-    account.ok_or_else(|| not_found("student", student))?;
-    let enrolled = tx.add_enrolment(batch, student, at)?;
-    if enrolled {
-        tx.touch(tag::batch(batch));
-        tx.touch(tag::user(student));
-    }
-    Ok(json!({"command": "enroll-student", "student": student, "batch": batch, "enrolled": enrolled}))
 }
 
 fn reschedule_class(

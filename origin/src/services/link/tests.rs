@@ -36,23 +36,41 @@ impl Edge {
     }
 
     async fn follow(&mut self, epoch: u64, revision: u64) -> Following {
-        let follow = Follow { institute: NORTHSIDE.into(), epoch, revision, log: "log".into() };
+        let follow =
+            Follow { institute: NORTHSIDE.into(), epoch, revision, log: "log".into(), directory: true };
         self.send.send(LinkMessage::Follow(follow)).await.unwrap();
         // What the feed before sent may still be on its way.
         loop {
             match self.next().await {
                 LinkMessage::Following(following) => return following,
-                LinkMessage::Feed(_) => {}
+                LinkMessage::Feed(_) | LinkMessage::Directory(_) => {}
                 other => panic!("{other:?}"),
             }
         }
     }
 
+    /// The next commit; a directory before it is passed over.
     async fn feed(&mut self) -> Feed {
-        match self.next().await {
-            LinkMessage::Feed(feed) => feed,
-            other => panic!("{other:?}"),
+        loop {
+            match self.next().await {
+                LinkMessage::Feed(feed) => return feed,
+                LinkMessage::Directory(_) => {}
+                other => panic!("{other:?}"),
+            }
         }
+    }
+
+    async fn directory(&mut self) -> Vec<DirectoryEntry> {
+        let mut entries = Vec::new();
+        for number in 0.. {
+            let LinkMessage::Directory(page) = self.next().await else { panic!("no page {number}") };
+            assert_eq!(page.page, number);
+            entries.extend(page.entries);
+            if page.last {
+                break;
+            }
+        }
+        entries
     }
 }
 
@@ -143,6 +161,105 @@ async fn a_push_is_acknowledged_and_the_acknowledgement_survives_the_link() {
     edge.send.send(LinkMessage::Pull(pull)).await.unwrap();
     let LinkMessage::Document(answer) = edge.next().await else { panic!("no document") };
     assert_eq!(answer.heads, doc.get_heads().into_iter().map(Hash::from).collect::<Vec<_>>());
+}
+
+/// The whole directory comes to an edge that has none; after that, each commit brings what it changed.
+#[tokio::test]
+async fn an_edge_gets_the_directory_whole_and_then_what_each_commit_changes() {
+    let origin = TestOrigin::start().await;
+    let admin = origin.user("admin@northside.example").await;
+    let student = origin.user("student@northside.example").await.claims.sub;
+    let teacher = origin.user("teacher@northside.example").await.claims.sub;
+    let mut edge = Edge::connect(&origin).await;
+    let follow =
+        Follow { institute: NORTHSIDE.into(), epoch: 1, revision: 1, log: "log".into(), directory: false };
+    edge.send.send(LinkMessage::Follow(follow)).await.unwrap();
+    assert!(matches!(edge.next().await, LinkMessage::Following(following) if !following.reset));
+    let directory = edge.directory().await;
+    let of = |user: &str| directory.iter().find(|entry| entry.user == user).unwrap().clone();
+    assert_eq!(of(&admin.claims.sub).role, sync_protocol::token::Role::Admin);
+    assert!(of(&student).batches.contains(&"maths-a".to_owned()) && of(&student).active);
+    assert!(of(&teacher).batches.contains(&"maths-a".to_owned()));
+
+    let mut changes = 0;
+    let mut change = async |name: &str, fields: serde_json::Value| {
+        let mut command = fields;
+        command["command"] = name.into();
+        changes += 1;
+        let answer = origin.command(&admin, &format!("change-{changes}"), command).await;
+        assert!(answer.status.is_success(), "{answer:?}");
+        let feed = edge.feed().await;
+        assert!(!feed.tags.iter().any(|tag| tag.starts_with("member:")), "{:?}", feed.tags);
+        assert_eq!(feed.members.len(), 1, "{name}");
+        feed.members.into_iter().next().unwrap()
+    };
+    let in_maths = |entry: &DirectoryEntry| entry.batches.contains(&"maths-a".to_owned());
+    let of_student = json!({"student": student, "batch": "maths-a"});
+    let of_teacher = json!({"teacher": teacher, "batch": "maths-a"});
+    assert!(!in_maths(&change("withdraw-student", of_student.clone()).await));
+    assert!(in_maths(&change("enroll-student", of_student).await));
+    assert!(!in_maths(&change("unassign-teacher", of_teacher.clone()).await));
+    assert!(in_maths(&change("assign-teacher", of_teacher).await));
+    let of_guardian = json!({"guardian": teacher, "student": student});
+    assert_eq!(change("add-guardian", of_guardian.clone()).await.guardian_of, [student.clone()]);
+    assert!(change("remove-guardian", of_guardian).await.guardian_of.is_empty());
+    assert!(!change("deactivate-user", json!({"user": student})).await.active);
+    let login = origin.login("student@northside.example", "rollcall").await;
+    assert_eq!(login.problem(), (401, "wrong-credentials".into()));
+    assert!(change("reactivate-user", json!({"user": student})).await.active);
+    assert!(origin.login("student@northside.example", "rollcall").await.status.is_success());
+}
+
+#[tokio::test]
+async fn only_an_admin_changes_members_and_what_changes_nothing_makes_no_commit() {
+    let origin = TestOrigin::start().await;
+    let admin = origin.user("admin@northside.example").await;
+    let teacher = origin.user("teacher@northside.example").await;
+    let student = origin.user("student@northside.example").await;
+    let refused = async |by: &User, key: &str, command: serde_json::Value| {
+        origin.command(by, key, command).await.problem()
+    };
+    let withdraw = json!({"command": "withdraw-student", "student": student.claims.sub, "batch": "maths-a"});
+    assert_eq!(refused(&teacher, "a", withdraw).await, (403, "forbidden".into()));
+    let itself = json!({"command": "deactivate-user", "user": admin.claims.sub});
+    assert_eq!(refused(&admin, "b", itself).await, (403, "forbidden".into()));
+    let no_teacher = json!({"command": "assign-teacher", "teacher": student.claims.sub, "batch": "maths-a"});
+    assert_eq!(refused(&admin, "c", no_teacher).await, (404, "not-found".into()));
+    let nobody = json!({"command": "deactivate-user", "user": "nobody"});
+    assert_eq!(refused(&admin, "d", nobody).await, (404, "not-found".into()));
+    let elsewhere = origin.user("teacher@riverside.example").await.claims.sub;
+    let foreign = json!({"command": "deactivate-user", "user": elsewhere});
+    assert_eq!(refused(&admin, "e", foreign).await, (404, "not-found".into()));
+    let again = json!({"command": "enroll-student", "student": student.claims.sub, "batch": "maths-a"});
+    let answer = origin.command(&admin, "f", again).await;
+    assert_eq!(answer.json()["outcome"]["enrolled"], false);
+    assert_eq!(answer.json()["bookmark"], "1.1");
+}
+
+/// What a user wrote before being withdrawn and an edge brings later is refused: the origin's word of now counts.
+#[tokio::test]
+async fn a_push_is_judged_by_the_rights_of_now() {
+    let origin = TestOrigin::start().await;
+    let admin = origin.user("admin@northside.example").await;
+    let student = origin.user("student@northside.example").await;
+    let document = DocumentId::from_bytes([8; 16]);
+    let mut doc = Automerge::new();
+    let mut push = async |n: u64| {
+        let mut tx = doc.transaction();
+        tx.put(ROOT, "n", n).unwrap();
+        tx.commit();
+        let bytes = doc.get_changes(&[]).pop().unwrap().raw_bytes().to_vec();
+        let (user, device) = (student.claims.sub.clone(), "phone".to_owned());
+        let item = PushItem { sequence: n, document, user, device, bytes: bytes.into() };
+        let push = Push { institute: NORTHSIDE.into(), log: "log".into(), items: vec![item] };
+        let pushed = origin.app.documents.push_changes("edge-1", push).await.unwrap();
+        pushed.refused.into_iter().map(|refused| refused.code).collect::<Vec<_>>()
+    };
+    assert_eq!(push(1).await, Vec::<String>::new());
+    let user = &student.claims.sub;
+    let gone = origin.command(&admin, "gone", json!({"command": "deactivate-user", "user": user})).await;
+    assert!(gone.status.is_success());
+    assert_eq!(push(2).await, ["unknown-user"]);
 }
 
 #[tokio::test]

@@ -43,7 +43,8 @@ impl ReadAccounts for Transaction<'_> {
     }
 
     fn account(&self, user: &str) -> Result<Option<Account>, StoreError> {
-        let sql = format!(r#"SELECT {COLUMNS} FROM users WHERE "user" = $1 AND institute = $2"#);
+        let sql = format!(r#"SELECT {COLUMNS} FROM users WHERE "user" = $1 AND institute = $2
+             AND deactivated_at IS NULL"#);
         self.one(&sql, &[&user, &self.institute], read_account)?.map(RawAccount::parse).transpose()
     }
 
@@ -93,6 +94,12 @@ impl ReadAccounts for Transaction<'_> {
 }
 
 impl WriteAccounts for Transaction<'_> {
+    fn set_deactivated(&self, user: &str, at: Option<i64>) -> Result<bool, StoreError> {
+        let sql = r#"UPDATE users SET deactivated_at = $3::timestamptz
+             WHERE "user" = $1 AND institute = $2 AND (deactivated_at IS NULL) <> ($3::timestamptz IS NULL)"#;
+        Ok(self.run(sql, &[&user, &self.institute, &Millis::of(at)])? > 0)
+    }
+
     fn add_user(&self, user: &NewUser, now: i64) -> Result<bool, StoreError> {
         let added = self.run(
             r#"INSERT INTO users ("user", institute, email, name, role, password_hash, created_at)

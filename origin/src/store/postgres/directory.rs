@@ -1,11 +1,45 @@
 //! Institutes, batches, who teaches and who studies in them.
 
 use super::transaction::{Millis, Transaction};
+use crate::store::accounts::parse_role;
 use crate::store::directory::{
     Institute, InstituteCounts, ReadDirectory, StudiedBatch, TaughtBatch, WriteDirectory,
 };
 use crate::store::error::StoreError;
 use crate::store::transaction::to_u64;
+use sync_protocol::directory::DirectoryEntry;
+use sync_protocol::token::Role;
+use tokio_postgres::Row;
+
+/// A user with the batches that they teach or study in, and the students whose guardian they are. `$1` is the institute.
+const ENTRY: &str = r#"SELECT u."user", u.role, u.deactivated_at IS NULL,
+        CASE u.role
+            WHEN 'teacher' THEN ARRAY(SELECT t.batch FROM batch_teachers t
+                WHERE t.institute = $1 AND t."user" = u."user" ORDER BY t.batch)
+            WHEN 'student' THEN ARRAY(SELECT e.batch FROM enrolments e
+                WHERE e.institute = $1 AND e.student = u."user" ORDER BY e.batch)
+            ELSE ARRAY[]::text[]
+        END,
+        ARRAY(SELECT g.student FROM guardians g
+            WHERE g.institute = $1 AND g.guardian = u."user" ORDER BY g.student)
+    FROM users u WHERE u.institute = $1"#;
+
+/// An entry whose role is still a text.
+fn read_entry(row: &Row) -> Result<(String, DirectoryEntry), tokio_postgres::Error> {
+    let entry = DirectoryEntry {
+        user: row.try_get(0)?,
+        role: Role::Student,
+        active: row.try_get(2)?,
+        batches: row.try_get(3)?,
+        guardian_of: row.try_get(4)?,
+    };
+    Ok((row.try_get(1)?, entry))
+}
+
+fn parse_entry((role, entry): (String, DirectoryEntry)) -> Result<DirectoryEntry, StoreError> {
+    let role = parse_role(&role).ok_or(StoreError::Corrupt { what: "role", text: role })?;
+    Ok(DirectoryEntry { role, ..entry })
+}
 
 impl ReadDirectory for Transaction<'_> {
     fn institute(&self) -> Result<Option<Institute>, StoreError> {
@@ -82,6 +116,16 @@ impl ReadDirectory for Transaction<'_> {
         )
     }
 
+    fn directory_entry(&self, user: &str) -> Result<Option<DirectoryEntry>, StoreError> {
+        let sql = format!(r#"{ENTRY} AND u."user" = $2"#);
+        self.one(&sql, &[&self.institute, &user], read_entry)?.map(parse_entry).transpose()
+    }
+
+    fn directory(&self) -> Result<Vec<DirectoryEntry>, StoreError> {
+        let sql = format!(r#"{ENTRY} ORDER BY u."user""#);
+        self.all(&sql, &[&self.institute], read_entry)?.into_iter().map(parse_entry).collect()
+    }
+
     fn institute_counts(&self) -> Result<InstituteCounts, StoreError> {
         let counts = self.one(
             "SELECT count(*) FILTER (WHERE role = 'admin'), count(*) FILTER (WHERE role = 'teacher'),
@@ -127,6 +171,26 @@ impl WriteDirectory for Transaction<'_> {
         let sql = r#"INSERT INTO batch_teachers (institute, batch, "user") VALUES ($1, $2, $3)
              ON CONFLICT DO NOTHING"#;
         Ok(self.run(sql, &[&self.institute, &batch, &user])? > 0)
+    }
+
+    fn remove_teacher(&self, batch: &str, user: &str) -> Result<bool, StoreError> {
+        let sql = r#"DELETE FROM batch_teachers WHERE institute = $1 AND batch = $2 AND "user" = $3"#;
+        Ok(self.run(sql, &[&self.institute, &batch, &user])? > 0)
+    }
+
+    fn remove_enrolment(&self, batch: &str, student: &str) -> Result<bool, StoreError> {
+        let sql = "DELETE FROM enrolments WHERE institute = $1 AND batch = $2 AND student = $3";
+        Ok(self.run(sql, &[&self.institute, &batch, &student])? > 0)
+    }
+
+    fn add_guardian(&self, guardian: &str, student: &str) -> Result<bool, StoreError> {
+        let sql = "INSERT INTO guardians (institute, guardian, student) VALUES ($1, $2, $3) ON CONFLICT DO NOTHING";
+        Ok(self.run(sql, &[&self.institute, &guardian, &student])? > 0)
+    }
+
+    fn remove_guardian(&self, guardian: &str, student: &str) -> Result<bool, StoreError> {
+        let sql = "DELETE FROM guardians WHERE institute = $1 AND guardian = $2 AND student = $3";
+        Ok(self.run(sql, &[&self.institute, &guardian, &student])? > 0)
     }
 
     fn add_enrolment(&self, batch: &str, student: &str, now: i64) -> Result<bool, StoreError> {

@@ -8,6 +8,8 @@ use sync_protocol::token::Role;
 
 const ACCOUNT: &str = "SELECT user, institute, email, name, role, password_hash, messages_read_at FROM users";
 
+const ACTIVE: &str = "deactivated_at IS NULL";
+
 fn read_account(row: &Row<'_>) -> rusqlite::Result<Account> {
     let role: String = row.get(4)?;
     Ok(Account {
@@ -23,11 +25,11 @@ fn read_account(row: &Row<'_>) -> rusqlite::Result<Account> {
 
 impl ReadAccounts for Transaction<'_> {
     fn account_by_email(&self, email: &str) -> Result<Option<Account>, StoreError> {
-        self.one(&format!("{ACCOUNT} WHERE email = ?1"), (email,), read_account)
+        self.one(&format!("{ACCOUNT} WHERE email = ?1 AND {ACTIVE}"), (email,), read_account)
     }
 
     fn account(&self, user: &str) -> Result<Option<Account>, StoreError> {
-        let sql = format!("{ACCOUNT} WHERE user = ?1 AND institute = ?2");
+        let sql = format!("{ACCOUNT} WHERE user = ?1 AND institute = ?2 AND {ACTIVE}");
         self.one(&sql, (user, self.institute), read_account)
     }
 
@@ -77,6 +79,12 @@ impl ReadAccounts for Transaction<'_> {
 }
 
 impl WriteAccounts for Transaction<'_> {
+    fn set_deactivated(&self, user: &str, at: Option<i64>) -> Result<bool, StoreError> {
+        let sql = "UPDATE users SET deactivated_at = ?3
+             WHERE user = ?1 AND institute = ?2 AND (deactivated_at IS NULL) <> (?3 IS NULL)";
+        Ok(self.run(sql, (user, self.institute, at))? > 0)
+    }
+
     fn add_user(&self, user: &NewUser, now: i64) -> Result<bool, StoreError> {
         let added = self.run(
             "INSERT INTO users (user, institute, email, name, role, password_hash, created_at)

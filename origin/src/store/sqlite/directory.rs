@@ -1,11 +1,28 @@
 //! Institutes, batches, who teaches and who studies in them.
 
 use super::transaction::Transaction;
+use crate::store::accounts::parse_role;
 use crate::store::directory::{
     Institute, InstituteCounts, ReadDirectory, StudiedBatch, TaughtBatch, WriteDirectory,
 };
 use crate::store::error::StoreError;
 use crate::store::transaction::to_u64;
+use rusqlite::Row;
+use std::collections::BTreeMap;
+use sync_protocol::directory::DirectoryEntry;
+use sync_protocol::token::Role;
+
+/// Without batches and guardianships.
+fn read_entry(row: &Row<'_>) -> rusqlite::Result<DirectoryEntry> {
+    let role: String = row.get(1)?;
+    Ok(DirectoryEntry {
+        user: row.get(0)?,
+        role: parse_role(&role).ok_or(rusqlite::Error::InvalidQuery)?,
+        active: row.get::<_, Option<i64>>(2)?.is_none(),
+        batches: Vec::new(),
+        guardian_of: Vec::new(),
+    })
+}
 
 impl ReadDirectory for Transaction<'_> {
     fn institute(&self) -> Result<Option<Institute>, StoreError> {
@@ -82,6 +99,53 @@ impl ReadDirectory for Transaction<'_> {
             .collect()
     }
 
+    fn directory_entry(&self, user: &str) -> Result<Option<DirectoryEntry>, StoreError> {
+        let sql = "SELECT user, role, deactivated_at FROM users WHERE user = ?1 AND institute = ?2";
+        let Some(mut entry) = self.one(sql, (user, self.institute), read_entry)? else { return Ok(None) };
+        let batches = match entry.role {
+            Role::Admin => None,
+            Role::Teacher => {
+                Some("SELECT batch FROM batch_teachers WHERE institute = ?1 AND user = ?2 ORDER BY batch")
+            }
+            Role::Student => {
+                Some("SELECT batch FROM enrolments WHERE institute = ?1 AND student = ?2 ORDER BY batch")
+            }
+        };
+        if let Some(sql) = batches {
+            entry.batches = self.all(sql, (self.institute, user), |row| row.get(0))?;
+        }
+        let sql = "SELECT student FROM guardians WHERE institute = ?1 AND guardian = ?2 ORDER BY student";
+        entry.guardian_of = self.all(sql, (self.institute, user), |row| row.get(0))?;
+        Ok(Some(entry))
+    }
+
+    fn directory(&self) -> Result<Vec<DirectoryEntry>, StoreError> {
+        let users = "SELECT user, role, deactivated_at FROM users WHERE institute = ?1";
+        let entries = self.all(users, (self.institute,), read_entry)?;
+        let mut entries: BTreeMap<String, DirectoryEntry> =
+            entries.into_iter().map(|entry| (entry.user.clone(), entry)).collect();
+        let pair = |row: &Row<'_>| Ok((row.get::<_, String>(0)?, row.get::<_, String>(1)?));
+        let of = |sql: &str| self.all(sql, (self.institute,), pair);
+        for (role, sql) in [
+            (Role::Teacher, "SELECT user, batch FROM batch_teachers WHERE institute = ?1 ORDER BY batch"),
+            (Role::Student, "SELECT student, batch FROM enrolments WHERE institute = ?1 ORDER BY batch"),
+        ] {
+            for (user, batch) in of(sql)? {
+                if let Some(entry) = entries.get_mut(&user).filter(|entry| entry.role == role) {
+                    entry.batches.push(batch);
+                }
+            }
+        }
+        for (guardian, student) in
+            of("SELECT guardian, student FROM guardians WHERE institute = ?1 ORDER BY student")?
+        {
+            if let Some(entry) = entries.get_mut(&guardian) {
+                entry.guardian_of.push(student);
+            }
+        }
+        Ok(entries.into_values().collect())
+    }
+
     fn institute_counts(&self) -> Result<InstituteCounts, StoreError> {
         let users = "SELECT count(*) FROM users WHERE institute = ?1 AND role = ?2";
         Ok(InstituteCounts {
@@ -118,6 +182,27 @@ impl WriteDirectory for Transaction<'_> {
         let sql =
             "INSERT INTO batch_teachers (institute, batch, user) VALUES (?1, ?2, ?3) ON CONFLICT DO NOTHING";
         Ok(self.run(sql, (self.institute, batch, user))? > 0)
+    }
+
+    fn remove_teacher(&self, batch: &str, user: &str) -> Result<bool, StoreError> {
+        let sql = "DELETE FROM batch_teachers WHERE institute = ?1 AND batch = ?2 AND user = ?3";
+        Ok(self.run(sql, (self.institute, batch, user))? > 0)
+    }
+
+    fn remove_enrolment(&self, batch: &str, student: &str) -> Result<bool, StoreError> {
+        let sql = "DELETE FROM enrolments WHERE institute = ?1 AND batch = ?2 AND student = ?3";
+        Ok(self.run(sql, (self.institute, batch, student))? > 0)
+    }
+
+    fn add_guardian(&self, guardian: &str, student: &str) -> Result<bool, StoreError> {
+        let sql =
+            "INSERT INTO guardians (institute, guardian, student) VALUES (?1, ?2, ?3) ON CONFLICT DO NOTHING";
+        Ok(self.run(sql, (self.institute, guardian, student))? > 0)
+    }
+
+    fn remove_guardian(&self, guardian: &str, student: &str) -> Result<bool, StoreError> {
+        let sql = "DELETE FROM guardians WHERE institute = ?1 AND guardian = ?2 AND student = ?3";
+        Ok(self.run(sql, (self.institute, guardian, student))? > 0)
     }
 
     fn add_enrolment(&self, batch: &str, student: &str, now: i64) -> Result<bool, StoreError> {

@@ -2,10 +2,13 @@
 
 #![expect(clippy::unwrap_used, reason = "clippy knows a test function, and not the functions that it calls")]
 
+mod rights;
+
 use automerge::sync::{Message, State, SyncDoc as _};
 use automerge::transaction::Transactable as _;
 use automerge::{ActorId, Automerge, Change, ROOT, ReadDoc as _};
 use std::collections::VecDeque;
+use sync_protocol::directory::DirectoryEntry;
 use sync_protocol::document_id::DocumentId;
 use sync_protocol::engine::{Effect, Engine, Event, Limits, Position, SessionId, Stored};
 use sync_protocol::kind::{self, Kind};
@@ -27,6 +30,13 @@ impl Edge {
     fn new() -> Self {
         let engine = Engine::new("northside.example", Limits::default(), Position::default());
         Self { engine, now: 1_000, written: Vec::new() }
+    }
+
+    /// The log keeps the directory; nothing else is.
+    fn restart(&mut self, directory: Option<Vec<DirectoryEntry>>) {
+        let position = Position { directory, ..Position::default() };
+        self.engine = Engine::new("northside.example", Limits::default(), position);
+        self.written.clear();
     }
 
     /// Handles events and gives what is to be sent.

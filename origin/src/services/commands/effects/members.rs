@@ -1,0 +1,112 @@
+//! Commands that change who belongs where, and with it rights: the edges hear of each in the feed.
+
+use super::{CommandFault, forbidden, invalid, not_found, require_admin, require_batch};
+use crate::store::{Account, WriteTx};
+use serde_json::{Value, json};
+use sync_protocol::command::Command;
+use sync_protocol::tag;
+use sync_protocol::token::Role;
+
+/// Applies one of the commands about members; the outcome says whether anything changed.
+pub(super) fn apply(
+    tx: &mut WriteTx<'_>,
+    by: &Account,
+    command: &Command,
+    at: i64,
+) -> Result<Value, CommandFault> {
+    require_admin(by)?;
+    let name = command.name();
+    match command {
+        Command::EnrollStudent { student, batch } => {
+            let changed = in_batch(tx, ("student", student, Role::Student), batch, |tx| {
+                tx.add_enrolment(batch, student, at)
+            })?;
+            Ok(json!({"command": name, "student": student, "batch": batch, "enrolled": changed}))
+        }
+        Command::WithdrawStudent { student, batch } => {
+            let changed = in_batch(tx, ("student", student, Role::Student), batch, |tx| {
+                tx.remove_enrolment(batch, student)
+            })?;
+            Ok(json!({"command": name, "student": student, "batch": batch, "withdrawn": changed}))
+        }
+        Command::AssignTeacher { teacher, batch } => {
+            let changed = in_batch(tx, ("teacher", teacher, Role::Teacher), batch, |tx| {
+                tx.add_teacher(batch, teacher)
+            })?;
+            Ok(json!({"command": name, "teacher": teacher, "batch": batch, "assigned": changed}))
+        }
+        Command::UnassignTeacher { teacher, batch } => {
+            let changed = in_batch(tx, ("teacher", teacher, Role::Teacher), batch, |tx| {
+                tx.remove_teacher(batch, teacher)
+            })?;
+            Ok(json!({"command": name, "teacher": teacher, "batch": batch, "unassigned": changed}))
+        }
+        Command::AddGuardian { guardian, student } => {
+            if guardian == student {
+                return Err(invalid("guardian", "guardian is the student".to_owned()));
+            }
+            tx.account(guardian)?.ok_or_else(|| not_found("guardian", guardian))?;
+            require_student(tx, student)?;
+            let changed = tx.add_guardian(guardian, student)?;
+            touch(tx, guardian, changed);
+            Ok(json!({"command": name, "guardian": guardian, "student": student, "added": changed}))
+        }
+        Command::RemoveGuardian { guardian, student } => {
+            let changed = tx.remove_guardian(guardian, student)?;
+            touch(tx, guardian, changed);
+            Ok(json!({"command": name, "guardian": guardian, "student": student, "removed": changed}))
+        }
+        Command::DeactivateUser { user } => {
+            if *user == by.user {
+                return Err(forbidden("nobody deactivates themselves"));
+            }
+            let changed = set_deactivated(tx, user, Some(at))?;
+            Ok(json!({"command": name, "user": user, "deactivated": changed}))
+        }
+        Command::ReactivateUser { user } => {
+            let changed = set_deactivated(tx, user, None)?;
+            Ok(json!({"command": name, "user": user, "reactivated": changed}))
+        }
+        Command::GradeSubmission { .. }
+        | Command::RecordPayment { .. }
+        | Command::PostMessage { .. }
+        | Command::SubmitAssignment { .. }
+        | Command::RescheduleClass { .. } => Err(forbidden("the command is not about members")),
+    }
+}
+
+/// Puts a member of a role into a batch or takes one out; whether that changed anything.
+fn in_batch(
+    tx: &mut WriteTx<'_>,
+    (field, user, role): (&str, &str, Role),
+    batch: &str,
+    change: impl FnOnce(&WriteTx<'_>) -> Result<bool, crate::store::StoreError>,
+) -> Result<bool, CommandFault> {
+    require_batch(tx, batch, "batch")?;
+    tx.directory_entry(user)?.filter(|entry| entry.role == role).ok_or_else(|| not_found(field, user))?;
+    let changed = change(tx)?;
+    if changed {
+        tx.touch(tag::batch(batch));
+    }
+    touch(tx, user, changed);
+    Ok(changed)
+}
+
+fn require_student(tx: &WriteTx<'_>, student: &str) -> Result<(), CommandFault> {
+    let account = tx.account(student)?.filter(|account| account.role == Role::Student);
+    account.map(drop).ok_or_else(|| not_found("student", student))
+}
+
+fn set_deactivated(tx: &mut WriteTx<'_>, user: &str, at: Option<i64>) -> Result<bool, CommandFault> {
+    tx.directory_entry(user)?.ok_or_else(|| not_found("user", user))?;
+    let changed = tx.set_deactivated(user, at)?;
+    touch(tx, user, changed);
+    Ok(changed)
+}
+
+fn touch(tx: &mut WriteTx<'_>, user: &str, changed: bool) {
+    if changed {
+        tx.touch(tag::user(user));
+        tx.touch(tag::member(user));
+    }
+}

@@ -1,0 +1,178 @@
+//! Who may do what with a document, by the directory that the link keeps current; by the claims of the token where
+//! there is none yet. A change of rights takes effect on open sessions at once.
+
+use super::document::Document;
+use super::slots::Slot;
+use super::{Effect, Engine, SessionId};
+use crate::directory::{Directory, DirectoryEntry};
+use crate::document_id::DocumentId;
+use crate::kind::{self, Access};
+use crate::link::DirectoryPage;
+use crate::token::Claims;
+use automerge::sync::State;
+use std::collections::BTreeSet;
+
+#[derive(Default)]
+pub(super) struct Rights {
+    /// None where no origin has ever sent one: under a host without a link, or before the first.
+    pub(super) directory: Option<Directory>,
+    /// Pages of a directory that has not come whole yet, and how many they are.
+    pages: (u32, Vec<DirectoryEntry>),
+}
+
+impl Rights {
+    pub(super) fn new(entries: Option<Vec<DirectoryEntry>>) -> Self {
+        Self { directory: entries.map(Directory::new), pages: (0, Vec::new()) }
+    }
+
+    pub(super) fn access(&self, doc: &Document, claims: &Claims) -> Access {
+        let Some(record) = &doc.record else {
+            return if doc.creator == claims.sub && self.is_active(claims) {
+                Access::Write
+            } else {
+                Access::None
+            };
+        };
+        match &self.directory {
+            Some(directory) => directory.access(record, &claims.sub),
+            None => kind::access(record, claims.into()),
+        }
+    }
+
+    /// Whether the user has not been deactivated. Somebody who is not in the directory yet may have been added just now.
+    pub(super) fn is_active(&self, claims: &Claims) -> bool {
+        let entry = self.directory.as_ref().and_then(|directory| directory.get(&claims.sub));
+        entry.is_none_or(|entry| entry.active)
+    }
+}
+
+impl Engine {
+    /// One page of the whole directory. It counts once the last one has come; a page that comes twice counts once.
+    pub(super) fn directory_page(&mut self, now: u64, page: DirectoryPage) {
+        let (next, entries) = &mut self.rights.pages;
+        if page.page == 0 {
+            (*next, *entries) = (0, Vec::new());
+        }
+        if page.page != *next {
+            return;
+        }
+        *next += 1;
+        entries.extend(page.entries);
+        if !page.last {
+            return;
+        }
+        let (_, entries) = std::mem::take(&mut self.rights.pages);
+        self.effects.push(Effect::SaveDirectory { entries: entries.clone(), whole: true });
+        let directory = Directory::new(entries);
+        let before = self.rights.directory.replace(directory.clone()).unwrap_or_default();
+        let users = before.users().chain(directory.users());
+        let changed: BTreeSet<String> =
+            users.filter(|user| before.get(user) != directory.get(user)).map(str::to_owned).collect();
+        let affected = changed.iter().flat_map(|user| {
+            let old = before.affected_by(user);
+            old.into_iter().chain(directory.affected_by(user))
+        });
+        let mut affected: BTreeSet<String> = affected.collect();
+        // Somebody whom the token vouched for and the directory does not know.
+        let strangers = self.sessions.values().map(|session| &session.claims.sub);
+        affected.extend(strangers.filter(|user| directory.get(user).is_none()).cloned());
+        self.rights_changed(now, &affected);
+    }
+
+    /// What a commit changed of the directory.
+    pub(super) fn members_changed(&mut self, now: u64, entries: Vec<DirectoryEntry>) {
+        let Some(directory) = &mut self.rights.directory else { return };
+        let mut affected = BTreeSet::new();
+        for entry in &entries {
+            affected.extend(directory.affected_by(&entry.user));
+            directory.put(entry.clone());
+        }
+        if !entries.is_empty() {
+            self.effects.push(Effect::SaveDirectory { entries, whole: false });
+            self.rights_changed(now, &affected);
+        }
+    }
+
+    fn rights_changed(&mut self, now: u64, users: &BTreeSet<String>) {
+        let sessions: Vec<SessionId> =
+            self.sessions.iter().filter(|(_, s)| users.contains(&s.claims.sub)).map(|(id, _)| *id).collect();
+        for id in sessions {
+            let Some(session) = self.sessions.get(&id) else { continue };
+            if !self.rights.is_active(&session.claims) {
+                self.fail(id, "the user is deactivated");
+                continue;
+            }
+            let open: Vec<DocumentId> = session.states.keys().copied().collect();
+            let wanted: Vec<DocumentId> = session.interest.iter().copied().collect();
+            for document in open {
+                self.judge_reader(id, document);
+            }
+            for document in wanted {
+                self.judge_seeker(now, id, document);
+            }
+        }
+        self.drop_held_of(users);
+    }
+
+    /// A session that reads a document: it goes on, with fewer or more rights, or is told that there is none.
+    fn judge_reader(&mut self, id: SessionId, document: DocumentId) {
+        let (Some(Slot::Ready(doc)), Some(session)) =
+            (self.slots.get_mut(&document), self.sessions.get_mut(&id))
+        else {
+            return;
+        };
+        let access = self.rights.access(doc, &session.claims);
+        match (access, session.states.get_mut(&document)) {
+            (Access::None, _) => {
+                doc.readers.remove(&id);
+                session.states.remove(&document);
+                self.replies.remove(&(document, id));
+                self.unavailable(id, document);
+            }
+            (Access::Read | Access::Write, Some(state)) => {
+                state.set_read_only(access == Access::Read);
+                self.replies.insert((document, id));
+            }
+            (Access::Read | Access::Write, None) => {}
+        }
+    }
+
+    /// A session that was told that there is no such document.
+    fn judge_seeker(&mut self, now: u64, id: SessionId, document: DocumentId) {
+        match self.slots.remove(&document) {
+            Some(Slot::Ready(doc)) => self.make_ready(now, document, doc, Vec::new()),
+            Some(slot) => drop(self.slots.insert(document, slot)),
+            None => {
+                let waits = self.sessions.get(&id).is_some_and(|s| s.interest.contains(&document));
+                if waits {
+                    self.slots.insert(document, Slot::Loading { waiting: Vec::new() });
+                    self.effects.push(Effect::Load(document));
+                }
+            }
+        }
+    }
+
+    /// A change that waits for what it depends on is judged by the rights of the time when it can be merged.
+    fn drop_held_of(&mut self, users: &BTreeSet<String>) {
+        for slot in self.slots.values_mut() {
+            if let Slot::Ready(doc) = slot {
+                let (record, directory) = (doc.record.clone(), self.rights.directory.as_ref());
+                let (Some(record), Some(directory)) = (record, directory) else { continue };
+                doc.retain_held(|author| {
+                    !users.contains(&author.user) || directory.access(&record, &author.user) == Access::Write
+                });
+            }
+        }
+    }
+}
+
+/// The sync state of a session that gets at a document later than it asked for it.
+pub(super) fn late_state(access: Access) -> Option<State> {
+    match access {
+        // It may get the right when the origin says what the document is.
+        Access::None => None,
+        Access::Read => Some(State::new_read_only()),
+        // What it sent in vain it takes for sent: without a reset it would never send it again.
+        Access::Write => Some(State { needs_reset: true, ..State::new() }),
+    }
+}

@@ -1,0 +1,194 @@
+//! Rights follow the directory that the link brings, whatever the token says, and a change of them takes effect at once.
+
+use super::*;
+use sync_protocol::link::{DirectoryPage, Feed, Following, LinkMessage};
+
+const INSTITUTE: &str = "northside.example";
+
+fn entry(user: &str, role: Role, batches: &[&str]) -> DirectoryEntry {
+    DirectoryEntry {
+        user: user.into(),
+        role,
+        active: true,
+        batches: batches.iter().map(|batch| (*batch).to_owned()).collect(),
+        guardian_of: Vec::new(),
+    }
+}
+
+fn page(page: u32, last: bool, entries: &[DirectoryEntry]) -> Event {
+    Event::Link(LinkMessage::Directory(DirectoryPage {
+        institute: INSTITUTE.into(),
+        page,
+        last,
+        entries: entries.to_vec(),
+    }))
+}
+
+fn feed(revision: u64, members: &[DirectoryEntry]) -> Event {
+    let (institute, members) = (INSTITUTE.into(), members.to_vec());
+    Event::Link(LinkMessage::Feed(Feed { institute, revision, tags: vec![], documents: vec![], members }))
+}
+
+/// An edge that follows the institute and has its directory.
+fn edge_with(entries: &[DirectoryEntry]) -> Edge {
+    let mut edge = Edge::new();
+    let following = Following {
+        institute: INSTITUTE.into(),
+        epoch: 1,
+        revision: 0,
+        log: String::new(),
+        acknowledged: 0,
+        reset: true,
+    };
+    edge.run([Event::LinkUp, Event::Link(LinkMessage::Following(following)), page(0, true, entries)]);
+    edge
+}
+
+fn is_unavailable(sent: &[(SessionId, RepoMessage)], to: SessionId) -> bool {
+    matches!(sent, [(session, RepoMessage::Unavailable { document, .. })] if *session == to && *document == NOTES)
+}
+
+#[test]
+fn the_directory_counts_and_not_the_token() {
+    let mut edge = edge_with(&[entry("tara", Role::Teacher, &[]), entry("tom", Role::Teacher, &["b1"])]);
+    edge.join(1, "tara", Role::Admin, &["b1"]);
+    assert!(is_unavailable(&edge.say(1, NOTES, first_message(&notes(1))), 1));
+    edge.join(2, "tom", Role::Student, &[]);
+    let (mut doc, mut state) = (notes(2), State::new());
+    write(&mut doc, "a", "1");
+    edge.talk(2, NOTES, &mut doc, &mut state);
+    assert_eq!(edge.appended(), 1);
+}
+
+#[test]
+fn a_right_that_is_taken_away_ends_the_reading_and_the_writing_of_an_open_session() {
+    let all = [entry("tara", Role::Teacher, &["b1"]), entry("tom", Role::Teacher, &["b1"])];
+    let mut edge = edge_with(&all);
+    edge.join(1, "tara", Role::Teacher, &["b1"]);
+    edge.join(2, "tom", Role::Teacher, &["b1"]);
+    let (mut taras, mut state) = (notes(1), State::new());
+    let (mut toms, mut toms_state) = (notes(2), State::new());
+    edge.talk(1, NOTES, &mut taras, &mut state);
+    edge.talk(2, NOTES, &mut toms, &mut toms_state);
+
+    let sent = edge.run([feed(1, &[entry("tara", Role::Teacher, &["b2"])])]);
+    assert!(is_unavailable(&sent, 1), "{sent:?}");
+    // What others write does not reach her.
+    write(&mut toms, "a", "1");
+    let sent = edge.say(2, NOTES, toms.generate_sync_message(&mut toms_state).unwrap().encode());
+    assert!(!sent.is_empty() && sent.iter().all(|(session, _)| *session == 2), "{sent:?}");
+    // What she writes is not taken.
+    write(&mut taras, "b", "2");
+    let message = taras.generate_sync_message(&mut state).unwrap();
+    let appended = edge.appended();
+    assert!(is_unavailable(&edge.say(1, NOTES, message.encode()), 1));
+    assert_eq!(edge.appended(), appended);
+}
+
+#[test]
+fn a_right_that_appears_starts_the_sync_without_a_new_connection_and_nothing_is_lost() {
+    let mut edge = edge_with(&[entry("tara", Role::Teacher, &[])]);
+    edge.join(1, "tara", Role::Teacher, &[]);
+    let (mut doc, mut state) = (notes(1), State::new());
+    write(&mut doc, "a", "1");
+    // Sent in vain: the device takes it for sent.
+    let first = doc.generate_sync_message(&mut state).unwrap().encode();
+    assert!(is_unavailable(&edge.say(1, NOTES, first), 1));
+    assert!(is_unavailable(&edge.say(1, NOTES, carrying(&doc, &doc.get_changes(&notes(1).get_heads()))), 1));
+
+    let sent = edge.run([feed(1, &[entry("tara", Role::Teacher, &["b1"])])]);
+    let [(1, RepoMessage::Sync { data, .. })] = &sent[..] else { panic!("{sent:?}") };
+    doc.receive_sync_message(&mut state, Message::decode(data).unwrap()).unwrap();
+    edge.talk(1, NOTES, &mut doc, &mut state);
+    assert_eq!(edge.appended(), 1);
+}
+
+#[test]
+fn a_reader_who_becomes_a_writer_is_asked_for_what_was_passed_over() {
+    let mut edge = edge_with(&[entry("sam", Role::Student, &["b1"])]);
+    edge.join(1, "sam", Role::Student, &["b1"]);
+    let (mut doc, mut state) = (notes(1), State::new());
+    write(&mut doc, "a", "1");
+    edge.talk(1, NOTES, &mut doc, &mut state);
+    assert_eq!(edge.appended(), 0);
+    let sent = edge.run([feed(1, &[entry("sam", Role::Teacher, &["b1"])])]);
+    let [(1, RepoMessage::Sync { data, .. })] = &sent[..] else { panic!("{sent:?}") };
+    doc.receive_sync_message(&mut state, Message::decode(data).unwrap()).unwrap();
+    edge.talk(1, NOTES, &mut doc, &mut state);
+    assert_eq!(edge.appended(), 1);
+
+    edge.run([feed(2, &[entry("sam", Role::Student, &["b1"])])]);
+    write(&mut doc, "b", "2");
+    edge.talk(1, NOTES, &mut doc, &mut state);
+    assert_eq!(edge.appended(), 1, "a writer who becomes a reader writes no more");
+}
+
+#[test]
+fn a_deactivated_users_sessions_end_and_none_opens_again() {
+    let all = [entry("tara", Role::Teacher, &["b1"]), entry("tom", Role::Teacher, &["b1"])];
+    let mut edge = edge_with(&all);
+    edge.join(1, "tara", Role::Teacher, &["b1"]);
+    edge.join(2, "tom", Role::Teacher, &["b1"]);
+    let gone = DirectoryEntry { active: false, ..all[0].clone() };
+    let sent = edge.run([feed(1, std::slice::from_ref(&gone))]);
+    assert!(matches!(&sent[..], [(1, RepoMessage::Error { .. })]), "{sent:?}");
+    let closed = |edge: &Edge, id| {
+        edge.written.iter().any(|e| matches!(e, Effect::Close { session, .. } if *session == id))
+    };
+    assert!(closed(&edge, 1) && !closed(&edge, 2));
+    edge.run([Event::Opened { session: 3, claims: claims("tara", Role::Teacher, &["b1"]) }]);
+    assert!(closed(&edge, 3));
+    // A restart finds the directory in the log.
+    edge.restart(Some(vec![gone, all[1].clone()]));
+    edge.run([Event::Opened { session: 4, claims: claims("tara", Role::Teacher, &["b1"]) }]);
+    assert!(closed(&edge, 4));
+}
+
+#[test]
+fn a_guardian_stops_reading_when_the_child_leaves_the_batch() {
+    let gita = DirectoryEntry { guardian_of: vec!["sam".into()], ..entry("gita", Role::Student, &[]) };
+    let mut edge = edge_with(&[gita, entry("sam", Role::Student, &["b1"])]);
+    edge.join(1, "gita", Role::Student, &[]);
+    let (mut doc, mut state) = (Automerge::new(), State::new());
+    edge.talk(1, NOTES, &mut doc, &mut state);
+    assert_eq!(doc.get_heads(), notes(1).get_heads());
+    write(&mut doc, "a", "1");
+    edge.talk(1, NOTES, &mut doc, &mut state);
+    assert_eq!(edge.appended(), 0);
+    assert!(is_unavailable(&edge.run([feed(1, &[entry("sam", Role::Student, &[])])]), 1));
+}
+
+#[test]
+fn a_directory_counts_when_it_is_whole_and_its_pages_may_come_twice() {
+    let mut edge = Edge::new();
+    edge.join(1, "tara", Role::Teacher, &["b1"]);
+    let (mut doc, mut state) = (notes(1), State::new());
+    edge.talk(1, NOTES, &mut doc, &mut state);
+    let (tara, tom) = (entry("tara", Role::Teacher, &[]), entry("tom", Role::Teacher, &["b1"]));
+    let saved =
+        |edge: &Edge| edge.written.iter().filter(|e| matches!(e, Effect::SaveDirectory { .. })).count();
+    // The second page without the first, then the first twice.
+    assert_eq!(edge.run([page(1, true, std::slice::from_ref(&tom))]), []);
+    assert_eq!(edge.run([page(0, false, std::slice::from_ref(&tara))]), []);
+    assert_eq!(edge.run([page(0, false, std::slice::from_ref(&tara))]), []);
+    assert_eq!(saved(&edge), 0);
+    assert!(is_unavailable(&edge.run([page(1, true, &[tom])]), 1), "the token is no longer asked");
+    assert_eq!(saved(&edge), 1);
+}
+
+/// The change waits for one that it depends on; meanwhile its author loses the right.
+#[test]
+fn a_change_that_is_held_back_is_not_merged_after_its_author_has_lost_the_right() {
+    let all = [entry("tara", Role::Teacher, &["b1"]), entry("tom", Role::Teacher, &["b1"])];
+    let mut edge = edge_with(&all);
+    edge.join(1, "tara", Role::Teacher, &["b1"]);
+    edge.join(2, "tom", Role::Teacher, &["b1"]);
+    let mut doc = notes(7);
+    write(&mut doc, "a", "1");
+    write(&mut doc, "b", "2");
+    let changes = doc.get_changes(&notes(7).get_heads());
+    edge.say(1, NOTES, carrying(&doc, &changes[1..]));
+    edge.run([feed(1, &[entry("tara", Role::Teacher, &[])])]);
+    edge.say(2, NOTES, carrying(&doc, &changes[..1]));
+    assert_eq!(edge.appended(), 1);
+}
