@@ -119,12 +119,15 @@ impl BatchSync<'_> {
     }
 
     fn settle(&mut self, result: BatchResult, sent: &HashMap<DocumentId, Sent>) -> Result<(), DeviceError> {
-        let BatchResult { document, outcome } = result;
+        let BatchResult { document, outcome, refused } = result;
         let (Some(sent), Some(state)) = (sent.get(&document), self.states.get_mut(&document)) else {
             return Err(DeviceError::Protocol(format!(
                 "an answer about {document}, which was not asked for"
             )));
         };
+        for change in refused {
+            self.inner.note_refusal(document, change.hash.into(), change.code);
+        }
         match outcome {
             Outcome::Synced(Some(data)) => {
                 self.inner.receive(document, state, &data)?;

@@ -6,6 +6,7 @@ use crate::replica::Replica;
 use crate::session::Session;
 use crate::store::Store;
 use crate::{outbox, socket};
+use automerge::ChangeHash;
 use std::collections::{BTreeSet, HashMap};
 use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -24,6 +25,12 @@ pub enum Event {
     Disconnected,
     /// Changes of others arrived.
     RemoteChange(DocumentId),
+    /// The edge did not take a change of this device. Its code says why; the change is here still, and nowhere else.
+    Refused {
+        document: DocumentId,
+        change: ChangeHash,
+        code: String,
+    },
     /// The state of a command changed.
     Command(String),
 }

@@ -183,6 +183,11 @@ impl Device {
         self.read(document, object)?.ok_or_else(|| DeviceError::NoSuchField(field.to_owned()))
     }
 
+    /// Changes of this document that the edge did not take since the device was opened, with the codes that say why.
+    pub fn refusals(&self, document: DocumentId) -> Result<BTreeMap<ChangeHash, String>, DeviceError> {
+        Ok(self.inner.lock().replica(document)?.refused.clone())
+    }
+
     /// The edge has said that it has no such document for this user, and nothing else since.
     pub fn is_unavailable(&self, document: DocumentId) -> Result<bool, DeviceError> {
         Ok(self.inner.lock().replica(document)?.unavailable)
@@ -378,6 +383,15 @@ impl Inner {
         drop(state);
         self.changed();
         Ok(())
+    }
+
+    pub(crate) fn note_refusal(&self, document: DocumentId, change: ChangeHash, code: String) {
+        let mut state = self.lock();
+        let Ok(replica) = state.replica(document) else { return };
+        if replica.refused.insert(change, code.clone()).as_ref() != Some(&code) {
+            drop(state);
+            self.tell(Event::Refused { document, change, code });
+        }
     }
 
     pub(crate) fn set_unavailable(&self, document: DocumentId) {

@@ -4,6 +4,7 @@ use crate::error::DeviceError;
 use crate::store::StoredDocument;
 use automerge::sync::{Message, State as SyncState, SyncDoc as _};
 use automerge::{ActorId, Automerge, ChangeHash};
+use std::collections::BTreeMap;
 use sync_protocol::batch::Priority;
 
 pub(crate) struct Replica {
@@ -13,6 +14,8 @@ pub(crate) struct Replica {
     pub(crate) server_heads: Vec<ChangeHash>,
     /// The server said that it lacks the document, or that this user may not have it.
     pub(crate) unavailable: bool,
+    /// Changes that the server did not take, and why.
+    pub(crate) refused: BTreeMap<ChangeHash, String>,
     /// The document is in the store. One that is only looked for is not, until something of it arrives.
     pub(crate) stored: bool,
 }
@@ -23,13 +26,27 @@ impl Replica {
         doc.load_incremental(&stored.increments)?;
         doc.set_actor(stored.actor);
         let server_heads = stored.server_heads.into_iter().filter(|hash| has(&doc, hash)).collect();
-        Ok(Self { doc, priority: stored.priority, server_heads, unavailable: false, stored: true })
+        Ok(Self {
+            doc,
+            priority: stored.priority,
+            server_heads,
+            unavailable: false,
+            refused: BTreeMap::new(),
+            stored: true,
+        })
     }
 
     /// A document of which nothing is known yet.
     pub(crate) fn wanted(actor: ActorId, priority: Priority) -> Self {
         let doc = Automerge::new().with_actor(actor);
-        Self { doc, priority, server_heads: Vec::new(), unavailable: false, stored: false }
+        Self {
+            doc,
+            priority,
+            server_heads: Vec::new(),
+            unavailable: false,
+            refused: BTreeMap::new(),
+            stored: false,
+        }
     }
 
     pub(crate) fn is_empty(&self) -> bool {
@@ -76,6 +93,10 @@ impl Replica {
             self.server_heads.dedup();
         } else {
             self.server_heads = known;
+        }
+        // An admin may have accepted one.
+        if !self.refused.is_empty() && self.is_acknowledged() {
+            self.refused.clear();
         }
     }
 

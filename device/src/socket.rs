@@ -82,8 +82,11 @@ async fn open(inner: &Inner) -> Result<(Socket, Conversation), DeviceError> {
     let token = inner.access_token(None).await?;
     let opened = tokio::time::timeout(HANDSHAKE_TIMEOUT, async {
         let mut socket = connect(inner, &token).await?;
-        let join =
-            RepoMessage::Join { sender: inner.device.clone(), versions: vec![PROTOCOL_VERSION.into()] };
+        let join = RepoMessage::Join {
+            sender: inner.device.clone(),
+            versions: vec![PROTOCOL_VERSION.into()],
+            extended: true,
+        };
         socket.send(Message::binary(join.encode())).await.map_err(network)?;
         loop {
             let frame = socket.next().await.ok_or_else(closed)?.map_err(network)?;
@@ -277,6 +280,10 @@ impl Conversation {
             RepoMessage::Unavailable { document, .. } => {
                 self.opening.remove(&document);
                 inner.set_unavailable(document);
+                Ok(())
+            }
+            RepoMessage::Refused { document, hash, code, .. } => {
+                inner.note_refusal(document, hash.into(), code);
                 Ok(())
             }
             RepoMessage::Error { message, .. } => Err(DeviceError::Protocol(message)),

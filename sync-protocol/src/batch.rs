@@ -5,6 +5,7 @@
 //! no messages; two requests are the rule, a third follows a false positive of the Bloom filters.
 
 use crate::document_id::DocumentId;
+use crate::link::Hash;
 use minicbor::bytes::ByteVec;
 use minicbor::{Decode, Encode};
 
@@ -61,6 +62,20 @@ pub struct BatchResult {
     pub document: DocumentId,
     #[n(1)]
     pub outcome: Outcome,
+    /// Changes of the message that were not taken, whatever became of the others.
+    #[n(2)]
+    #[cbor(default)]
+    pub refused: Vec<RefusedChange>,
+}
+
+#[derive(Debug, Clone, PartialEq, Encode, Decode)]
+#[cbor(map)]
+pub struct RefusedChange {
+    #[n(0)]
+    pub hash: Hash,
+    /// Stable, for example `invalid-mark`.
+    #[n(1)]
+    pub code: String,
 }
 
 #[derive(Debug, Clone, PartialEq, Encode, Decode)]
@@ -135,7 +150,9 @@ mod tests {
             Outcome::Refused("forbidden".into()),
             Outcome::Later,
         ];
-        BatchResponse { results: outcomes.map(|outcome| BatchResult { document, outcome }).into() }
+        BatchResponse {
+            results: outcomes.map(|outcome| BatchResult { document, outcome, refused: Vec::new() }).into(),
+        }
     }
 
     /// `docs/sync.md` promises these bytes to clients.

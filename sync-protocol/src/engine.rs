@@ -210,6 +210,7 @@ pub struct Engine {
     /// Sessions that are owed an answer.
     replies: BTreeSet<(DocumentId, SessionId)>,
     refusals: BTreeMap<(DocumentId, SessionId), String>,
+    refused_changes: BTreeMap<(DocumentId, SessionId), Vec<(Hash, String)>>,
     link: LinkState,
     rights: Rights,
     effects: Vec<Effect>,
@@ -226,6 +227,7 @@ impl Engine {
             dirty: BTreeSet::new(),
             replies: BTreeSet::new(),
             refusals: BTreeMap::new(),
+            refused_changes: BTreeMap::new(),
             rights: Rights::new(position.directory.take()),
             link: LinkState::new(position),
             effects: Vec::new(),

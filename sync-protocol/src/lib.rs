@@ -13,5 +13,6 @@ pub mod gate;
 pub mod kind;
 pub mod link;
 pub mod repo_message;
+pub mod rules;
 pub mod tag;
 pub mod token;

@@ -4,11 +4,17 @@
 //! implementation does; every length is checked against the input before anything is allocated.
 
 use crate::document_id::DocumentId;
+use crate::link::Hash;
 use minicbor::data::Type;
 use minicbor::{Decoder, Encoder};
 
 /// The one version of the protocol that there is.
 pub const PROTOCOL_VERSION: &str = "1";
+/// The field of `join` by which a client says that it reads our own messages; others pass over fields that they do not know.
+const EXTENSIONS: &str = "rollcallExtensions";
+const EXTENSION_VERSION: u64 = 1;
+/// The type of [`RepoMessage::Refused`].
+const REFUSED: &str = "rollcall-refused";
 /// Largest frame taken, in bytes: a whole document travels in one.
 pub const MAX_FRAME_BYTES: usize = 16 * 1024 * 1024;
 /// Longest peer id, session id or storage id, in bytes. automerge-repo makes ids of about 20.
@@ -21,7 +27,9 @@ const MAX_DEPTH: usize = 16;
 #[derive(Debug, Clone, PartialEq)]
 pub enum RepoMessage {
     /// Client to server, first.
-    Join { sender: String, versions: Vec<String> },
+    ///
+    /// `extended` is ours: the client reads [`RepoMessage::Refused`], which is sent to nobody else.
+    Join { sender: String, versions: Vec<String>, extended: bool },
     /// Server to client, the answer to [`RepoMessage::Join`].
     Peer { sender: String, target: String },
     /// Server to client, before it closes.
@@ -39,6 +47,8 @@ pub enum RepoMessage {
         count: u64,
         data: Vec<u8>,
     },
+    /// Server to client, ours: a change that the client brought was not taken. Its code says why.
+    Refused { sender: String, target: String, document: DocumentId, hash: Hash, code: String },
     /// A well-formed message that this server has no use for: `leave`, gossip about remote heads, and types of the future.
     Other,
 }
@@ -74,6 +84,9 @@ struct Fields<'a> {
     count: Option<u64>,
     data: Option<&'a [u8]>,
     versions: Option<Vec<String>>,
+    extended: bool,
+    hash: Option<&'a [u8]>,
+    code: Option<&'a str>,
 }
 
 impl RepoMessage {
@@ -93,6 +106,7 @@ impl RepoMessage {
             "join" => Ok(Self::Join {
                 sender: sender()?,
                 versions: fields.versions.clone().unwrap_or_else(|| vec![PROTOCOL_VERSION.into()]),
+                extended: fields.extended,
             }),
             "peer" => Ok(Self::Peer { sender: sender()?, target: target()? }),
             "error" => {
@@ -117,6 +131,18 @@ impl RepoMessage {
                 count: fields.count.ok_or(RepoMessageError::Missing("count"))?,
                 data: bounded("data", data()?, MAX_EPHEMERAL_BYTES)?.to_vec(),
             }),
+            REFUSED => Ok(Self::Refused {
+                sender: sender()?,
+                target: target()?,
+                document: document()?,
+                hash: Hash(
+                    fields
+                        .hash
+                        .and_then(|bytes| bytes.try_into().ok())
+                        .ok_or(RepoMessageError::Missing("hash"))?,
+                ),
+                code: peer_id("code", fields.code)?,
+            }),
             _ => Ok(Self::Other),
         }
     }
@@ -133,12 +159,19 @@ impl RepoMessage {
         e: &mut Encoder<&mut Vec<u8>>,
     ) -> Result<(), minicbor::encode::Error<std::convert::Infallible>> {
         match self {
-            Self::Join { sender, versions } => {
-                e.map(4)?.str("type")?.str("join")?.str("senderId")?.str(sender)?;
+            Self::Join { sender, versions, extended } => {
+                e.map(if *extended { 5 } else { 4 })?
+                    .str("type")?
+                    .str("join")?
+                    .str("senderId")?
+                    .str(sender)?;
                 e.str("peerMetadata")?.map(1)?.str("isEphemeral")?.bool(false)?;
                 e.str("supportedProtocolVersions")?.array(versions.len() as u64)?;
                 for version in versions {
                     e.str(version)?;
+                }
+                if *extended {
+                    e.str(EXTENSIONS)?.u64(EXTENSION_VERSION)?;
                 }
             }
             Self::Peer { sender, target } => {
@@ -167,6 +200,12 @@ impl RepoMessage {
                 addresses(e, sender, target)?;
                 e.str("documentId")?.str(&document.to_string())?.str("sessionId")?.str(session)?;
                 e.str("count")?.u64(*count)?.str("data")?.bytes(data)?;
+            }
+            Self::Refused { sender, target, document, hash, code } => {
+                e.map(6)?.str("type")?.str(REFUSED)?;
+                addresses(e, sender, target)?;
+                e.str("documentId")?.str(&document.to_string())?;
+                e.str("hash")?.bytes(&hash.0)?.str("code")?.str(code)?;
             }
             Self::Other => {}
         }
@@ -204,6 +243,11 @@ impl<'a> Fields<'a> {
                 "data" => fields.data = Some(byte_string(d)?),
                 "message" => fields.data = optional_text(d)?.map(str::as_bytes),
                 "supportedProtocolVersions" => fields.versions = versions(d)?,
+                "hash" => fields.hash = Some(byte_string(d)?),
+                "code" => fields.code = optional_text(d)?,
+                EXTENSIONS if matches!(d.datatype()?, Type::U8) => {
+                    fields.extended = u64::from(d.u8()?) >= EXTENSION_VERSION;
+                }
                 _ => skip(d, 0)?,
             }
         }
@@ -330,7 +374,15 @@ mod tests {
             data: vec![0x42, 0, 0],
         };
         vec![
-            RepoMessage::Join { sender: sender.clone(), versions: vec!["1".into()] },
+            RepoMessage::Join { sender: sender.clone(), versions: vec!["1".into()], extended: false },
+            RepoMessage::Join { sender: sender.clone(), versions: vec!["1".into()], extended: true },
+            RepoMessage::Refused {
+                sender: sender.clone(),
+                target: target.clone(),
+                document: document(),
+                hash: Hash([7; 32]),
+                code: "invalid-mark".into(),
+            },
             RepoMessage::Peer { sender: sender.clone(), target: target.clone() },
             RepoMessage::Error { sender: sender.clone(), target: target.clone(), message: "no".into() },
             sync(true),
@@ -404,7 +456,7 @@ mod tests {
             .unwrap()
             .str("a")
             .unwrap();
-        let expected = RepoMessage::Join { sender: "a".into(), versions: vec!["1".into()] };
+        let expected = RepoMessage::Join { sender: "a".into(), versions: vec!["1".into()], extended: false };
         assert_eq!(RepoMessage::decode(&bytes), Ok(expected));
     }
 

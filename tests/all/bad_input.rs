@@ -46,7 +46,7 @@ type Socket = WebSocketStream<MaybeTlsStream<TcpStream>>;
 async fn joined(house: &House, person: &Person) -> Socket {
     let url = format!("ws://{}/sync?access_token={}", house.edge.address(), person.token);
     let (mut socket, _) = connect_async(url).await.unwrap();
-    let join = RepoMessage::Join { sender: "stranger".into(), versions: vec!["1".into()] };
+    let join = RepoMessage::Join { sender: "stranger".into(), versions: vec!["1".into()], extended: false };
     socket.send(Message::binary(join.encode())).await.unwrap();
     loop {
         let answer = socket.next().await.expect("the edge answers the handshake").unwrap();

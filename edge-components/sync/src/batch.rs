@@ -9,9 +9,10 @@ use spin_sdk::http::Request;
 use std::cmp::Reverse;
 use sync_protocol::batch::{
     BatchError, BatchMessage, BatchRequest, BatchResponse, BatchResult, CONTENT_TYPE, MAX_BATCH_BYTES,
-    MAX_MESSAGES, Outcome,
+    MAX_MESSAGES, Outcome, RefusedChange,
 };
 use sync_protocol::engine::Reply;
+use sync_protocol::link::Hash;
 use sync_protocol::token::Claims;
 
 /// How long a request may be worked on before what is left is answered `Later`, in milliseconds. A phone that wakes for
@@ -43,6 +44,7 @@ pub(crate) async fn exchange(claims: Claims, request: Request) -> Result<Answer,
 
     let results = messages.iter().zip(handled).map(|(message, handled)| BatchResult {
         document: message.document,
+        refused: refused(runner.exchange_refusals(SESSION, message.document)),
         outcome: if handled {
             outcome(runner.exchange_reply(SESSION, message.document))
         } else {
@@ -78,6 +80,10 @@ async fn hand_in(
 
 fn unix_ms() -> u64 {
     u64::try_from(now_ms()).unwrap_or(0)
+}
+
+fn refused(changes: Vec<(Hash, String)>) -> Vec<RefusedChange> {
+    changes.into_iter().map(|(hash, code)| RefusedChange { hash, code }).collect()
 }
 
 fn outcome(reply: Option<Reply>) -> Outcome {

@@ -5,6 +5,7 @@ use crate::log::{Log, LogError};
 use std::collections::VecDeque;
 use sync_protocol::document_id::DocumentId;
 use sync_protocol::engine::{Effect, Engine, Event, Limits, Reply, SessionId};
+use sync_protocol::link::Hash;
 use sync_protocol::token::Claims;
 
 pub(crate) struct Runner {
@@ -118,6 +119,14 @@ impl Runner {
 
     pub(crate) fn exchange_reply(&mut self, session: SessionId, document: DocumentId) -> Option<Reply> {
         self.engine.exchange_reply(session, document)
+    }
+
+    pub(crate) fn exchange_refusals(
+        &mut self,
+        session: SessionId,
+        document: DocumentId,
+    ) -> Vec<(Hash, String)> {
+        self.engine.exchange_refusals(session, document)
     }
 
     pub(crate) fn log(&mut self) -> &mut Log {

@@ -5,6 +5,7 @@ use crate::document_id::DocumentId;
 use crate::gate::{self, Counters, GateError};
 use crate::kind::Kind;
 use crate::link::DocumentRecord;
+use crate::rules;
 use automerge::sync::{ChunkList, Message, State, SyncDoc as _};
 use automerge::{Automerge, Change, ChangeHash};
 use std::collections::{BTreeSet, HashMap, HashSet};
@@ -46,6 +47,10 @@ pub(super) struct Rejected {
     pub(super) bytes: Vec<u8>,
     pub(super) code: &'static str,
 }
+
+/// The rules of the document's kind.
+pub(super) type Judge<'a> =
+    &'a dyn Fn(&Automerge, &DocumentRecord, &Change, &Author) -> Result<(), &'static str>;
 
 #[derive(Default)]
 pub(super) struct Received {
@@ -153,6 +158,7 @@ impl Document {
         mut message: Message,
         author: &Author,
         limits: &Limits,
+        judge: Judge<'_>,
     ) -> Result<Received, DocumentError> {
         let mut changes = Vec::new();
         if !state.read_only {
@@ -168,7 +174,7 @@ impl Document {
             && state.their_need.as_ref() == Some(&message.need)
             && state.their_have.as_ref() == Some(&message.have)
             && state.last_sent_heads == self.automerge.get_heads();
-        let mut received = self.admit(changes, author, limits)?;
+        let mut received = self.admit(changes, author, limits, judge)?;
         received.repeated = repeated;
         let last_sent_heads = state.last_sent_heads.clone();
         let lost_everything = message.heads.is_empty();
@@ -188,8 +194,11 @@ impl Document {
         changes: Vec<Change>,
         author: &Author,
         limits: &Limits,
+        judge: Judge<'_>,
     ) -> Result<Received, DocumentError> {
         let mut received = Received::default();
+        // Rules look at the document as it is with all changes before.
+        let one_by_one = self.record.as_ref().is_some_and(rules::has_rules);
         let mut admitted = HashSet::new();
         let mut batch = Vec::new();
         let mut waiting = HashMap::<ChangeHash, Vec<ChangeHash>>::new();
@@ -200,6 +209,12 @@ impl Document {
         }
         let mut ready: Vec<(Change, Author)> =
             changes.into_iter().map(|c| (c, author.clone())).rev().collect();
+        // What they waited for may have come from the origin, or from another instance by the log.
+        let complete = |change: &Change| change.deps().iter().all(|dep| self.knows(dep));
+        let free = self.held.iter().filter(|(_, (change, _))| complete(change)).map(|(hash, _)| *hash);
+        for hash in free.collect::<Vec<ChangeHash>>() {
+            ready.extend(self.held.remove(&hash));
+        }
         while let Some((change, author)) = ready.pop() {
             let hash = change.hash();
             if admitted.contains(&hash) || self.knows(&hash) {
@@ -212,7 +227,7 @@ impl Document {
                 .copied()
                 .collect();
             let fault = match missing.is_empty() {
-                true => self.fault(&change, &hash),
+                true => self.fault(&change, &hash).or_else(|| self.judged(&change, &author, judge)),
                 false if self.held.len() >= limits.held_changes => Some("too-many-missing-dependencies"),
                 false => {
                     for dep in missing {
@@ -233,13 +248,21 @@ impl Document {
                 ready.extend(self.held.remove(&dependent));
             }
             received.admitted.push(Admitted { hash, author, bytes: change.raw_bytes().to_vec() });
-            batch.push(change);
+            match one_by_one {
+                true => self.automerge.apply_changes([change])?,
+                false => batch.push(change),
+            }
         }
+        self.tail += received.admitted.len();
         if !batch.is_empty() {
-            self.tail += batch.len();
             self.automerge.apply_changes(batch)?;
         }
         Ok(received)
+    }
+
+    /// What the rules of the document's kind say against a change.
+    fn judged(&self, change: &Change, author: &Author, judge: Judge<'_>) -> Option<&'static str> {
+        judge(&self.automerge, self.record.as_ref()?, change, author).err()
     }
 
     /// What speaks against a change whose dependencies are known.

@@ -3,13 +3,15 @@
 
 use super::document::Document;
 use super::slots::Slot;
-use super::{Effect, Engine, SessionId};
+use super::{Author, Effect, Engine, SessionId};
 use crate::directory::{Directory, DirectoryEntry};
 use crate::document_id::DocumentId;
 use crate::kind::{self, Access};
-use crate::link::DirectoryPage;
-use crate::token::Claims;
+use crate::link::{DirectoryPage, DocumentRecord};
+use crate::rules::{self, Writer};
+use crate::token::{Claims, Role};
 use automerge::sync::State;
+use automerge::{Automerge, Change};
 use std::collections::BTreeSet;
 
 #[derive(Default)]
@@ -36,6 +38,22 @@ impl Rights {
         match &self.directory {
             Some(directory) => directory.access(record, &claims.sub),
             None => kind::access(record, claims.into()),
+        }
+    }
+
+    /// The rules of kinds, for a session with these claims. Of another author, whose change was held back, the role is
+    /// known from the directory alone.
+    pub(super) fn judge<'a>(
+        &'a self,
+        claims: &'a Claims,
+    ) -> impl Fn(&Automerge, &DocumentRecord, &Change, &Author) -> Result<(), &'static str> + 'a {
+        move |doc, record, change, author| {
+            let entry = self.directory.as_ref().and_then(|directory| directory.get(&author.user));
+            let role = entry.map(|entry| entry.role).or((author.user == claims.sub).then_some(claims.role));
+            let moderates = matches!(role, Some(Role::Teacher | Role::Admin));
+            let writer = Writer { user: &author.user, moderates };
+            let studies = |user: &str, batch: &str| self.directory.as_ref()?.studies(user, batch);
+            rules::check(doc, record, change, writer, studies)
         }
     }
 

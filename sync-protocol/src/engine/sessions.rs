@@ -3,6 +3,7 @@
 use super::slots::Slot;
 use super::{Effect, Engine, SessionId};
 use crate::document_id::DocumentId;
+use crate::link::Hash;
 use crate::repo_message::{PROTOCOL_VERSION, RepoMessage};
 use crate::token::Claims;
 use automerge::sync::State;
@@ -17,6 +18,8 @@ pub(super) struct Session {
     pub(super) interest: BTreeSet<DocumentId>,
     /// Answers are asked for with [`Engine::exchange_reply`] instead of being sent.
     pub(super) quiet: bool,
+    /// The client reads the messages that are ours alone.
+    pub(super) extended: bool,
 }
 
 /// The answer to one message of a client without a connection.
@@ -65,8 +68,14 @@ impl Engine {
     }
 
     pub(super) fn open(&mut self, session: SessionId, claims: Claims, quiet: bool) {
-        let session_state =
-            Session { claims, peer: None, states: BTreeMap::new(), interest: BTreeSet::new(), quiet };
+        let session_state = Session {
+            claims,
+            peer: None,
+            states: BTreeMap::new(),
+            interest: BTreeSet::new(),
+            quiet,
+            extended: false,
+        };
         let active = self.rights.is_active(&session_state.claims);
         self.sessions.insert(session, session_state);
         if !active && !quiet {
@@ -102,7 +111,9 @@ impl Engine {
         let Some(joined) = self.sessions.get(&session).map(|s| s.peer.is_some()) else { return };
         match RepoMessage::decode(bytes) {
             Err(error) => self.fail(session, &error.to_string()),
-            Ok(RepoMessage::Join { sender, versions }) => self.join(session, sender, &versions),
+            Ok(RepoMessage::Join { sender, versions, extended }) => {
+                self.join(session, sender, &versions, extended);
+            }
             Ok(_) if !joined => self.fail(session, "the first message must be join"),
             Ok(RepoMessage::Sync { document, data, .. }) => self.receive(now, session, document, data),
             Ok(RepoMessage::Ephemeral { sender, document, session: run, count, data, .. }) => {
@@ -119,13 +130,14 @@ impl Engine {
                 RepoMessage::Peer { .. }
                 | RepoMessage::Error { .. }
                 | RepoMessage::Unavailable { .. }
+                | RepoMessage::Refused { .. }
                 | RepoMessage::Other,
             ) => {}
         }
     }
 
     /// A client that reconnects before its old socket is gone takes its place, with fresh sync state.
-    pub(super) fn join(&mut self, id: SessionId, sender: String, versions: &[String]) {
+    pub(super) fn join(&mut self, id: SessionId, sender: String, versions: &[String], extended: bool) {
         if !versions.iter().any(|version| version == PROTOCOL_VERSION) {
             return self.fail(id, "this server speaks protocol version 1 only");
         }
@@ -144,6 +156,7 @@ impl Engine {
         }
         if let Some(session) = self.sessions.get_mut(&id) {
             session.peer = Some(sender.clone());
+            session.extended = extended;
             let bytes = RepoMessage::Peer { sender: self.peer.clone(), target: sender }.encode();
             self.effects.push(Effect::Send { session: id, bytes });
         }
@@ -157,6 +170,26 @@ impl Engine {
         self.effects.push(Effect::Send { session: id, bytes: message.encode() });
         self.effects.push(Effect::Close { session: id, reason: reason.to_owned() });
         self.closed(id);
+    }
+
+    /// Tells who brought a change that it was not taken, and why.
+    pub(super) fn tell_refusal(&mut self, id: SessionId, document: DocumentId, hash: Hash, code: &str) {
+        self.note_refusal(id, document, code);
+        let Some(session) = self.sessions.get(&id) else { return };
+        if session.quiet {
+            self.refused_changes.entry((document, id)).or_default().push((hash, code.to_owned()));
+        } else if session.extended
+            && let Some(target) = session.peer.clone()
+        {
+            let (sender, code) = (self.peer.clone(), code.to_owned());
+            let bytes = RepoMessage::Refused { sender, target, document, hash, code }.encode();
+            self.effects.push(Effect::Send { session: id, bytes });
+        }
+    }
+
+    /// The changes that were refused of what a client without a connection handed in, with their codes.
+    pub fn exchange_refusals(&mut self, session: SessionId, document: DocumentId) -> Vec<(Hash, String)> {
+        self.refused_changes.remove(&(document, session)).unwrap_or_default()
     }
 
     /// Kept until a client without a connection reads its answer.

@@ -107,7 +107,11 @@ impl Engine {
             source: Source::Device,
         };
         let brought = !message.changes.is_empty();
-        match doc.receive(state, message, &author, &self.limits) {
+        let received = {
+            let judge = self.rights.judge(&session.claims);
+            doc.receive(state, message, &author, &self.limits, &judge)
+        };
+        match received {
             Ok(received) => self.keep(id, document, received),
             Err(DocumentError::Gate(error)) => self.refuse(id, document, error.code(), &error.to_string()),
             Err(error @ DocumentError::Broken(_)) => {
@@ -135,7 +139,7 @@ impl Engine {
         }
         for change in received.rejected {
             let (hash, author, bytes) = (change.hash.into(), change.author, change.bytes);
-            self.note_refusal(id, document, change.code);
+            self.tell_refusal(id, document, hash, change.code);
             self.effects.push(Effect::Quarantine { document, hash, author, bytes, code: change.code.into() });
         }
         if !received.repeated {

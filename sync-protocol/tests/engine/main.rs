@@ -2,6 +2,7 @@
 
 #![expect(clippy::unwrap_used, reason = "clippy knows a test function, and not the functions that it calls")]
 
+mod refusals;
 mod rights;
 
 use automerge::sync::{Message, State, SyncDoc as _};
@@ -17,6 +18,7 @@ use sync_protocol::repo_message::RepoMessage;
 use sync_protocol::token::{AUDIENCE, Claims, ISSUER, Role};
 
 const NOTES: DocumentId = DocumentId::from_bytes([8; 16]);
+const SHEET: DocumentId = DocumentId::from_bytes([7; 16]);
 const UNKNOWN: DocumentId = DocumentId::from_bytes([9; 16]);
 
 /// An edge whose log holds [`NOTES`] of batch `b1` and forgets all that is written to it.
@@ -52,7 +54,11 @@ impl Edge {
             for effect in effects {
                 match effect {
                     Effect::Load(document) => {
-                        let stored = (document == NOTES).then(stored_notes);
+                        let stored = match document {
+                            NOTES => Some(stored_notes()),
+                            SHEET => Some(stored_sheet()),
+                            _ => None,
+                        };
                         events.push_front(Event::Loaded { document, stored, refused: Vec::new() });
                     }
                     Effect::Send { session, bytes } => {
@@ -69,7 +75,8 @@ impl Edge {
 
     fn join(&mut self, session: SessionId, user: &str, role: Role, batches: &[&str]) {
         let claims = claims(user, role, batches);
-        let bytes = RepoMessage::Join { sender: user.into(), versions: vec!["1".into()] }.encode();
+        let bytes =
+            RepoMessage::Join { sender: user.into(), versions: vec!["1".into()], extended: true }.encode();
         let sent = self.run([Event::Opened { session, claims }, Event::Frame { session, bytes }]);
         assert!(matches!(&sent[..], [(_, RepoMessage::Peer { target, .. })] if target == user));
     }
@@ -129,6 +136,12 @@ fn stored_notes() -> Stored {
     Stored { record, chunks: vec![kind::genesis(Kind::Notes, NOTES).unwrap()], tail: 1 }
 }
 
+fn stored_sheet() -> Stored {
+    let record =
+        DocumentRecord { document: SHEET, kind: Kind::Attendance.as_str().into(), ..stored_notes().record };
+    Stored { record, chunks: vec![kind::genesis(Kind::Attendance, SHEET).unwrap()], tail: 1 }
+}
+
 fn claims(user: &str, role: Role, batches: &[&str]) -> Claims {
     Claims {
         iss: ISSUER.into(),
@@ -177,7 +190,8 @@ fn a_document_that_was_heard_of_before_its_content_came_is_not_called_unavailabl
         Event::Closed { session: 2 },
         Event::Opened { session: 2, claims: claims("tara", Role::Teacher, &[]) },
     ]);
-    let join = RepoMessage::Join { sender: "laptop".into(), versions: vec!["1".into()] }.encode();
+    let join =
+        RepoMessage::Join { sender: "laptop".into(), versions: vec!["1".into()], extended: false }.encode();
     edge.run([Event::Frame { session: 2, bytes: join }]);
 
     assert_eq!(edge.say(2, UNKNOWN, first_message(&Automerge::new())), []);

@@ -60,7 +60,11 @@ impl Device {
     pub(crate) fn connect(&mut self, edge: usize, edges: &mut [Edge]) {
         if self.connection.is_none() {
             let session = edges[edge].open(self.claims.clone());
-            let join = RepoMessage::Join { sender: self.claims.dev.clone(), versions: vec!["1".into()] };
+            let join = RepoMessage::Join {
+                sender: self.claims.dev.clone(),
+                versions: vec!["1".into()],
+                extended: true,
+            };
             edges[edge].deliver(session, join.encode());
             self.connection = Some((edge, session));
             self.states.clear();

@@ -1,5 +1,6 @@
 //! Rights that change while devices are connected.
 
+use automerge::transaction::Transactable as _;
 use device::{Device, Kind};
 use integration_tests::{House, Person, SOON, in_step, until};
 use serde_json::{Value, json};
@@ -83,4 +84,36 @@ async fn a_deactivated_user_is_shut_out_of_the_edge_even_when_it_restarts_withou
     house.edge.start_again().await;
     assert_eq!(student.get("/api/students/dashboard").await.problem(401), "user-deactivated");
     assert!(!device.is_connected());
+}
+
+/// Over the WebSocket and over the batch route: the device learns which change was not taken and why, and the other
+/// teacher's work goes on.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_device_is_told_which_change_broke_the_rules_and_nobody_else_sees_it() {
+    let house = House::start().await;
+    let class = house.class().await;
+    let teacher = house.device(TEACHER, "phone");
+    let sheet = teacher.register(Kind::Attendance, &class.id).await.unwrap();
+    for (who, device) in
+        [("phone-2", house.device(ASSISTANT, "phone-2")), ("batch", house.batch_device(ASSISTANT, "batch"))]
+    {
+        device.register(Kind::Attendance, &class.id).await.unwrap();
+        let marks = device.field(sheet, "marks").unwrap();
+        device.edit(sheet, |tx| tx.put(&marks, &class.students[0], "asleep")).unwrap();
+        let bad = device.heads(sheet).unwrap();
+        if who == "batch" {
+            let report = device.sync_batch().await.unwrap();
+            assert_eq!(report.refused.get(&sheet).map(String::as_str), Some("invalid-mark"));
+        }
+        let refused = until("the device to be told", SOON, async || {
+            Some(device.refusals(sheet).unwrap()).filter(|refused| !refused.is_empty())
+        })
+        .await;
+        let told: Vec<_> = refused.into_iter().collect();
+        assert_eq!(told, [(bad[0], "invalid-mark".to_owned())], "{who}");
+        assert!(!device.acknowledged(sheet).unwrap(), "{who}");
+    }
+    teacher.mark_attendance(sheet, &class.students[1], "late").unwrap();
+    in_step(&[&teacher], sheet).await;
+    assert_eq!(teacher.marks(sheet).unwrap().into_values().collect::<Vec<_>>(), ["late"]);
 }

@@ -7,10 +7,13 @@ use crate::store::{AttendanceRow, ChangeRow, NewDocument, QuarantineRow, Store, 
 use automerge::{Change, ChangeHash};
 use std::collections::{BTreeMap, HashMap, HashSet, btree_map, hash_map};
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use sync_protocol::directory::DirectoryEntry;
 use sync_protocol::document_id::DocumentId;
 use sync_protocol::kind::{Access, AttendanceMark, Kind, attendance_marks};
 use sync_protocol::link::{DocumentRecord, Push, PushItem, Pushed, Refused};
+use sync_protocol::rules::{self, Writer};
 use sync_protocol::tag;
+use sync_protocol::token::Role;
 
 /// How often a push is merged anew because other processes were faster. Each time one of them has succeeded, so losing
 /// that often in a row means that the document is busier than any class is.
@@ -18,6 +21,7 @@ const TRIES: u32 = 20;
 
 /// What is known before any change is looked at.
 struct Known {
+    /// Whether there is such an institute.
     institute: bool,
     documents: HashMap<DocumentId, Option<(DocumentRecord, bool)>>,
     members: HashMap<String, Option<Membership>>,
@@ -32,6 +36,8 @@ struct Work {
     accepted: Vec<(u64, Change, ChangeRow)>,
     /// Hashes of `accepted`.
     hashes: HashSet<ChangeHash>,
+    /// How many of `accepted` are in the replica.
+    applied: usize,
 }
 
 /// One document's part of the transaction.
@@ -93,8 +99,12 @@ fn merge_once(store: &Store, replicas: &Replicas, edge: &str, push: Push) -> Res
     let now = unix_ms();
     let place = Place { store, replicas, institute: &institute, edge, now };
     for item in items {
+        let document = item.document;
         if let Err(code) = admit(place, &known, &mut works, &item)? {
             refused.push(refuse(item, code));
+        } else if let Some(work) = works.get_mut(&document).filter(|work| rules::has_rules(&work.record)) {
+            // The rules look at the document as it is with all changes before.
+            apply(place, work, &mut refused)?;
         }
     }
     let mut appends = Vec::new();
@@ -194,7 +204,25 @@ fn admit(
     if member.access(&work.record) != Access::Write {
         return Ok(Err("forbidden"));
     }
+    if work.complete(&change)
+        && let Err(code) = judge(place, work, &change, &member.entry)
+    {
+        return Ok(Err(code));
+    }
     Ok(work.admit(item, change, place))
+}
+
+/// What the rules of the document's kind say against a change whose dependencies the replica has.
+fn judge(place: Place<'_>, work: &Work, change: &Change, by: &DirectoryEntry) -> Result<(), &'static str> {
+    let writer = Writer { user: &by.user, moderates: matches!(by.role, Role::Teacher | Role::Admin) };
+    let studies = |user: &str, batch: &str| {
+        let entry =
+            place.store.read_blocking::<_, StoreError>(place.institute, |records| records.directory_entry(user));
+        // A mark that passes here for want of an answer is looked at again by the projection.
+        let entry = entry.ok()??;
+        Some(entry.role == Role::Student && entry.batches.iter().any(|own| own == batch))
+    };
+    rules::check(&work.replica.doc, &work.record, change, writer, studies)
 }
 
 /// The record of a document that a client brought without registration.
@@ -211,7 +239,7 @@ fn private(item: &PushItem) -> DocumentRecord {
 impl Work {
     fn open(place: Place<'_>, record: DocumentRecord, new: bool) -> Result<Self, DocumentError> {
         let replica = place.replica(record.document, new)?;
-        Ok(Self { record, new, replica, accepted: Vec::new(), hashes: HashSet::new() })
+        Ok(Self { record, new, replica, accepted: Vec::new(), hashes: HashSet::new(), applied: 0 })
     }
 
     /// Whether the change is in the document or will be with this push.
@@ -219,9 +247,13 @@ impl Work {
         self.hashes.contains(hash) || has_change(&self.replica.doc, hash)
     }
 
+    fn complete(&self, change: &Change) -> bool {
+        change.deps().iter().all(|dep| self.holds(dep))
+    }
+
     fn admit(&mut self, item: &PushItem, change: Change, place: Place<'_>) -> Result<(), &'static str> {
         let hash = change.hash();
-        if !change.deps().iter().all(|dep| self.holds(dep)) {
+        if !self.complete(&change) {
             return Err("missing-dependency");
         }
         self.replica.counters.check(&change)?;
@@ -243,8 +275,10 @@ impl Work {
 /// Merges the accepted changes into the replica. When they do not go in together, they go in one by one, and those
 /// that the merge refuses leave `accepted`.
 fn apply(place: Place<'_>, work: &mut Work, refused: &mut Vec<QuarantineRow>) -> Result<(), DocumentError> {
-    let changes: Vec<Change> = work.accepted.iter().map(|(_, change, _)| change.clone()).collect();
+    let changes: Vec<Change> =
+        work.accepted[work.applied..].iter().map(|(_, change, _)| change.clone()).collect();
     if changes.is_empty() || merged(&mut work.replica, changes) {
+        work.applied = work.accepted.len();
         return Ok(());
     }
     let document = work.record.document;
@@ -270,6 +304,8 @@ fn apply(place: Place<'_>, work: &mut Work, refused: &mut Vec<QuarantineRow>) ->
         }
         kept.iter().for_each(|(_, change, _)| replica.counters.admit(change));
     }
+    work.hashes = kept.iter().map(|(_, change, _)| change.hash()).collect();
+    work.applied = kept.len();
     work.accepted = kept;
     work.replica = replica;
     Ok(())

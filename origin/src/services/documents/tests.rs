@@ -105,7 +105,7 @@ async fn concurrent_marks_become_rows_and_the_conflict_is_told_with_both_values(
         item(4, sheet, &assistant, &mark(&mut two, &stranger, "absent")),
     ];
     let pushed = push(&origin, items).await;
-    assert_eq!((pushed.acknowledged, codes(&pushed)), (4, vec![]));
+    assert_eq!((pushed.acknowledged, codes(&pushed)), (4, vec![(4, "not-a-student")]));
     let view = origin.get(&teacher, "/api/teachers/dashboard").await;
     let view = view.json();
     let today = view["today"].as_array().unwrap().iter().find(|today| today["class"] == *class).unwrap();
@@ -161,6 +161,36 @@ async fn a_refused_change_goes_to_quarantine_and_the_rest_of_the_push_goes_on() 
     let after = origin.get(&admin, "/api/admin/dashboard").await;
     assert_eq!(after.header("rollcall-bookmark"), before.header("rollcall-bookmark"));
     assert_eq!(after.json()["documents"], before.json()["documents"]);
+}
+
+/// The edge that brings it may be of another build, or not have known who studies where.
+#[tokio::test]
+async fn what_breaks_the_rules_of_a_kind_is_refused_here_too() {
+    let origin = TestOrigin::start().await;
+    let class = origin.class_today("maths-a").await;
+    let teacher = origin.user("teacher@northside.example").await;
+    let student = origin.user("student@northside.example").await;
+    let sheet = register(&origin, &teacher, "attendance", &class).await;
+    let mut doc = replica(&origin, sheet).await;
+    let good = mark(&mut doc, &student.claims.sub, "late");
+    let mut other = replica(&origin, sheet).await;
+    let bad = mark(&mut other, &student.claims.sub, "asleep");
+    let upon = mark(&mut other, &student.claims.sub, "present");
+    let better = mark(&mut doc, &student.claims.sub, "excused");
+    let items = [&good, &bad, &upon, &better].into_iter().zip(1..);
+    let items = items.map(|(bytes, sequence)| item(sequence, sheet, &teacher, bytes)).collect();
+    let refused = [(2, "invalid-mark"), (3, "missing-dependency")];
+    assert_eq!(codes(&push(&origin, items).await), refused);
+    assert_eq!(replica(&origin, sheet).await.get_heads(), doc.get_heads());
+
+    let doubt = register(&origin, &student, "doubt", "maths-a/limits").await;
+    let mut doc = replica(&origin, doubt).await;
+    let (_, question) = doc.get(ROOT, "question").unwrap().unwrap();
+    let asked = edit(&mut doc, |tx| tx.splice_text(&question, 0, 0, "Why?").unwrap());
+    let mut forged = doc.fork();
+    let edited = edit(&mut forged, |tx| tx.splice_text(&question, 0, 0, "I am silly. ").unwrap());
+    let items = vec![item(5, doubt, &student, &asked), item(6, doubt, &teacher, &edited)];
+    assert_eq!(codes(&push(&origin, items).await), [(6, "not-your-words")]);
 }
 
 #[tokio::test]

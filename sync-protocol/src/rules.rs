@@ -1,0 +1,266 @@
+//! What a change may do inside a document of a kind: an attendance sheet holds marks of students, and in a doubt thread
+//! nobody edits another's words.
+//!
+//! A change is judged by its operations against the document that it is about to enter, so the cost follows the change.
+//! Edges and the origin judge alike. Kinds without rules of their own (notes, planner, private) are judged by
+//! [`crate::kind::access`] alone.
+
+use crate::kind::{Kind, MARKS};
+use crate::link::DocumentRecord;
+use automerge::legacy::{ElementId, Key, ObjectId, Op, OpId, OpType};
+use automerge::{Automerge, Change, ObjId, ObjType, Prop, ROOT, ReadDoc as _, ScalarValue, Value};
+use std::collections::HashMap;
+
+/// A field that the first change of the document made, or the document's kind, was replaced.
+pub const KIND_STRUCTURE: &str = "kind-structure";
+/// A value that is none of [`MARKS`], or a mark that was edited in place.
+pub const INVALID_MARK: &str = "invalid-mark";
+/// A mark for somebody who does not study in the sheet's batch.
+pub const NOT_A_STUDENT: &str = "not-a-student";
+/// Words that somebody else wrote were edited or removed.
+pub const NOT_YOUR_WORDS: &str = "not-your-words";
+/// An answer that does not name its writer as its author.
+pub const ANSWER_WITHOUT_AUTHOR: &str = "answer-without-author";
+
+/// The field of an answer that names the user who wrote it.
+const AUTHOR: &str = "author";
+
+/// Who brings a change.
+#[derive(Debug, Clone, Copy)]
+pub struct Writer<'a> {
+    pub user: &'a str,
+    /// Teachers and admins may remove any answer, though not edit it.
+    pub moderates: bool,
+}
+
+/// Whether changes of this kind of document are judged one by one, each against the document with those before it.
+pub fn has_rules(record: &DocumentRecord) -> bool {
+    matches!(record.kind.parse(), Ok(Kind::Attendance | Kind::Doubt))
+}
+
+/// Judges a change whose dependencies `doc` has. The error is the code of the refusal.
+///
+/// `studies` says whether a user studies in a batch, and none when that is not known: then the mark passes.
+pub fn check(
+    doc: &Automerge,
+    record: &DocumentRecord,
+    change: &Change,
+    writer: Writer<'_>,
+    studies: impl Fn(&str, &str) -> Option<bool>,
+) -> Result<(), &'static str> {
+    let Ok(kind @ (Kind::Attendance | Kind::Doubt)) = record.kind.parse() else { return Ok(()) };
+    let operations = Operations::of(change);
+    match kind {
+        Kind::Attendance => check_attendance(doc, record, &operations, studies),
+        Kind::Doubt => check_doubt(doc, record, &operations, writer),
+        Kind::Notes | Kind::Planner | Kind::Private => Ok(()),
+    }
+}
+
+/// A change's operations with their ids, and the objects that they make.
+struct Operations {
+    all: Vec<(OpId, Op)>,
+    /// Which operations are on each object that the change makes.
+    made: HashMap<OpId, Vec<usize>>,
+}
+
+impl Operations {
+    fn of(change: &Change) -> Self {
+        let expanded = change.decode();
+        let (start, actor) = (change.start_op().get(), change.actor_id());
+        let ids = (start..).map(|counter| OpId(counter, actor.clone()));
+        let all: Vec<(OpId, Op)> = ids.zip(expanded.operations).collect();
+        let makes = all.iter().filter(|(_, op)| matches!(op.action, OpType::Make(_)));
+        let mut made: HashMap<OpId, Vec<usize>> = makes.map(|(id, _)| (id.clone(), Vec::new())).collect();
+        for (at, (_, op)) in all.iter().enumerate() {
+            if let ObjectId::Id(object) = &op.obj
+                && let Some(within) = made.get_mut(object)
+            {
+                within.push(at);
+            }
+        }
+        Self { all, made }
+    }
+
+    fn is_made_here(&self, object: &ObjectId) -> bool {
+        matches!(object, ObjectId::Id(id) if self.made.contains_key(id))
+    }
+
+    fn within(&self, object: &OpId) -> impl Iterator<Item = &(OpId, Op)> + use<'_> {
+        self.made.get(object).into_iter().flatten().map(|at| &self.all[*at])
+    }
+
+    /// A text that an operation writes: a scalar, or a collaborative text that this change makes from its first letter
+    /// to its last. None for anything else, such as letters that are put in out of order.
+    fn text(&self, id: &OpId, op: &Op) -> Option<String> {
+        match &op.action {
+            OpType::Put(ScalarValue::Str(text)) => Some(text.to_string()),
+            OpType::Make(ObjType::Text) => {
+                let mut text = String::new();
+                let mut last = ElementId::Head;
+                for (letter, op) in self.within(id) {
+                    let OpType::Put(ScalarValue::Str(put)) = &op.action else { return None };
+                    if !op.insert || op.key != Key::Seq(last) {
+                        return None;
+                    }
+                    text.push_str(put);
+                    last = ElementId::Id(letter.clone());
+                }
+                Some(text)
+            }
+            _ => None,
+        }
+    }
+}
+
+fn object(doc: &Automerge, field: &str) -> Option<ObjId> {
+    let (value, id) = doc.get(ROOT, field).ok()??;
+    matches!(value, Value::Object(_)).then_some(id)
+}
+
+fn existing(object: &ObjectId) -> ObjId {
+    match object {
+        ObjectId::Root => ObjId::Root,
+        // The last number is a hint where to find the actor.
+        ObjectId::Id(OpId(counter, actor)) => ObjId::Id(*counter, actor.clone(), 0),
+    }
+}
+
+/// Refuses an operation on the root that touches what the kind is made of. Fields that this build does not know pass.
+fn check_root(op: &Op, fields: &[&str]) -> Result<(), &'static str> {
+    match &op.key {
+        Key::Map(key) if fields.contains(&key.as_str()) => Err(KIND_STRUCTURE),
+        Key::Map(_) | Key::Seq(_) => Ok(()),
+    }
+}
+
+fn check_attendance(
+    doc: &Automerge,
+    record: &DocumentRecord,
+    operations: &Operations,
+    studies: impl Fn(&str, &str) -> Option<bool>,
+) -> Result<(), &'static str> {
+    let sheet = object(doc, "marks").ok_or(KIND_STRUCTURE)?;
+    for (id, op) in &operations.all {
+        if op.obj == ObjectId::Root {
+            check_root(op, &["kind", "version", "marks"])?;
+            continue;
+        }
+        if operations.is_made_here(&op.obj) {
+            // Judged with the operation that makes the object.
+            continue;
+        }
+        let at = existing(&op.obj);
+        if at == sheet {
+            let Key::Map(student) = &op.key else { return Err(INVALID_MARK) };
+            if op.action == OpType::Delete {
+                continue;
+            }
+            let mark = operations.text(id, op).ok_or(INVALID_MARK)?;
+            if !MARKS.contains(&mark.as_str()) {
+                return Err(INVALID_MARK);
+            }
+            let batch = record.batch.as_deref().unwrap_or_default();
+            if studies(student, batch) == Some(false) {
+                return Err(NOT_A_STUDENT);
+            }
+        } else if place_in(doc, &at, &sheet).is_some() {
+            return Err(INVALID_MARK);
+        }
+    }
+    Ok(())
+}
+
+/// Where `object` is below `container`: the member of the container that it is or is in, and, unless it is that member
+/// itself, the property of the member that it is or is in.
+fn place_in(doc: &Automerge, object: &ObjId, container: &ObjId) -> Option<(ObjId, Option<Prop>)> {
+    let mut at = object.clone();
+    let mut property = None;
+    for parent in doc.parents(object).ok()? {
+        if parent.obj == *container {
+            return Some((at, property));
+        }
+        at = parent.obj;
+        property = Some(parent.prop);
+    }
+    None
+}
+
+fn check_doubt(
+    doc: &Automerge,
+    record: &DocumentRecord,
+    operations: &Operations,
+    writer: Writer<'_>,
+) -> Result<(), &'static str> {
+    let question = object(doc, "question").ok_or(KIND_STRUCTURE)?;
+    let answers = object(doc, "answers").ok_or(KIND_STRUCTURE)?;
+    for (id, op) in &operations.all {
+        if op.obj == ObjectId::Root {
+            check_root(op, &["kind", "version", "question", "answers"])?;
+            continue;
+        }
+        if operations.is_made_here(&op.obj) {
+            continue;
+        }
+        let at = existing(&op.obj);
+        if at == question {
+            // An edge may not know yet who asked; the origin does.
+            if !record.owner.is_empty() && record.owner != writer.user {
+                return Err(NOT_YOUR_WORDS);
+            }
+        } else if at == answers {
+            check_answer(doc, operations, (id, op), writer)?;
+        } else if let Some((answer, property)) = place_in(doc, &at, &answers) {
+            let names_author = match (&op.key, property) {
+                (Key::Map(key), None) => key == AUTHOR,
+                (_, Some(Prop::Map(key))) => key == AUTHOR,
+                (_, Some(Prop::Seq(_)) | None) => false,
+            };
+            if names_author || author(doc, &answer).as_deref() != Some(writer.user) {
+                return Err(NOT_YOUR_WORDS);
+            }
+        }
+    }
+    Ok(())
+}
+
+/// An operation on the list of answers: a new answer names its writer, an old one is its writer's to replace or remove.
+fn check_answer(
+    doc: &Automerge,
+    operations: &Operations,
+    (id, op): (&OpId, &Op),
+    writer: Writer<'_>,
+) -> Result<(), &'static str> {
+    let removes = op.action == OpType::Delete;
+    for before in op.pred.iter() {
+        let before = ObjId::Id(before.counter(), before.actor().clone(), 0);
+        let own = author(doc, &before).as_deref() == Some(writer.user);
+        if !own && !(removes && writer.moderates) {
+            return Err(NOT_YOUR_WORDS);
+        }
+    }
+    if removes {
+        return Ok(());
+    }
+    if op.action != OpType::Make(ObjType::Map) {
+        return Err(ANSWER_WITHOUT_AUTHOR);
+    }
+    let mut names = operations.within(id).filter(|(_, op)| matches!(&op.key, Key::Map(key) if key == AUTHOR));
+    let (Some((id, op)), None) = (names.next(), names.next()) else { return Err(ANSWER_WITHOUT_AUTHOR) };
+    match operations.text(id, op).as_deref() == Some(writer.user) {
+        true => Ok(()),
+        false => Err(ANSWER_WITHOUT_AUTHOR),
+    }
+}
+
+/// The user whom an answer names.
+fn author(doc: &Automerge, answer: &ObjId) -> Option<String> {
+    match doc.get(answer, AUTHOR).ok()?? {
+        (Value::Object(ObjType::Text), text) => doc.text(&text).ok(),
+        (Value::Object(_), _) => None,
+        (Value::Scalar(scalar), _) => scalar.as_str().map(str::to_owned),
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,184 @@
+//! Each rule with what it must let through and what tries to get around it.
+
+use super::*;
+use crate::document_id::DocumentId;
+use crate::kind::genesis;
+use automerge::transaction::{Transactable as _, Transaction};
+
+const DOCUMENT: DocumentId = DocumentId::from_bytes([4; 16]);
+
+fn record(kind: Kind) -> DocumentRecord {
+    DocumentRecord {
+        document: DOCUMENT,
+        kind: kind.as_str().into(),
+        subject: "x".into(),
+        batch: Some("b1".into()),
+        owner: "sam".into(),
+    }
+}
+
+fn document(kind: Kind) -> Automerge {
+    Automerge::load(&genesis(kind, DOCUMENT).unwrap()).unwrap()
+}
+
+fn studies(user: &str, batch: &str) -> Option<bool> {
+    match (user, batch) {
+        ("s1" | "s2", "b1") => Some(true),
+        ("elsewhere", _) => Some(false),
+        _ => None,
+    }
+}
+
+/// What a change is judged to be that `user` makes on `doc`; it goes in when it passes.
+fn judge(
+    doc: &mut Automerge,
+    kind: Kind,
+    user: &str,
+    edit: impl FnOnce(&mut Transaction<'_>),
+) -> Result<(), &'static str> {
+    let mut device = doc.fork();
+    let mut tx = device.transaction();
+    edit(&mut tx);
+    assert!(tx.commit().0.is_some(), "the edit changes something");
+    let change = device.get_changes(&doc.get_heads()).pop().unwrap();
+    let writer = Writer { user, moderates: user == "tara" };
+    check(doc, &record(kind), &change, writer, studies)?;
+    doc.apply_changes([change]).unwrap();
+    Ok(())
+}
+
+#[test]
+fn a_sheet_takes_marks_of_students_and_nothing_else() {
+    let mut doc = document(Kind::Attendance);
+    let sheet = object(&doc, "marks").unwrap();
+    let mut judge = |edit: &dyn Fn(&mut Transaction<'_>)| judge(&mut doc, Kind::Attendance, "tara", edit);
+    for mark in MARKS {
+        assert_eq!(judge(&|tx| tx.put(&sheet, "s1", mark).unwrap()), Ok(()));
+    }
+    assert_eq!(judge(&|tx| tx.put(&sheet, "nobody-knows", "late").unwrap()), Ok(()));
+    assert_eq!(judge(&|tx| tx.put(&sheet, "elsewhere", "late").unwrap()), Err(NOT_A_STUDENT));
+    assert_eq!(judge(&|tx| tx.put(&sheet, "s1", "asleep").unwrap()), Err(INVALID_MARK));
+    assert_eq!(judge(&|tx| tx.put(&sheet, "s1", 1).unwrap()), Err(INVALID_MARK));
+    assert_eq!(judge(&|tx| drop(tx.put_object(&sheet, "s1", ObjType::Map).unwrap())), Err(INVALID_MARK));
+    assert_eq!(judge(&|tx| tx.put(ROOT, "marks", "none").unwrap()), Err(KIND_STRUCTURE));
+    assert_eq!(judge(&|tx| tx.delete(ROOT, "marks").unwrap()), Err(KIND_STRUCTURE));
+    assert_eq!(judge(&|tx| tx.put(ROOT, "kind", "notes").unwrap()), Err(KIND_STRUCTURE));
+    // One bad mark among good ones.
+    let mixed = |tx: &mut Transaction<'_>| {
+        tx.put(&sheet, "s1", "late").unwrap();
+        tx.put(&sheet, "s2", "asleep").unwrap();
+    };
+    assert_eq!(judge(&mixed), Err(INVALID_MARK));
+    assert_eq!(judge(&|tx| tx.delete(&sheet, "s1").unwrap()), Ok(()));
+    assert_eq!(judge(&|tx| tx.put(ROOT, "of a later version", 1).unwrap()), Ok(()));
+}
+
+/// JavaScript clients write each string as a collaborative text.
+#[test]
+fn a_mark_that_is_a_text_is_judged_by_its_letters_and_cannot_be_edited_afterwards() {
+    let mut doc = document(Kind::Attendance);
+    let sheet = object(&doc, "marks").unwrap();
+    let write = |tx: &mut Transaction<'_>, text: &str| {
+        let mark = tx.put_object(&sheet, "s1", ObjType::Text).unwrap();
+        tx.splice_text(&mark, 0, 0, text).unwrap();
+    };
+    assert_eq!(judge(&mut doc, Kind::Attendance, "tara", |tx| write(tx, "asleep")), Err(INVALID_MARK));
+    // The letters of a mark, put in so that they read otherwise.
+    let backwards = |tx: &mut Transaction<'_>| {
+        let mark = tx.put_object(&sheet, "s1", ObjType::Text).unwrap();
+        for letter in ["l", "a", "t", "e"] {
+            tx.splice_text(&mark, 0, 0, letter).unwrap();
+        }
+    };
+    assert_eq!(judge(&mut doc, Kind::Attendance, "tara", backwards), Err(INVALID_MARK));
+    assert_eq!(judge(&mut doc, Kind::Attendance, "tara", |tx| write(tx, "late")), Ok(()));
+    let (_, mark) = doc.get(&sheet, "s1").unwrap().unwrap();
+    let edit = |tx: &mut Transaction<'_>| tx.splice_text(&mark, 0, 0, "very ").unwrap();
+    assert_eq!(judge(&mut doc, Kind::Attendance, "tara", edit), Err(INVALID_MARK));
+}
+
+fn answer(tx: &mut Transaction<'_>, answers: &ObjId, at: usize, author: &str, text: &str) -> ObjId {
+    let answer = tx.insert_object(answers, at, ObjType::Map).unwrap();
+    tx.put(&answer, AUTHOR, author).unwrap();
+    let words = tx.put_object(&answer, "text", ObjType::Text).unwrap();
+    tx.splice_text(&words, 0, 0, text).unwrap();
+    answer
+}
+
+#[test]
+fn nobody_edits_anothers_words_in_a_doubt() {
+    let mut doc = document(Kind::Doubt);
+    let question = object(&doc, "question").unwrap();
+    let answers = object(&doc, "answers").unwrap();
+    let mut judge =
+        |user: &str, edit: &dyn Fn(&mut Transaction<'_>)| judge(&mut doc, Kind::Doubt, user, edit);
+    let ask = |tx: &mut Transaction<'_>| tx.splice_text(&question, 0, 0, "Why? ").unwrap();
+    assert_eq!(judge("uma", &ask), Err(NOT_YOUR_WORDS));
+    assert_eq!(
+        judge("tara", &ask),
+        Err(NOT_YOUR_WORDS),
+        "a teacher removes, and does not put words in mouths"
+    );
+    assert_eq!(judge("sam", &ask), Ok(()));
+    assert_eq!(judge("uma", &|tx| drop(answer(tx, &answers, 0, "uma", "Because."))), Ok(()));
+    assert_eq!(
+        judge("uma", &|tx| drop(answer(tx, &answers, 0, "sam", "I am silly."))),
+        Err(ANSWER_WITHOUT_AUTHOR)
+    );
+    assert_eq!(judge("uma", &|tx| tx.insert(&answers, 0, "no author").unwrap()), Err(ANSWER_WITHOUT_AUTHOR));
+
+    let first = |tx: &Transaction<'_>| tx.get(&answers, 0).unwrap().unwrap().1;
+    let words = |tx: &Transaction<'_>| tx.get(first(tx), "text").unwrap().unwrap().1;
+    let edit = |tx: &mut Transaction<'_>| {
+        let words = words(tx);
+        tx.splice_text(&words, 0, 0, "Not ").unwrap();
+    };
+    let claim = |tx: &mut Transaction<'_>| {
+        let first = first(tx);
+        tx.put(&first, AUTHOR, "sam").unwrap();
+    };
+    let replace = |tx: &mut Transaction<'_>| {
+        let mine = tx.put_object(&answers, 0, ObjType::Map).unwrap();
+        tx.put(&mine, AUTHOR, "sam").unwrap();
+    };
+    for edit in
+        [&edit as &dyn Fn(&mut Transaction<'_>), &claim, &replace, &|tx| tx.delete(&answers, 0).unwrap()]
+    {
+        assert_eq!(judge("sam", edit), Err(NOT_YOUR_WORDS));
+    }
+    assert_eq!(judge("tara", &edit), Err(NOT_YOUR_WORDS));
+    assert_eq!(judge("uma", &claim), Err(NOT_YOUR_WORDS), "an answer keeps its author");
+    assert_eq!(judge("uma", &edit), Ok(()));
+    assert_eq!(judge("tara", &|tx| tx.delete(&answers, 0).unwrap()), Ok(()));
+    assert_eq!(judge("sam", &|tx| tx.put(ROOT, "answers", "none").unwrap()), Err(KIND_STRUCTURE));
+}
+
+/// Two changes of one device: the second edits what the first has made.
+#[test]
+fn an_author_that_a_javascript_client_wrote_as_a_text_counts_and_is_not_changed_letter_by_letter() {
+    let mut doc = document(Kind::Doubt);
+    let answers = object(&doc, "answers").unwrap();
+    let make = |tx: &mut Transaction<'_>, author: &str| {
+        let answer = tx.insert_object(&answers, 0, ObjType::Map).unwrap();
+        let name = tx.put_object(&answer, AUTHOR, ObjType::Text).unwrap();
+        tx.splice_text(&name, 0, 0, author).unwrap();
+    };
+    assert_eq!(judge(&mut doc, Kind::Doubt, "uma", |tx| make(tx, "sam")), Err(ANSWER_WITHOUT_AUTHOR));
+    assert_eq!(judge(&mut doc, Kind::Doubt, "uma", |tx| make(tx, "uma")), Ok(()));
+    let (_, answer) = doc.get(&answers, 0).unwrap().unwrap();
+    let (_, name) = doc.get(&answer, AUTHOR).unwrap().unwrap();
+    let rename = |tx: &mut Transaction<'_>| tx.splice_text(&name, 0, 3, "sam").unwrap();
+    assert_eq!(judge(&mut doc, Kind::Doubt, "uma", rename), Err(NOT_YOUR_WORDS));
+    assert_eq!(judge(&mut doc, Kind::Doubt, "uma", |tx| tx.put(&answer, "note", "PS").unwrap()), Ok(()));
+    assert_eq!(
+        judge(&mut doc, Kind::Doubt, "sam", |tx| tx.put(&answer, "note", "PPS").unwrap()),
+        Err(NOT_YOUR_WORDS)
+    );
+}
+
+#[test]
+fn kinds_without_rules_take_any_change_of_a_writer() {
+    let mut doc = document(Kind::Notes);
+    assert_eq!(judge(&mut doc, Kind::Notes, "tara", |tx| tx.put(ROOT, "text", "replaced").unwrap()), Ok(()));
+    assert!(!has_rules(&record(Kind::Notes)) && has_rules(&record(Kind::Doubt)));
+}
