@@ -125,7 +125,7 @@ impl BatchSync<'_> {
                 "an answer about {document}, which was not asked for"
             )));
         };
-        for change in refused {
+        for change in refused.into_iter().flatten() {
             self.inner.note_refusal(document, change.hash.into(), change.code);
         }
         match outcome {

@@ -270,7 +270,7 @@ async fn batch(State(shared): State<Arc<Shared>>, headers: HeaderMap, body: body
         BatchResult {
             document: message.document,
             outcome: Outcome::Synced(reply.map(|reply| reply.encode().into())),
-            refused: Vec::new(),
+            refused: None,
         }
     });
     let response = BatchResponse { results: results.collect() };

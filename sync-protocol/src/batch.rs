@@ -62,10 +62,9 @@ pub struct BatchResult {
     pub document: DocumentId,
     #[n(1)]
     pub outcome: Outcome,
-    /// Changes of the message that were not taken, whatever became of the others.
+    /// Changes of the message that were not taken, whatever became of the others; absent when there are none.
     #[n(2)]
-    #[cbor(default)]
-    pub refused: Vec<RefusedChange>,
+    pub refused: Option<Vec<RefusedChange>>,
 }
 
 #[derive(Debug, Clone, PartialEq, Encode, Decode)]
@@ -151,7 +150,7 @@ mod tests {
             Outcome::Later,
         ];
         BatchResponse {
-            results: outcomes.map(|outcome| BatchResult { document, outcome, refused: Vec::new() }).into(),
+            results: outcomes.map(|outcome| BatchResult { document, outcome, refused: None }).into(),
         }
     }
 

@@ -82,8 +82,9 @@ fn unix_ms() -> u64 {
     u64::try_from(now_ms()).unwrap_or(0)
 }
 
-fn refused(changes: Vec<(Hash, String)>) -> Vec<RefusedChange> {
-    changes.into_iter().map(|(hash, code)| RefusedChange { hash, code }).collect()
+fn refused(changes: Vec<(Hash, String)>) -> Option<Vec<RefusedChange>> {
+    let changes = changes.into_iter().map(|(hash, code)| RefusedChange { hash, code });
+    Some(changes.collect()).filter(|changes: &Vec<RefusedChange>| !changes.is_empty())
 }
 
 fn outcome(reply: Option<Reply>) -> Outcome {

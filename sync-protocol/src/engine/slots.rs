@@ -280,14 +280,16 @@ impl Engine {
 
     pub(super) fn tick(&mut self, now: u64) {
         let idle_ms = self.limits.idle_ms;
-        let idle = |doc: &Document| doc.readers.is_empty() && doc.last_used + idle_ms <= now;
+        // A clock that was set back must not make anybody wait for what it counted before.
+        let past = |since: u64, ms: u64| now.abs_diff(since) >= ms;
+        let idle = |doc: &Document| doc.readers.is_empty() && past(doc.last_used, idle_ms);
         self.slots.retain(|_, slot| !matches!(slot, Slot::Ready(doc) if idle(doc)));
         let (pull_ms, await_ms) = (self.limits.pull_ms, self.limits.await_ms);
         let mut late = Vec::new();
         for (document, slot) in &self.slots {
             match slot {
-                Slot::Pulling { since, .. } if since + pull_ms <= now => late.push((*document, true)),
-                Slot::Awaited { since, .. } if since + await_ms <= now => late.push((*document, false)),
+                Slot::Pulling { since, .. } if past(*since, pull_ms) => late.push((*document, true)),
+                Slot::Awaited { since, .. } if past(*since, await_ms) => late.push((*document, false)),
                 Slot::Pulling { .. } | Slot::Awaited { .. } | Slot::Loading { .. } | Slot::Ready(_) => {}
             }
         }

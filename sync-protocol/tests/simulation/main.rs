@@ -96,6 +96,11 @@ impl World {
 
     fn step(&mut self) {
         self.now += self.rng.next() % 200;
+        if self.rng.chance(1) {
+            // The clock of the edges is set, forward or back.
+            let hour = 3_600_000;
+            self.now = (self.now + self.rng.next() % (2 * hour)).saturating_sub(hour).max(1);
+        }
         let device = self.rng.below(self.devices.len());
         let edge = self.rng.below(self.edges.len());
         match self.rng.below(100) {
