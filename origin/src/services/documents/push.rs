@@ -216,8 +216,9 @@ fn admit(
 fn judge(place: Place<'_>, work: &Work, change: &Change, by: &DirectoryEntry) -> Result<(), &'static str> {
     let writer = Writer { user: &by.user, moderates: matches!(by.role, Role::Teacher | Role::Admin) };
     let studies = |user: &str, batch: &str| {
-        let entry =
-            place.store.read_blocking::<_, StoreError>(place.institute, |records| records.directory_entry(user));
+        let entry = place
+            .store
+            .read_blocking::<_, StoreError>(place.institute, |records| records.directory_entry(user));
         // A mark that passes here for want of an answer is looked at again by the projection.
         let entry = entry.ok()??;
         Some(entry.role == Role::Student && entry.batches.iter().any(|own| own == batch))

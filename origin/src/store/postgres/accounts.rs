@@ -43,8 +43,10 @@ impl ReadAccounts for Transaction<'_> {
     }
 
     fn account(&self, user: &str) -> Result<Option<Account>, StoreError> {
-        let sql = format!(r#"SELECT {COLUMNS} FROM users WHERE "user" = $1 AND institute = $2
-             AND deactivated_at IS NULL"#);
+        let sql = format!(
+            r#"SELECT {COLUMNS} FROM users WHERE "user" = $1 AND institute = $2
+             AND deactivated_at IS NULL"#
+        );
         self.one(&sql, &[&user, &self.institute], read_account)?.map(RawAccount::parse).transpose()
     }
 

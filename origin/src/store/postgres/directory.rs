@@ -184,7 +184,8 @@ impl WriteDirectory for Transaction<'_> {
     }
 
     fn add_guardian(&self, guardian: &str, student: &str) -> Result<bool, StoreError> {
-        let sql = "INSERT INTO guardians (institute, guardian, student) VALUES ($1, $2, $3) ON CONFLICT DO NOTHING";
+        let sql =
+            "INSERT INTO guardians (institute, guardian, student) VALUES ($1, $2, $3) ON CONFLICT DO NOTHING";
         Ok(self.run(sql, &[&self.institute, &guardian, &student])? > 0)
     }
 

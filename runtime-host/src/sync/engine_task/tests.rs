@@ -31,7 +31,7 @@ fn edge(follow: &[u8]) -> Edge {
 
 fn follow(institute: &str) -> Vec<u8> {
     let (institute, log) = (institute.to_owned(), "log".to_owned());
-    LinkMessage::Follow(Follow { institute, epoch: 0, revision: 0, log }).encode()
+    LinkMessage::Follow(Follow { institute, epoch: 0, revision: 0, log, directory: false }).encode()
 }
 
 struct Device {
