@@ -6,7 +6,7 @@ use crate::database::Databases;
 use crate::delivery::Delivery;
 use crate::engine::{EngineError, GuestEngine};
 use crate::feed_state::FeedState;
-use crate::front::{Endpoint, Front, RouteAnswer, SyncFront};
+use crate::front::{Application, Endpoint, Front, RouteAnswer, RouteTarget, SyncFront};
 use crate::guest::{Guest, LoadError, SharedHost};
 use crate::host::outbound_http::{Connections, system_roots};
 use crate::identity::Identity;
@@ -17,6 +17,8 @@ use crate::manifest::{Manifest, ManifestError, Responder, VariableSources};
 use crate::route::Routes;
 use crate::sync::institutes::Institutes;
 use crate::threads::Threads;
+use crate::tls::{self, TlsError};
+use rustls::RootCertStore;
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -45,6 +47,8 @@ pub enum AppError {
     Threads(std::io::Error),
     #[error(transparent)]
     Link(#[from] LinkSettingsError),
+    #[error("origin_ca: {0}")]
+    Tls(#[from] TlsError),
 }
 
 /// An application, loaded and checked.
@@ -64,13 +68,17 @@ pub fn manifest(config: &Config) -> Result<Manifest, ManifestError> {
 
 impl App {
     /// Loads the application, and gives up as soon as `stop` says so: what compiles then is left to the end of the process.
-    pub async fn load_until(config: Config, stop: CancellationToken) -> Result<Self, AppError> {
+    pub async fn load_until(
+        config: Config,
+        draining: CancellationToken,
+        stop: CancellationToken,
+    ) -> Result<Self, AppError> {
         let (sender, loaded) = oneshot::channel();
         let (runtime, stop_of_app) = (tokio::runtime::Handle::current(), stop.clone());
         let load = move || {
             let _entered = runtime.enter();
             // Nobody waits when the edge has been stopped.
-            let _ = sender.send(Self::load(&config, stop_of_app));
+            let _ = sender.send(Self::load(&config, draining, stop_of_app));
         };
         std::thread::Builder::new().name("load".into()).spawn(load).map_err(AppError::Threads)?;
         tokio::select! {
@@ -80,14 +88,20 @@ impl App {
     }
 
     /// Blocks while components compile. Everything that the application starts ends with `stop`.
-    pub fn load(config: &Config, stop: CancellationToken) -> Result<Self, AppError> {
+    ///
+    /// From `draining` on, the application says that it wants no more requests.
+    pub fn load(
+        config: &Config,
+        draining: CancellationToken,
+        stop: CancellationToken,
+    ) -> Result<Self, AppError> {
         let manifest = manifest(config)?;
         let folder = Arc::new(DataFolder::open(&config.data)?);
         let engine = GuestEngine::new(&folder.compiled_code())?;
         let shared = SharedHost {
             databases: Databases::default(),
             key_value: KeyValueStore::open(&folder.key_value())?,
-            connections: Connections::new(system_roots()),
+            connections: Connections::new(guest_roots(config)?),
             threads: Arc::new(Threads::start().map_err(AppError::Threads)?),
             instances: Arc::new(Semaphore::new(limits::MAX_REQUEST_INSTANCES)),
             running: TaskTracker::new(),
@@ -100,7 +114,7 @@ impl App {
         let (link_state, link) = watch::channel(None);
         let sync = sync_front(&manifest, &endpoints, &link, &stop)?;
         let delivery = delivery(&manifest, &endpoints, &link, delivery_wanted)?;
-        let link = match (link_settings(&manifest)?, &identity) {
+        let link = match (link_settings(&manifest, config)?, &identity) {
             (Some(settings), Some(identity)) => Some(Link {
                 settings,
                 state: link_state,
@@ -120,9 +134,10 @@ impl App {
                 }
                 Responder::Static(response) => RouteAnswer::Static(response.clone()),
             };
-            routes.push((route.clone(), answer));
+            routes.push((route.clone(), RouteTarget::new(route, answer)));
         }
-        let front = Arc::new(Front { routes: Routes::new(routes), identity, sync });
+        let application = Application { routes: Routes::new(routes) };
+        let front = Arc::new(Front::new(application, identity, sync, config.proxies.trusted(), draining));
         Ok(Self { front, shared, link, delivery, stop })
     }
 
@@ -232,13 +247,24 @@ fn feeds(manifest: &Manifest, shared: &SharedHost) -> Option<FeedState> {
     Some(FeedState::new(shared.key_value.clone(), store))
 }
 
+/// Whom guests believe when they ask other servers: the origin's authority too, since it is by guests that requests are
+/// forwarded.
+fn guest_roots(config: &Config) -> Result<RootCertStore, TlsError> {
+    let mut roots = system_roots();
+    if let Some(ca) = &config.origin_ca {
+        tls::add_authorities(&mut roots, ca)?;
+    }
+    Ok(roots)
+}
+
 /// None for an application that names no origin.
-fn link_settings(manifest: &Manifest) -> Result<Option<LinkSettings>, LinkSettingsError> {
+fn link_settings(manifest: &Manifest, config: &Config) -> Result<Option<LinkSettings>, LinkSettingsError> {
     let variable = |name| manifest.variables.get(name).map_or("", String::as_str);
     match (&manifest.rollcall, variable("origin_url")) {
         (None, _) | (Some(_), "") => Ok(None),
         (Some(_), origin) => {
-            LinkSettings::new(origin, variable("edge_id"), variable("edge_secret")).map(Some)
+            let (id, secret) = (variable("edge_id"), variable("edge_secret"));
+            LinkSettings::new(origin, id, secret, config.origin_ca.as_deref()).map(Some)
         }
     }
 }

@@ -1,34 +1,60 @@
 //! One request from the outside: health, identity, route, limits, then the component.
 
+use crate::access::{AccessRecord, AnswerBody, RouteName};
 use crate::body::{self, LimitedBody};
+use crate::connection_activity::RunningRequest;
 use crate::delivery;
 use crate::guest::Guest;
 use crate::identity::{self, Asker, Identity, IdentityError};
 use crate::limits;
 use crate::manifest::{Component, StaticResponse};
 use crate::problem::{Problem, whole_body};
-use crate::route::{RouteMatch, Routes};
+use crate::proxies::{Forwarded, TrustedProxies};
+use crate::request_target;
+use crate::route::{Route, RouteMatch, Routes};
 use crate::spin_headers::SpinHeaders;
 use crate::sync::institutes::{ActivationError, Institutes};
 use crate::sync::session;
-use http::uri::Authority;
-use http::{HeaderMap, HeaderValue, Request, Response, StatusCode, Uri, header};
+use crate::trace_context::TraceContext;
+use http::uri::Scheme;
+use http::{HeaderMap, HeaderValue, Request, Response, StatusCode, header};
 use http_body::Body as _;
 use http_body_util::BodyExt as _;
 use hyper::body::Incoming;
 use std::net::SocketAddr;
-use std::sync::Arc;
-use std::time::Instant;
+use std::sync::{Arc, PoisonError, RwLock};
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 use wasmtime_wasi_http::WasiBody;
 
 /// Answers requests.
 pub struct Front {
-    pub routes: Routes<RouteAnswer>,
+    /// What answers now; a reload puts another one in its place.
+    application: RwLock<Arc<Application>>,
     /// None for a plain Spin application, whose components see to identity themselves.
     pub identity: Option<Arc<Identity>>,
     pub sync: Option<SyncFront>,
+    pub proxies: TrustedProxies,
+    /// Whether more requests are wanted. Those that come are answered nevertheless.
+    draining: CancellationToken,
+}
+
+/// The routes, and what is behind them.
+pub struct Application {
+    pub routes: Routes<RouteTarget>,
+}
+
+/// Where a route leads.
+pub struct RouteTarget {
+    pub name: Arc<RouteName>,
+    answer: RouteAnswer,
+    headers: SpinHeaders,
+}
+
+/// What answers the requests of a route.
+pub enum RouteAnswer {
+    Component(Arc<Endpoint>),
+    Static(Arc<StaticResponse>),
 }
 
 /// The WebSocket endpoint and the engines behind it.
@@ -39,18 +65,29 @@ pub struct SyncFront {
     pub stop: CancellationToken,
 }
 
-/// What answers the requests of a route.
-pub enum RouteAnswer {
-    Component(Arc<Endpoint>),
-    Static(Arc<StaticResponse>),
-}
-
 /// A component with what the manifest says about requests to it.
 pub struct Endpoint {
     pub guest: Arc<Guest>,
     pub manifest: Component,
     /// Told when an answer says that something waits for the origin.
     pub delivery_wanted: Option<Arc<Notify>>,
+}
+
+/// Who is at the other end of a connection.
+#[derive(Debug, Clone)]
+pub struct Client {
+    /// The socket's other end.
+    pub peer: SocketAddr,
+    /// Whom the connection is for: another than the peer when a proxy said so in the PROXY protocol.
+    pub address: SocketAddr,
+    pub scheme: Scheme,
+}
+
+/// A request whose sender and place in a trace are known.
+struct Arrival {
+    request: Request<Incoming>,
+    client: SocketAddr,
+    trace: TraceContext,
 }
 
 /// Tells the institute's engine, when an instance that may have written to its log is gone.
@@ -65,52 +102,105 @@ impl Drop for LogChanged {
     }
 }
 
-impl Front {
-    pub async fn handle(self: Arc<Self>, request: Request<Incoming>, peer: SocketAddr) -> Response<WasiBody> {
-        let started = Instant::now();
-        // Without the query, which may hold a token.
-        let (method, path) = (request.method().clone(), request.uri().path().to_owned());
-        let response = match self.answer(request, peer).await {
-            Ok(response) => response,
-            Err(problem) => problem.into_response(),
+impl RouteTarget {
+    pub fn new(route: &Route, answer: RouteAnswer) -> Self {
+        let component = match &answer {
+            RouteAnswer::Component(endpoint) => endpoint.guest.id(),
+            RouteAnswer::Static(_) => "(static response)",
         };
-        let milliseconds = started.elapsed().as_millis() as u64;
-        tracing::info!(target: "access", %method, path, status = response.status().as_u16(), milliseconds, %peer);
-        response
+        Self { name: RouteName::new(route.as_str(), component), answer, headers: SpinHeaders::new(route) }
+    }
+}
+
+impl Front {
+    pub fn new(
+        application: Application,
+        identity: Option<Arc<Identity>>,
+        sync: Option<SyncFront>,
+        proxies: TrustedProxies,
+        draining: CancellationToken,
+    ) -> Self {
+        let application = RwLock::new(Arc::new(application));
+        Self { application, identity, sync, proxies, draining }
+    }
+
+    /// What answers now.
+    pub fn application(&self) -> Arc<Application> {
+        self.application.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Puts another application in place. Requests that run end in the one that they began in.
+    pub fn replace_application(&self, application: Application) {
+        *self.application.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(application);
+    }
+
+    pub async fn handle(
+        self: Arc<Self>,
+        mut request: Request<Incoming>,
+        client: Client,
+        running: RunningRequest,
+    ) -> Response<AnswerBody> {
+        let forwarded = self.proxies.read(request.headers_mut(), client.peer.ip(), client.address);
+        let Forwarded { client: address, scheme, host } = forwarded;
+        identity::remove_host_headers(request.headers_mut());
+        let trace = TraceContext::enter(request.headers_mut());
+        let mut record = AccessRecord::begin(&request, address.ip(), trace);
+        let checked = check_headers(request.headers())
+            .and_then(|()| request_target::normalise(&mut request, scheme.unwrap_or(client.scheme), host));
+        let answer = match checked {
+            Ok(()) => {
+                let arrival = Arrival { request, client: address, trace };
+                self.answer(arrival, &mut record).await
+            }
+            Err(problem) => {
+                body::discard(request.into_body());
+                Err(problem)
+            }
+        };
+        let response = match answer {
+            Ok(response) => {
+                record.answered(response.status(), None);
+                response
+            }
+            Err(problem) => {
+                record.answered(problem.status, Some(problem.code));
+                problem.into_response()
+            }
+        };
+        response.map(|body| AnswerBody::new(body, record, running))
     }
 
     async fn answer(
-        self: &Arc<Self>,
-        request: Request<Incoming>,
-        peer: SocketAddr,
+        &self,
+        arrival: Arrival,
+        record: &mut AccessRecord,
     ) -> Result<Response<WasiBody>, Problem> {
-        if request
-            .uri()
-            .path_and_query()
-            .is_some_and(|target| target.as_str().len() > limits::MAX_TARGET_BYTES)
-        {
-            body::discard(request.into_body());
-            let detail = format!("the target is over {} bytes", limits::MAX_TARGET_BYTES);
-            return Err(Problem::new(StatusCode::URI_TOO_LONG, "uri-too-long", detail));
+        let path = arrival.request.uri().path().to_owned();
+        if path == SPIN_HEALTH {
+            body::discard(arrival.request.into_body());
+            return Ok(Response::new(whole_body("OK")));
         }
-        let path = request.uri().path().to_owned();
         if let Some(sync) = self.sync.as_ref().filter(|sync| sync.path == path) {
-            return self.open_session(sync, request);
+            return self.open_session(sync, arrival.request, record);
         }
-        match self.routes.find(&path) {
-            Some(found) => match found.target {
-                RouteAnswer::Component(endpoint) => {
-                    self.run_component(request, &path, (&found, endpoint), peer).await
+        let application = self.application();
+        match application.routes.find(&path) {
+            Some(found) => {
+                record.routed(&found.target.name);
+                match &found.target.answer {
+                    RouteAnswer::Component(endpoint) => {
+                        self.run_component(arrival, &path, (&found, endpoint), record).await
+                    }
+                    RouteAnswer::Static(answer) => {
+                        body::discard(arrival.request.into_body());
+                        Ok(static_response(answer))
+                    }
                 }
-                RouteAnswer::Static(answer) => {
-                    body::discard(request.into_body());
-                    Ok(static_response(answer))
-                }
-            },
-            None => health(&path).ok_or_else(|| {
-                body::discard(request.into_body());
-                Problem::not_found()
-            }),
+            }
+            None => {
+                body::discard(arrival.request.into_body());
+                self.health(&path).unwrap_or_else(|| Err(Problem::not_found()))
+            }
         }
     }
 
@@ -118,10 +208,12 @@ impl Front {
         &self,
         sync: &SyncFront,
         request: Request<Incoming>,
+        record: &mut AccessRecord,
     ) -> Result<Response<WasiBody>, Problem> {
         let identity = self.identity.as_ref().ok_or_else(Problem::not_found)?;
         let token = identity::bearer(request.headers()).or(identity::query_token(request.uri().query()));
         let claims = identity.verify(token).map_err(|error| error.problem())?;
+        record.asked_by(&claims.inst);
         let engine = sync.institutes.activate(&claims.inst).map_err(|error| match error {
             ActivationError::NoInstitute => {
                 Problem::new(StatusCode::FORBIDDEN, "forbidden", error.to_string())
@@ -146,39 +238,35 @@ impl Front {
 
     async fn run_component(
         &self,
-        mut request: Request<Incoming>,
+        arrival: Arrival,
         path: &str,
-        (found, endpoint): (&RouteMatch<'_, RouteAnswer>, &Endpoint),
-        peer: SocketAddr,
+        (found, endpoint): (&RouteMatch<'_, RouteTarget>, &Endpoint),
+        record: &mut AccessRecord,
     ) -> Result<Response<WasiBody>, Problem> {
-        let headers = request.headers_mut();
-        identity::remove_host_headers(headers);
-        let checked = self.identify(headers, endpoint, path).map_err(|error| error.problem());
-        let checked = checked.and_then(|asker| {
-            check_length(&request, endpoint.manifest.body_bytes_max)?;
-            let authority = authority(&request)?;
-            Ok((asker, authority))
-        });
-        let (asker, authority) = match checked {
-            Ok(checked) => checked,
+        let Arrival { mut request, client, trace } = arrival;
+        let limit = endpoint.manifest.body_bytes_max;
+        let asker = self.identify(request.headers(), endpoint, path).map_err(|error| error.problem());
+        let asker = match asker.and_then(|asker| check_length(&request, limit).map(|()| asker)) {
+            Ok(asker) => asker,
             Err(problem) => {
                 body::discard(request.into_body());
                 return Err(problem);
             }
         };
         if let Asker::User(claims) = &asker {
+            record.asked_by(&claims.inst);
             identity::set_identity(request.headers_mut(), claims);
         }
         let (mut parts, incoming) = request.into_parts();
-        parts.uri = absolute(&parts.uri, authority)?;
-        SpinHeaders::new(found.route).set(&mut parts.headers, found, &parts.uri, peer);
-        let (body, exceeded) = LimitedBody::new(incoming, endpoint.manifest.body_bytes_max);
+        found.target.headers.set(&mut parts.headers, found, &parts.uri, client);
+        parts.extensions.insert(trace);
+        let (body, fault) = LimitedBody::new(incoming, limit);
         let request = Request::from_parts(parts, body.boxed_unsync());
         let institute = asker.institute().map(str::to_owned);
         let log_changed = self.activate(&asker, endpoint);
         let outcome = endpoint.guest.handle(request, institute, log_changed).await;
-        if exceeded.get() {
-            return Err(Problem::body_too_large(endpoint.manifest.body_bytes_max));
+        if let Some(problem) = fault.problem(limit) {
+            return Err(problem);
         }
         let mut response = outcome.map_err(|failure| failure.problem())?;
         if let Some(wanted) = &endpoint.delivery_wanted {
@@ -198,16 +286,41 @@ impl Front {
         }
         Ok(Asker::User(Box::new(identity.verify(token)?)))
     }
+
+    /// The host's own routes, unless the manifest routes them. They answer only once everything is loaded.
+    pub fn health(&self, path: &str) -> Option<Result<Response<WasiBody>, Problem>> {
+        match path {
+            "/health" => {}
+            "/health/ready" if self.draining.is_cancelled() => {
+                return Some(Err(Problem::draining()));
+            }
+            "/health/ready" => {}
+            _ => return None,
+        }
+        let mut response = Response::new(whole_body(r#"{"status":"ok"}"#));
+        response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
+        Some(Ok(response))
+    }
 }
 
-/// The host's own routes, unless the manifest routes them. They answer only once everything is loaded, so the two are one.
-fn health(path: &str) -> Option<Response<WasiBody>> {
-    if !matches!(path, "/health" | "/health/ready") {
-        return None;
+/// Answered by the host whatever the manifest routes, as Spin does.
+const SPIN_HEALTH: &str = "/.well-known/spin/health";
+
+fn check_headers(headers: &HeaderMap) -> Result<(), Problem> {
+    if headers.len() > limits::MAX_HEADERS {
+        let detail =
+            format!("the request has {} headers, the limit is {}", headers.len(), limits::MAX_HEADERS);
+        return Err(Problem::headers_too_large(detail, limits::MAX_HEADERS));
     }
-    let mut response = Response::new(whole_body(r#"{"status":"ok"}"#));
-    response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
-    Some(response)
+    let bytes: usize = headers.iter().map(|(name, value)| name.as_str().len() + value.len()).sum();
+    match bytes > limits::MAX_HEADER_BYTES {
+        true => {
+            let detail =
+                format!("the request's headers are {bytes} bytes, the limit is {}", limits::MAX_HEADER_BYTES);
+            Err(Problem::headers_too_large(detail, limits::MAX_HEADER_BYTES))
+        }
+        false => Ok(()),
+    }
 }
 
 /// Refuses a body that says beforehand that it is too long, before a byte of it is read.
@@ -216,29 +329,6 @@ fn check_length(request: &Request<Incoming>, limit: u64) -> Result<(), Problem> 
         true => Err(Problem::body_too_large(limit)),
         false => Ok(()),
     }
-}
-
-/// The host that the client asked for: guests build absolute addresses with it.
-fn authority(request: &Request<Incoming>) -> Result<Authority, Problem> {
-    if let Some(authority) = request.uri().authority() {
-        return Ok(authority.clone());
-    }
-    let Some(host) = request.headers().get(header::HOST) else {
-        // HTTP/1.0 knows no Host.
-        return Ok(Authority::from_static("localhost"));
-    };
-    Authority::try_from(host.as_bytes())
-        .map_err(|_| Problem::new(StatusCode::BAD_REQUEST, "bad-host", "the Host header is no host"))
-}
-
-fn absolute(uri: &Uri, authority: Authority) -> Result<Uri, Problem> {
-    let target = uri.path_and_query().map_or("/", |target| target.as_str());
-    Uri::builder()
-        .scheme("http")
-        .authority(authority)
-        .path_and_query(target)
-        .build()
-        .map_err(|_| Problem::new(StatusCode::BAD_REQUEST, "bad-target", "the target is no path"))
 }
 
 fn static_response(answer: &StaticResponse) -> Response<WasiBody> {

@@ -4,12 +4,17 @@
 //!
 //! Nothing here knows the coaching domain: institutes are tenants, documents are bytes.
 
+pub mod access;
+pub mod admin;
 pub mod app;
 pub mod body;
 mod bounded_file;
+pub mod client_stream;
 pub mod code_cache;
 mod component_depth;
 pub mod config;
+pub mod connection;
+pub mod connection_activity;
 pub mod data_folder;
 pub mod database;
 pub mod delivery;
@@ -30,6 +35,9 @@ pub mod link;
 pub mod manifest;
 pub mod outbound;
 pub mod problem;
+pub mod proxies;
+pub mod proxy_protocol;
+pub mod request_target;
 pub mod route;
 pub mod server;
 pub mod spin_headers;
@@ -38,3 +46,5 @@ pub mod template;
 #[cfg(test)]
 mod test_host;
 pub mod threads;
+pub mod tls;
+pub mod trace_context;

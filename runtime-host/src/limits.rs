@@ -15,8 +15,41 @@ pub const MAX_TARGET_BYTES: usize = 8 * KIB;
 /// Largest header section. A token of 64 batches takes 5 KiB, and cookies of other applications ride along.
 pub const MAX_HEADER_BYTES: usize = 32 * KIB;
 
-/// A client must have sent its headers by then, so that idle and slow connections cost no more than a socket.
+/// As much of a path as the access log shows.
+pub const MAX_LOGGED_PATH_BYTES: usize = 512;
+
+/// Most headers of a request. Browsers send about 20, and a chain of proxies adds as many again.
+pub const MAX_HEADERS: usize = 100;
+
+/// HTTP/1.1 headers are read up to here, so that who passes the limits above by less is told so by a problem; who passes this
+/// gets a bare 431.
+pub const MAX_HEADERS_READ: usize = 2 * MAX_HEADERS;
+/// Also bounds what is read ahead of a slow component.
+pub const MAX_HEADER_BYTES_READ: usize = 2 * MAX_HEADER_BYTES + MAX_TARGET_BYTES;
+
+/// Room for what a client sends before it is clear whether it speaks HTTP/1.1 or 2: most requests whole.
+pub const FIRST_READ_BYTES: usize = 2 * KIB;
+
+/// A client must have sent its headers this long after their first byte, or shaken hands for TLS.
 pub const HEADER_READ_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// A connection without a request is closed after that. A phone asks again within seconds or not for minutes, and a proxy in
+/// front keeps its connections for 60 seconds commonly.
+pub const IDLE_TIMEOUT: Duration = Duration::from_secs(75);
+
+/// A component that waits for a request's body waits this long, and one second more for each of these bytes that came: the
+/// slowest mobile networks bring 2 KiB a second, and a client that dribbles holds an instance.
+pub const BODY_GRACE: Duration = Duration::from_secs(10);
+pub const BODY_BYTES_PER_SECOND_MIN: u64 = 240;
+
+/// Pause before connections are taken again when there was no file descriptor for one: others must end first.
+pub const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
+
+/// How often the certificate's files are looked at. A new one comes weeks before the old one ends.
+pub const CERTIFICATE_LOOK: Duration = Duration::from_secs(5);
+
+/// How often what histograms have seen is put together: a busy edge keeps a few megabytes of it between.
+pub const METRICS_UPKEEP: Duration = Duration::from_secs(5);
 
 /// Connections at once. Each costs about 20 KiB and a file descriptor; the common limit of descriptors is 1,024 soft and
 /// 524,288 hard, so the listener stops accepting well before memory is short.

@@ -5,19 +5,25 @@ use crate::identity::Identity;
 use crate::limits;
 use crate::sync::engine_task::EngineInput;
 use crate::sync::institutes::Institutes;
+use crate::tls::{self, TlsError};
 use futures_util::stream::{SplitSink, SplitStream};
 use futures_util::{SinkExt as _, StreamExt as _};
 use http::{HeaderValue, Uri, header};
+use rustls::pki_types::ServerName;
 use std::hash::{BuildHasher as _, Hasher as _, RandomState};
+use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use sync_protocol::link::{LinkError, LinkMessage, MAX_LINK_MESSAGE_BYTES, Welcome};
 use tokio::net::TcpStream;
 use tokio::sync::{mpsc, watch};
+use tokio_rustls::TlsConnector;
+use tokio_rustls::client::TlsStream;
 use tokio_tungstenite::tungstenite::client::IntoClientRequest as _;
 use tokio_tungstenite::tungstenite::protocol::WebSocketConfig;
 use tokio_tungstenite::tungstenite::{Error as WebSocketError, Message};
-use tokio_tungstenite::{MaybeTlsStream, WebSocketStream, connect_async_with_config};
+use tokio_tungstenite::{WebSocketStream, client_async_with_config};
+use tokio_util::either::Either;
 use tokio_util::sync::CancellationToken;
 
 /// A way to the origin, as long as the connection lives that it was made for.
@@ -31,14 +37,14 @@ pub struct LinkSender {
 /// The link as its users see it; none while it is down.
 pub type LinkState = watch::Receiver<Option<LinkSender>>;
 
-type Socket = WebSocketStream<MaybeTlsStream<TcpStream>>;
+type Socket = WebSocketStream<Either<TcpStream, Box<TlsStream<TcpStream>>>>;
 
 #[derive(Debug, thiserror::Error)]
 pub enum LinkSettingsError {
-    #[error(
-        "origin_url `{0}` is not http://HOST[:PORT]; the link speaks WebSocket without TLS so far, so put a TLS proxy between for https"
-    )]
+    #[error("origin_url `{0}` is not http://HOST[:PORT] or https://HOST[:PORT]")]
     Url(String),
+    #[error("origin_ca: {0}")]
+    Tls(#[from] TlsError),
     #[error("edge_id and edge_secret must be ASCII text")]
     Credentials,
 }
@@ -46,7 +52,9 @@ pub enum LinkSettingsError {
 #[derive(Debug, thiserror::Error)]
 enum LinkBreak {
     #[error("connect: {0}")]
-    Connect(#[source] Box<WebSocketError>),
+    Connect(#[from] std::io::Error),
+    #[error("handshake: {0}")]
+    Handshake(#[source] Box<WebSocketError>),
     #[error("{0}")]
     Socket(#[from] Box<WebSocketError>),
     #[error("no answer within {:?}", limits::LINK_CONNECT_TIMEOUT)]
@@ -69,24 +77,51 @@ enum LinkBreak {
 #[derive(Clone)]
 pub struct LinkSettings {
     url: Uri,
+    host: String,
+    port: u16,
+    /// None for an origin without TLS.
+    tls: Option<(TlsConnector, ServerName<'static>)>,
     id: HeaderValue,
     authorization: HeaderValue,
 }
 
 impl LinkSettings {
-    pub fn new(origin_url: &str, edge_id: &str, edge_secret: &str) -> Result<Self, LinkSettingsError> {
+    /// `ca` holds the authorities that may vouch for an `https` origin; without it the system's do.
+    pub fn new(
+        origin_url: &str,
+        edge_id: &str,
+        edge_secret: &str,
+        ca: Option<&Path>,
+    ) -> Result<Self, LinkSettingsError> {
         let bad = || LinkSettingsError::Url(origin_url.to_owned());
         let origin: Uri = origin_url.trim_end_matches('/').parse().map_err(|_| bad())?;
-        if origin.scheme_str() != Some("http") || origin.path() != "/" {
+        let (scheme, port) = match origin.scheme_str() {
+            Some("http") => ("ws", 80),
+            Some("https") => ("wss", 443),
+            _ => return Err(bad()),
+        };
+        if origin.path() != "/" || origin.query().is_some() {
             return Err(bad());
         }
         let authority = origin.authority().ok_or_else(bad)?.clone();
-        let url = Uri::builder().scheme("ws").authority(authority).path_and_query("/edge/v1/link");
+        let host = authority.host().trim_matches(['[', ']']).to_owned();
+        let port = authority.port_u16().unwrap_or(port);
+        let tls = match scheme {
+            "wss" => {
+                let name = ServerName::try_from(host.clone()).map_err(|_| bad())?;
+                Some((TlsConnector::from(tls::client_config(tls::origin_roots(ca)?)?), name))
+            }
+            _ => None,
+        };
+        let url = Uri::builder().scheme(scheme).authority(authority).path_and_query("/edge/v1/link");
         let mut authorization = HeaderValue::try_from(format!("Bearer {edge_secret}"))
             .map_err(|_| LinkSettingsError::Credentials)?;
         authorization.set_sensitive(true);
         Ok(Self {
             url: url.build().map_err(|_| bad())?,
+            host,
+            port,
+            tls,
             id: HeaderValue::try_from(edge_id).map_err(|_| LinkSettingsError::Credentials)?,
             authorization,
         })
@@ -156,15 +191,21 @@ impl Link {
     }
 
     async fn connect(&self) -> Result<(Socket, Welcome), LinkBreak> {
-        let connect = |error| LinkBreak::Connect(Box::new(error));
-        let mut request = self.settings.url.clone().into_client_request().map_err(connect)?;
+        let handshake = |error| LinkBreak::Handshake(Box::new(error));
+        let mut request = self.settings.url.clone().into_client_request().map_err(handshake)?;
         request.headers_mut().insert(header::AUTHORIZATION, self.settings.authorization.clone());
         request.headers_mut().insert("rollcall-edge", self.settings.id.clone());
         let config = WebSocketConfig::default()
             .max_message_size(Some(MAX_LINK_MESSAGE_BYTES))
             .max_frame_size(Some(MAX_LINK_MESSAGE_BYTES));
-        let (mut socket, _) =
-            connect_async_with_config(request, Some(config), true).await.map_err(connect)?;
+        let stream = TcpStream::connect((self.settings.host.as_str(), self.settings.port)).await?;
+        stream.set_nodelay(true)?;
+        let stream = match &self.settings.tls {
+            None => Either::Left(stream),
+            Some((tls, name)) => Either::Right(Box::new(tls.connect(name.clone(), stream).await?)),
+        };
+        let connected = client_async_with_config(request, stream, Some(config)).await;
+        let (mut socket, _) = connected.map_err(handshake)?;
         loop {
             match socket.next().await.ok_or(LinkBreak::Closed)?.map_err(Box::new)? {
                 Message::Binary(bytes) => match LinkMessage::decode(&bytes)? {
@@ -286,15 +327,19 @@ mod tests {
 
     #[test]
     fn the_origin_is_named_by_scheme_host_and_port() {
-        let url =
-            |origin| LinkSettings::new(origin, "edge", "secret").map(|settings| settings.url.to_string());
+        let url = |origin| {
+            LinkSettings::new(origin, "edge", "secret", None).map(|settings| settings.url.to_string())
+        };
         assert_eq!(url("http://127.0.0.1:8080").unwrap(), "ws://127.0.0.1:8080/edge/v1/link");
         assert_eq!(url("http://origin.example/").unwrap(), "ws://origin.example/edge/v1/link");
-        for bad in ["https://origin.example", "origin.example", "http://origin.example/path", ""] {
+        assert_eq!(url("https://origin.example").unwrap(), "wss://origin.example/edge/v1/link");
+        assert_eq!(url("https://[::1]:8443").unwrap(), "wss://[::1]:8443/edge/v1/link");
+        for bad in ["ftp://origin.example", "origin.example", "http://origin.example/path", "http://o?q", ""]
+        {
             assert!(matches!(url(bad), Err(LinkSettingsError::Url(_))), "{bad}");
         }
         assert!(matches!(
-            LinkSettings::new("http://o", "edge", "two\nlines"),
+            LinkSettings::new("http://o", "edge", "two\nlines", None),
             Err(LinkSettingsError::Credentials)
         ));
     }

@@ -2,18 +2,25 @@
 
 use clap::Parser as _;
 use runtime_host::app::{App, AppError};
-use runtime_host::config::{Cli, Command, Config};
-use runtime_host::{limits, server};
+use runtime_host::config::{Cli, Command, Config, ConfigSources, Flags};
+use runtime_host::connection::ConnectionSettings;
+use runtime_host::front::Front;
+use runtime_host::tls::ServerCertificate;
+use runtime_host::{admin, limits, server};
 use std::io::{IsTerminal as _, Write as _};
 use std::process::ExitCode;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
+use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
 use tracing_subscriber::EnvFilter;
 
 fn main() -> ExitCode {
     let result = match Cli::parse().command {
-        Command::Up(flags) => Config::read(&flags).map_err(Into::into).and_then(up),
-        Command::Check(flags) => Config::read(&flags).map_err(Into::into).and_then(check),
+        Command::Up(flags) => run(&flags, up),
+        Command::Check(flags) => run(&flags, check),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,
@@ -22,6 +29,17 @@ fn main() -> ExitCode {
             ExitCode::FAILURE
         }
     }
+}
+
+fn run(flags: &Flags, command: impl FnOnce(Config) -> anyhow::Result<()>) -> anyhow::Result<()> {
+    let sources = ConfigSources::gather(flags);
+    let config = sources.config()?;
+    if flags.print_config {
+        print!("{sources}");
+        return Ok(());
+    }
+    start_telemetry(&config)?;
+    command(config)
 }
 
 fn start_telemetry(config: &Config) -> anyhow::Result<()> {
@@ -33,46 +51,107 @@ fn start_telemetry(config: &Config) -> anyhow::Result<()> {
 }
 
 fn check(config: Config) -> anyhow::Result<()> {
-    start_telemetry(&config)?;
     let runtime = tokio::runtime::Runtime::new()?;
     let _entered = runtime.enter();
-    let app = App::load(&config, CancellationToken::new())?;
-    println!("{}: {} routes, all components load", config.app.display(), app.front.routes.iter().count());
+    let app = App::load(&config, CancellationToken::new(), CancellationToken::new())?;
+    if let Some(tls) = &config.tls {
+        ServerCertificate::load(tls.files())?;
+    }
+    let routes = app.front.application().routes.iter().count();
+    println!("{}: {routes} routes, all components load", config.app.display());
     Ok(())
 }
 
 #[tokio::main]
 async fn up(config: Config) -> anyhow::Result<()> {
-    start_telemetry(&config)?;
+    let certificate = config.tls.as_ref().map(|tls| ServerCertificate::load(tls.files())).transpose()?;
     let listener = server::listen(&config.listen).await?;
-    let stop = CancellationToken::new();
-    tokio::spawn(stop_on_signal(stop.clone())?);
-    let mut app = match App::load_until(config, stop.clone()).await {
+    let admin = match config.admin {
+        Some(address) => Some((server::listen(&address.to_string()).await?, admin::collect()?)),
+        None => None,
+    };
+    let (draining, stop) = (CancellationToken::new(), CancellationToken::new());
+    tokio::spawn(stop_on_signal(draining.clone(), config.http.drain_delay(), stop.clone())?);
+    let http = config.http.clone();
+    let mut app = match App::load_until(config, draining, stop.clone()).await {
         Ok(app) => app,
         Err(AppError::Stopped) => return Ok(()),
         Err(error) => return Err(error.into()),
     };
     app.start().await?;
     let address = listener.local_addr()?;
-    app.listens_on(vec![address], Some(address));
-    println!("listening http://{}", address);
-    std::io::stdout().flush()?;
-    server::serve(listener, app.front.clone(), app.threads(), stop).await;
+    let mut own = vec![address];
+    if let Some((listener, metrics)) = admin {
+        own.push(listener.local_addr()?);
+        println!("metrics http://{}/metrics", listener.local_addr()?);
+        tokio::spawn(admin::serve(listener, app.front.clone(), metrics));
+    }
+    app.listens_on(own, certificate.is_none().then_some(address));
+    let tls = match &certificate {
+        Some(certificate) => Some(TlsAcceptor::from(certificate.server_config()?)),
+        None => None,
+    };
+    announce(&listener, &app.front, tls.is_some())?;
+    if let Some(certificate) = certificate {
+        tokio::spawn(follow_certificate(certificate));
+    }
+    let connections = Arc::new(ConnectionSettings::new(app.front.clone(), tls, http.patience()));
+    server::serve(listener, connections, app.threads(), stop, http.drain_timeout()).await;
     if tokio::time::timeout(limits::DRAIN_TIMEOUT, app.drain()).await.is_err() {
         tracing::warn!("components were still at work at the end");
     }
     Ok(())
 }
 
-/// Cancels `stop` on SIGTERM or Ctrl-C.
-fn stop_on_signal(stop: CancellationToken) -> std::io::Result<impl Future<Output = ()>> {
+/// Says where the routes are, as Spin does. `listening` is for programs that start this one.
+fn announce(listener: &TcpListener, front: &Front, tls: bool) -> std::io::Result<()> {
+    let url = format!("{}://{}", if tls { "https" } else { "http" }, listener.local_addr()?);
+    let mut out = std::io::stdout().lock();
+    writeln!(out, "\nServing {url}\nAvailable Routes:")?;
+    for (route, target) in front.application().routes.iter() {
+        let wildcard = if route.as_str() == route.fixed_part() { "" } else { " (wildcard)" };
+        writeln!(out, "  {}: {url}{}{wildcard}", target.name.component, route.fixed_part())?;
+    }
+    writeln!(out, "listening {url}")?;
+    out.flush()
+}
+
+/// Looks for a new certificate now and then, and at once on SIGHUP.
+async fn follow_certificate(certificate: Arc<ServerCertificate>) {
+    let Ok(mut hangup) = signal(SignalKind::hangup()) else { return };
+    let mut look = tokio::time::interval(limits::CERTIFICATE_LOOK);
+    loop {
+        tokio::select! {
+            _ = look.tick() => {}
+            _ = hangup.recv() => {}
+        }
+        match certificate.reload() {
+            Ok(true) => tracing::info!("the new certificate is in use"),
+            Ok(false) => {}
+            Err(error) => tracing::error!("the new certificate is not used: {error}"),
+        }
+    }
+}
+
+/// On SIGTERM or Ctrl-C cancels `draining`, and after `delay`, or at the second signal, `stop`.
+fn stop_on_signal(
+    draining: CancellationToken,
+    delay: Duration,
+    stop: CancellationToken,
+) -> std::io::Result<impl Future<Output = ()>> {
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
     Ok(async move {
-        tokio::select! {
-            _ = terminate.recv() => {}
-            _ = interrupt.recv() => {}
-        }
+        let mut signalled = async || {
+            tokio::select! {
+                _ = terminate.recv() => {}
+                _ = interrupt.recv() => {}
+            }
+        };
+        signalled().await;
+        draining.cancel();
+        // Either way it is time.
+        let _ = tokio::time::timeout(delay, signalled()).await;
         stop.cancel();
     })
 }

@@ -33,6 +33,16 @@ impl Problem {
         Self { limit: Some(limit), ..Self::new(StatusCode::PAYLOAD_TOO_LARGE, "body-too-large", detail) }
     }
 
+    pub fn body_too_slow() -> Self {
+        let detail = "the request body came too slowly";
+        Self::new(StatusCode::REQUEST_TIMEOUT, "body-too-slow", detail)
+    }
+
+    pub fn headers_too_large(detail: String, limit: usize) -> Self {
+        let status = StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE;
+        Self { limit: Some(limit as u64), ..Self::new(status, "headers-too-large", detail) }
+    }
+
     pub fn component_failed() -> Self {
         Self::new(
             StatusCode::INTERNAL_SERVER_ERROR,
@@ -49,6 +59,10 @@ impl Problem {
         let detail = "all component instances are busy";
         let problem = Self::new(StatusCode::SERVICE_UNAVAILABLE, "overloaded", detail);
         Self { retry_after_seconds: Some(1), ..problem }
+    }
+
+    pub fn draining() -> Self {
+        Self::new(StatusCode::SERVICE_UNAVAILABLE, "draining", "this edge stops; send requests to another")
     }
 
     pub fn keys_unknown() -> Self {

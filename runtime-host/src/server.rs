@@ -1,19 +1,14 @@
-//! The listener: HTTP/1.1 and HTTP/2 without TLS, bounded in connections and patience, drained on stop.
+//! The listener: takes connections, bounded in number, and drains on stop.
 
-use crate::front::Front;
+use crate::connection::ConnectionSettings;
 use crate::limits;
 use crate::threads::Threads;
-use hyper::service::service_fn;
-use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
-use hyper_util::server::conn::auto::Builder;
-use hyper_util::server::graceful::GracefulShutdown;
-use std::convert::Infallible;
-use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
 
 #[derive(Debug, thiserror::Error)]
 pub enum ListenError {
@@ -31,85 +26,69 @@ pub async fn listen(address: &str) -> Result<TcpListener, ListenError> {
     })
 }
 
-/// Serves until `stop`, then waits for the requests that run, at most [`limits::DRAIN_TIMEOUT`].
-pub async fn serve(listener: TcpListener, front: Arc<Front>, threads: &Threads, stop: CancellationToken) {
-    let builder = Arc::new(builder());
-    let graceful = GracefulShutdown::new();
-    let connections = Arc::new(Semaphore::new(limits::MAX_CONNECTIONS));
+/// Serves until `stop`, then waits for the requests that run, at most `drain_timeout`.
+pub async fn serve(
+    listener: TcpListener,
+    settings: Arc<ConnectionSettings>,
+    threads: &Threads,
+    stop: CancellationToken,
+    drain_timeout: Duration,
+) {
+    let slots = Arc::new(Semaphore::new(limits::MAX_CONNECTIONS));
+    let open = metrics::gauge!(CONNECTIONS);
+    let running = TaskTracker::new();
     loop {
-        let permit = tokio::select! {
+        let slot = tokio::select! {
             () = stop.cancelled() => break,
-            permit = connections.clone().acquire_owned() => permit.expect("the semaphore is never closed"),
+            slot = slots.clone().acquire_owned() => slot.expect("the semaphore is never closed"),
         };
         let accepted = tokio::select! {
             () = stop.cancelled() => break,
             accepted = listener.accept() => accepted,
         };
-        match accepted {
-            Ok((stream, peer)) => connection(&builder, &graceful, &front, threads, (stream, peer), permit),
-            // Out of file descriptors, most likely: others must end first.
+        let (stream, peer) = match accepted {
+            Ok(accepted) => accepted,
             Err(error) => {
                 tracing::warn!(%error, "accept");
-                tokio::time::sleep(Duration::from_millis(50)).await;
+                tokio::time::sleep(limits::ACCEPT_PAUSE).await;
+                continue;
             }
+        };
+        // Answers are small: waiting for more to send costs 40 ms and saves nothing.
+        if let Err(error) = stream.set_nodelay(true) {
+            tracing::debug!(%error, %peer, "TCP_NODELAY");
         }
+        let (settings, open, stop) = (settings.clone(), open.clone(), stop.child_token());
+        // Its socket is watched by the thread that serves it.
+        let stream = match stream.into_std() {
+            Ok(stream) => stream,
+            Err(error) => {
+                tracing::warn!(%error, %peer, "connection");
+                continue;
+            }
+        };
+        threads.spawn(running.track_future(async move {
+            let stream = match TcpStream::from_std(stream) {
+                Ok(stream) => stream,
+                Err(error) => return tracing::warn!(%error, %peer, "connection"),
+            };
+            open.increment(1);
+            if let Err(error) = settings.serve(stream, peer, slot, stop).await {
+                tracing::debug!(%peer, "connection ended: {error}");
+            }
+            open.decrement(1);
+        }));
     }
     drop(listener);
-    if tokio::time::timeout(limits::DRAIN_TIMEOUT, graceful.shutdown()).await.is_err() {
-        tracing::warn!("requests were still running after {:?}", limits::DRAIN_TIMEOUT);
+    running.close();
+    if tokio::time::timeout(drain_timeout, running.wait()).await.is_err() {
+        tracing::warn!("{} connections still had requests after {drain_timeout:?}", running.len());
     }
 }
 
-fn builder() -> Builder<TokioExecutor> {
-    let mut builder = Builder::new(TokioExecutor::new());
-    builder
-        .http1()
-        .timer(TokioTimer::new())
-        .header_read_timeout(limits::HEADER_READ_TIMEOUT)
-        .max_buf_size(limits::MAX_HEADER_BYTES + limits::MAX_TARGET_BYTES);
-    builder
-        .http2()
-        .timer(TokioTimer::new())
-        .max_concurrent_streams(limits::MAX_HTTP2_STREAMS)
-        .max_header_list_size(limits::MAX_HEADER_BYTES as u32)
-        .keep_alive_interval(limits::HEARTBEAT)
-        .keep_alive_timeout(limits::HEARTBEAT);
-    builder
-}
+pub const CONNECTIONS: &str = "rollcall_edge_http_connections";
 
-fn connection(
-    builder: &Arc<Builder<TokioExecutor>>,
-    graceful: &GracefulShutdown,
-    front: &Arc<Front>,
-    threads: &Threads,
-    (stream, peer): (TcpStream, SocketAddr),
-    permit: OwnedSemaphorePermit,
-) {
-    // Answers are small: waiting for more to send costs 40 ms and saves nothing.
-    if let Err(error) = stream.set_nodelay(true) {
-        tracing::debug!(%error, %peer, "TCP_NODELAY");
-    }
-    let front = front.clone();
-    let service = service_fn(move |request| {
-        let front = front.clone();
-        async move { Ok::<_, Infallible>(front.handle(request, peer).await) }
-    });
-    let builder = builder.clone();
-    let watcher = graceful.watcher();
-    // Its socket is watched by the thread that serves it.
-    let stream = match stream.into_std() {
-        Ok(stream) => stream,
-        Err(error) => return tracing::warn!(%error, %peer, "connection"),
-    };
-    threads.spawn(async move {
-        let stream = match TcpStream::from_std(stream) {
-            Ok(stream) => stream,
-            Err(error) => return tracing::warn!(%error, %peer, "connection"),
-        };
-        let connection = builder.serve_connection_with_upgrades(TokioIo::new(stream), service);
-        if let Err(error) = watcher.watch(connection).await {
-            tracing::debug!(error = &*error as &dyn std::error::Error, %peer, "connection ended");
-        }
-        drop(permit);
-    });
+/// Says what the metrics of this file mean, to whoever collects them.
+pub fn describe() {
+    metrics::describe_gauge!(CONNECTIONS, "Open connections of clients, WebSockets not included.");
 }

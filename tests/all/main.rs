@@ -6,6 +6,7 @@ mod auth;
 mod bad_input;
 mod commands;
 mod components;
+mod http;
 mod import;
 mod isolation;
 mod other_hosts;

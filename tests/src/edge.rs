@@ -14,12 +14,20 @@ pub struct Edge {
 impl Edge {
     /// Starts an edge that reaches its origin at `origin`, with its data in `folder`.
     pub async fn start(folder: &Path, origin: &str, id: &str) -> Self {
+        Self::start_program(folder, Self::program(folder, origin, id)).await
+    }
+
+    /// Starts an edge with more of an environment.
+    pub async fn start_with(folder: &Path, origin: &str, environment: &[(&str, &str)]) -> Self {
+        let program = Self::program(folder, origin, "edge-1");
+        let program =
+            environment.iter().fold(program, |program, (name, value)| program.with_environment(name, value));
+        Self::start_program(folder, program).await
+    }
+
+    async fn start_program(folder: &Path, program: Program) -> Self {
         template::copy_compiled_edge(folder);
-        let mut edge = Self {
-            program: Self::program(folder, origin, id),
-            folder: folder.to_owned(),
-            url: String::new(),
-        };
+        let mut edge = Self { program, folder: folder.to_owned(), url: String::new() };
         edge.start_again().await;
         edge
     }
