@@ -20,7 +20,7 @@ use std::num::NonZeroU64;
 use std::path::PathBuf;
 use std::time::Duration;
 
-/// Read when it stands in the working folder.
+/// Looked for in the working folder, then in those above it.
 const FILE: &str = "rollcall-edge.toml";
 
 #[derive(Debug, Parser)]
