@@ -7,5 +7,6 @@ mod line;
 mod origins;
 mod privacy;
 mod rights;
+mod samod;
 mod story;
 mod typing;

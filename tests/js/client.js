@@ -1,17 +1,22 @@
-// An unmodified automerge-repo client. Reads one JSON request a line on standard input, answers each with one JSON line
-// on standard output: {…} or {"error": "…"}.
+// An unmodified automerge-repo client. Arguments: the WebSocket URL and, for a client that keeps its documents, the folder of
+// its store. Reads one JSON request a line on standard input, answers each with one JSON line on standard output: {…} or
+// {"error": "…"}.
 
 import { Repo } from "@automerge/automerge-repo";
 import * as Automerge from "@automerge/automerge";
 import { WebSocketClientAdapter } from "@automerge/automerge-repo-network-websocket";
+import { NodeFSStorageAdapter } from "@automerge/automerge-repo-storage-nodefs";
 import { createInterface } from "node:readline";
 
 const RETRY_MS = 200;
-const url = process.argv[2];
+const [url, folder] = process.argv.slice(2);
 
 let adapter = new WebSocketClientAdapter(url, RETRY_MS);
-const repo = new Repo({ network: [adapter] });
+const storage = folder && new NodeFSStorageAdapter(folder);
+const repo = new Repo({ network: [adapter], storage });
 const handles = new Map();
+/** What the others said, by document. */
+const heard = new Map();
 
 /** Waits until the edge has answered the handshake. */
 function connected() {
@@ -40,7 +45,43 @@ const requests = {
   async find({ document }) {
     const found = await repo.find(`automerge:${document}`);
     handles.set(document, found);
+    heard.set(document, []);
+    found.on("ephemeral-message", ({ message }) => heard.get(document).push(message));
     return {};
+  },
+
+  /** Makes documents at once, and waits until the store has them. */
+  async createMany({ count }) {
+    const made = Array.from({ length: count }, (_, number) => repo.create({ number }));
+    for (const one of made) handles.set(one.documentId, one);
+    await repo.flush();
+    return { documents: made.map((one) => one.documentId) };
+  },
+
+  async findMany({ documents }) {
+    await Promise.all(documents.map((document) => requests.find({ document })));
+    return {};
+  },
+
+  /** Writes the same field of many documents, and waits until the store has it. */
+  async putMany({ documents, field, value }) {
+    for (const document of documents) handle(document).change((doc) => (doc[field] = value));
+    await repo.flush();
+    return {};
+  },
+
+  /** How many of the documents have the value. */
+  async countHaving({ documents, field, value }) {
+    return { count: documents.filter((document) => handle(document).doc()[field] === value).length };
+  },
+
+  async broadcast({ document, message }) {
+    handle(document).broadcast(message);
+    return {};
+  },
+
+  async heard({ document }) {
+    return { messages: heard.get(document) };
   },
 
   async put({ document, path, value }) {

@@ -18,12 +18,18 @@ pub struct JsClient {
 impl JsClient {
     /// Starts a client and waits until it is connected to the edge.
     pub async fn start(edge: &str, token: &str) -> Self {
+        Self::start_with(edge, token, None).await
+    }
+
+    /// As [`JsClient::start`], with its documents kept in `store`.
+    pub async fn start_with(edge: &str, token: &str, store: Option<&Path>) -> Self {
         let folder = workspace().join("tests/js");
         let there = folder.clone();
-        tokio::task::spawn_blocking(move || install(&there)).await.expect("installing does not panic");
+        tokio::task::spawn_blocking(move || js_packages(&there)).await.expect("installing does not panic");
         let mut child = Command::new("node")
             .arg("client.js")
             .arg(format!("ws://{edge}/sync?access_token={token}"))
+            .args(store)
             .current_dir(folder)
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
@@ -47,6 +53,40 @@ impl JsClient {
     /// Finds a document; an error says why not, for example that it is unavailable.
     pub async fn find(&mut self, document: &str) -> Result<(), String> {
         self.ask(json!({"do": "find", "document": document})).await.map(drop)
+    }
+
+    /// Makes documents at once.
+    pub async fn create_many(&mut self, count: usize) -> Vec<String> {
+        let made = self.ask(json!({"do": "createMany", "count": count})).await;
+        texts(&made.expect("documents can be made")["documents"])
+    }
+
+    /// Finds documents at once; an error says why one was not found.
+    pub async fn find_many(&mut self, documents: &[String]) -> Result<(), String> {
+        self.ask(json!({"do": "findMany", "documents": documents})).await.map(drop)
+    }
+
+    pub async fn put_many(&mut self, documents: &[String], field: &str, value: i64) {
+        let put = json!({"do": "putMany", "documents": documents, "field": field, "value": value});
+        self.ask(put).await.expect("documents can be changed");
+    }
+
+    /// How many of the documents have the value.
+    pub async fn count_having(&mut self, documents: &[String], field: &str, value: i64) -> usize {
+        let count = json!({"do": "countHaving", "documents": documents, "field": field, "value": value});
+        let count = self.ask(count).await.expect("documents can be read")["count"].as_u64();
+        count.and_then(|count| count.try_into().ok()).expect("a count is a number")
+    }
+
+    /// Says something to the document's readers that is not kept.
+    pub async fn broadcast(&mut self, document: &str, message: Value) {
+        let said = json!({"do": "broadcast", "document": document, "message": message});
+        self.ask(said).await.expect("a client can speak");
+    }
+
+    /// What others have said since this client found the document.
+    pub async fn heard(&mut self, document: &str) -> Value {
+        self.ask(json!({"do": "heard", "document": document})).await.expect("a client tells what it heard")["messages"].take()
     }
 
     pub async fn put(&mut self, document: &str, path: &[&str], value: Value) {
@@ -113,8 +153,8 @@ fn texts(list: &Value) -> Vec<String> {
     texts
 }
 
-/// Installs the client's packages, as the lock file says, where they are not there.
-fn install(folder: &Path) {
+/// Installs the packages of a folder of JavaScript, as its lock file says, where they are not there.
+pub fn js_packages(folder: &Path) {
     let lock = File::create(crate::artefacts::target().join("tests-js.lock"))
         .expect("the target folder is writable");
     lock.lock().expect("a file can be locked");

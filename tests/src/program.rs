@@ -116,9 +116,13 @@ impl Program {
         running.child.kill().await.expect("a child can be killed");
     }
 
+    /// The running process's id.
+    pub fn id(&self) -> u32 {
+        self.running.as_ref().and_then(|running| running.child.id()).expect("the program runs")
+    }
+
     pub fn send(&self, signal: Signal) {
-        let running = self.running.as_ref().expect("the program runs");
-        let id = running.child.id().and_then(|id| i32::try_from(id).ok()).and_then(Pid::from_raw);
+        let id = i32::try_from(self.id()).ok().and_then(Pid::from_raw);
         kill_process(id.expect("a running child has an id"), signal).expect("a child can be signalled");
     }
 

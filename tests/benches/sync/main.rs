@@ -1,0 +1,66 @@
+//! Sync beside its peers: the same unmodified automerge-repo clients against Rollcall's edge, the JS sync server and samod
+//! behind axum, in turn in one run. `cargo xtask bench sync` builds what it needs and runs it.
+//!
+//! What is measured: processor time of the server for each delivered message, from an edit to its readers, resident memory.
+//! Clients and server share the machine, so only ratios within one run mean something.
+
+mod process;
+mod report;
+mod servers;
+mod swarm;
+
+use report::Measured;
+use servers::{Kind, Server};
+use swarm::{LOADS, Load};
+
+const USAGE: &str = "cargo xtask bench sync [--rounds N] [--load NAME]...";
+
+struct Options {
+    rounds: usize,
+    loads: Vec<Load>,
+}
+
+impl Options {
+    fn read() -> Self {
+        let mut options = Self { rounds: 3, loads: Vec::new() };
+        let mut arguments = std::env::args().skip(1);
+        while let Some(argument) = arguments.next() {
+            let mut value = || arguments.next().expect(USAGE);
+            match argument.as_str() {
+                // What `cargo bench` passes to every benchmark.
+                "--bench" => {}
+                "--rounds" => options.rounds = value().parse().expect(USAGE),
+                "--load" => {
+                    let name = value();
+                    let load = LOADS.iter().find(|load| load.name == name);
+                    options.loads.push(*load.unwrap_or_else(|| panic!("there is no load {name:?}: {USAGE}")));
+                }
+                other => panic!("{other}? {USAGE}"),
+            }
+        }
+        if options.loads.is_empty() {
+            options.loads = LOADS.to_vec();
+        }
+        options
+    }
+}
+
+#[tokio::main]
+async fn main() {
+    if std::env::args().nth(1).as_deref() == Some(servers::SAMOD_SERVER) {
+        return servers::serve_samod().await;
+    }
+    let options = Options::read();
+    for load in &options.loads {
+        let mut measured: Vec<Measured> = Vec::new();
+        for round in 1..=options.rounds {
+            for kind in Kind::ALL {
+                let server = Server::start(kind).await;
+                let figures = swarm::run(load, &server).await;
+                eprintln!("{} · round {round} · {}: {figures}", load.name, kind.name());
+                measured.push(Measured { kind, figures });
+            }
+        }
+        report::print(load, &measured);
+    }
+}
