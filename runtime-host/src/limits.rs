@@ -53,7 +53,7 @@ pub const METRICS_UPKEEP: Duration = Duration::from_secs(5);
 
 /// Connections at once. Each costs about 20 KiB and a file descriptor; the common limit of descriptors is 1,024 soft and
 /// 524,288 hard, so the listener stops accepting well before memory is short.
-pub const MAX_CONNECTIONS: usize = 10_000;
+pub const MAX_CONNECTIONS: usize = 16_384;
 
 /// Streams at once on one HTTP/2 connection: one phone needs a handful, a proxy in front about a hundred.
 pub const MAX_HTTP2_STREAMS: u32 = 128;
@@ -211,12 +211,15 @@ pub const SQLITE_IDLE_CONNECTIONS: usize = 128;
 
 /// Largest WebSocket message: a snapshot of one large document, as the link allows.
 pub const MAX_MESSAGE_BYTES: usize = 16 * MIB;
+/// What is read from a WebSocket at once, in bytes. Each session holds such a buffer, and the library clears all of it before
+/// every read; a device's frames are some hundred bytes.
+pub const SESSION_READ_BUFFER: usize = 4 * KIB;
 /// Frames that wait for a device, and their bytes: more than a device that comes back with a thousand documents is answered
 /// at once. One that is behind by more is cut off; it catches up when it connects again.
 pub const SESSION_QUEUE: usize = 4_096;
 pub const SESSION_QUEUE_BYTES: usize = 4 * MAX_MESSAGE_BYTES;
-/// WebSocket sessions of one institute.
-pub const MAX_SESSIONS_PER_INSTITUTE: usize = 2_000;
+/// WebSocket sessions of one institute: all connections that the edge takes may be of one.
+pub const MAX_SESSIONS_PER_INSTITUTE: usize = MAX_CONNECTIONS;
 /// Pings to devices and on the link. Nothing heard for two periods means that the peer is gone.
 pub const HEARTBEAT: Duration = Duration::from_secs(5);
 /// A peer that does not take one frame in this time is cut off. A phone on a slow network needs half a minute for a large one.

@@ -12,6 +12,9 @@ const RETRY_MS = 5_000;
 /** Handshakes under way at once: a client calls itself ready one second after connecting, whether it is or not. */
 const JOINING_AT_ONCE = 25;
 
+/** How often a document is looked for before the swarm gives up. */
+const ATTEMPTS = 60;
+
 const load = JSON.parse(process.argv[2]);
 const say = (message) => process.stdout.write(JSON.stringify(message) + "\n");
 
@@ -21,6 +24,18 @@ async function connect() {
     await new Promise((resolve) => repo.networkSubsystem.once("peer", () => resolve()));
   }
   return repo;
+}
+
+/** A server may say 'unavailable' of a document whose maker has not told it yet: clients then ask again. */
+async function find(repo, url) {
+  for (let attempt = 1; ; attempt++) {
+    try {
+      return await repo.find(url);
+    } catch (error) {
+      if (attempt === ATTEMPTS) throw error;
+      await new Promise((resolve) => setTimeout(resolve, 500));
+    }
+  }
 }
 
 async function inGroups(items, work) {
@@ -61,7 +76,7 @@ const made = numbers.slice(0, load.documents).map((i) => repos[i].create({ edits
 const readers = made.map(() => []);
 await inGroups(numbers, async (i) => {
   const document = i % load.documents;
-  const handle = i < load.documents ? made[i] : await repos[i].find(made[document].url);
+  const handle = i < load.documents ? made[i] : await find(repos[i], made[document].url);
   const own = new Set();
   watch(handle, own);
   readers[document].push({ handle, own });

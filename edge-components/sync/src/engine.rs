@@ -22,6 +22,11 @@ impl Guest for Engine {
 
     fn handle(now_ms: u64, events: Vec<Event>) -> Result<Vec<Effect>, String> {
         let mut runner = RUNNER.take().ok_or("the engine has not been started, or has failed")?;
+        // A query for each batch would cost more than most batches: the host tells when others have written, and a tick finds
+        // what it could not know.
+        if events.iter().any(|event| matches!(event, Event::LogChanged | Event::Tick)) {
+            runner.look_for_foreign().map_err(|error| error.to_string())?;
+        }
         let events = events.into_iter().filter_map(protocol_event).collect();
         let effects = runner.run(now_ms, events).map_err(|error| error.to_string())?;
         RUNNER.set(Some(runner));
@@ -50,7 +55,7 @@ fn protocol_event(event: Event) -> Option<protocol::Event> {
                 return None;
             }
         },
-        // The runner looks for what others have written at the end of every batch.
+        // The runner has looked already.
         Event::LogChanged => return None,
         Event::Tick => protocol::Event::Tick,
     })

@@ -199,15 +199,14 @@ impl Log {
         Ok(())
     }
 
-    /// Documents that other instances have written to since this one last looked.
-    pub(crate) fn take_foreign(&mut self) -> Result<Vec<DocumentId>, LogError> {
-        if !self.in_transaction {
-            self.look_for_foreign()?;
-        }
-        Ok(std::mem::take(&mut self.foreign).into_iter().collect())
+    /// Documents that other instances are known to have written to, each once.
+    pub(crate) fn take_foreign(&mut self) -> Vec<DocumentId> {
+        std::mem::take(&mut self.foreign).into_iter().collect()
     }
 
-    fn look_for_foreign(&mut self) -> Result<(), LogError> {
+    /// Looks for what other instances have written since this one last looked. Within a transaction nobody else writes, and
+    /// its beginning has looked.
+    pub(crate) fn look_for_foreign(&mut self) -> Result<(), LogError> {
         let highest = self.highest()?;
         if highest > self.seen {
             let rows = self.rows(

@@ -214,6 +214,13 @@ impl EngineTask {
                     if received == 0 {
                         return EngineFailure::GaveUp("nobody can reach it any more".to_owned());
                     }
+                    // What other sessions are about to say shares this call, and its commit, instead of waiting for the next.
+                    tokio::task::yield_now().await;
+                    while inputs.len() < limits::ENGINE_BATCH
+                        && let Ok(input) = self.inputs.try_recv()
+                    {
+                        inputs.push(input);
+                    }
                     events.extend(inputs.drain(..).filter_map(|input| self.event(input)));
                 }
                 Ok(()) = self.link_state.changed() => self.link_changed(&mut events),

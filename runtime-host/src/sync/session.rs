@@ -96,6 +96,7 @@ async fn run(
     static NEXT: AtomicU64 = AtomicU64::new(1);
     let id: SessionId = NEXT.fetch_add(1, Ordering::Relaxed);
     let config = WebSocketConfig::default()
+        .read_buffer_size(limits::SESSION_READ_BUFFER)
         .max_message_size(Some(limits::MAX_MESSAGE_BYTES))
         .max_frame_size(Some(limits::MAX_MESSAGE_BYTES));
     let socket = TokioIo::new(upgrade.await?);

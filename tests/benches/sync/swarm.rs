@@ -112,7 +112,6 @@ pub(crate) async fn run(load: &Load, server: &Server) -> Figures {
         .current_dir(folder)
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
-        .stderr(Stdio::null())
         .kill_on_drop(true)
         .spawn()
         .expect("the benchmark needs Node.js; `cargo xtask bench sync` installs it");
