@@ -19,7 +19,7 @@ use automerge::ReadDoc as _;
 use link::LinkState;
 use rights::Rights;
 pub use sessions::Reply;
-use sessions::Session;
+use sessions::{Answers, Session};
 use slots::Slot;
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -265,8 +265,9 @@ impl Engine {
                 self.replies.insert((document, session));
             }
         }
+        let mut answers = Answers::default();
         for (document, session) in std::mem::take(&mut self.replies) {
-            self.send_sync(document, session);
+            self.send_sync(document, session, &mut answers);
         }
         self.pump_link();
         std::mem::take(&mut self.effects)

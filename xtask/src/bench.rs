@@ -1,8 +1,9 @@
-//! `cargo xtask bench host`: builds what is measured, then lets `runtime-host/bench` measure it.
+//! `cargo xtask bench`: builds what is measured, then lets the benchmark measure it.
 
-use crate::cargo::{cargo, command, program, run};
-use crate::components;
+use crate::cargo::{cargo, command, program, root, run};
+use crate::{components, test_run};
 
+/// The edge host beside others: `runtime-host/bench`.
 pub(crate) fn host(arguments: &[String]) -> anyhow::Result<()> {
     components::build_guests()?;
     run(&mut cargo(&[
@@ -15,4 +16,14 @@ pub(crate) fn host(arguments: &[String]) -> anyhow::Result<()> {
         "--bins",
     ]))?;
     run(command(program("host-bench", true)).args(arguments))
+}
+
+/// Sync beside others, with real automerge-repo clients: `tests/benches/sync`.
+pub(crate) fn sync(arguments: &[String]) -> anyhow::Result<()> {
+    test_run::install_node()?;
+    test_run::install_client(&root().join("tests/js"))?;
+    test_run::install_client(&root().join("tests/js/sync-server"))?;
+    components::build()?;
+    run(&mut cargo(&["build", "--release", "--workspace", "--bins"]))?;
+    run(cargo(&["bench", "--workspace", "--bench", "sync", "--"]).args(arguments))
 }

@@ -23,6 +23,7 @@ cargo xtask up [FLAGS]       build everything, start an origin and an edge with 
 cargo xtask components       build the WebAssembly components alone
 cargo xtask guests           build the small components that the edge host's tests and benchmark run
 cargo xtask bench host [ARGS] measure the edge host beside its peers, release build; --help lists ARGS
+cargo xtask bench sync [ARGS] measure sync beside the JavaScript sync server and samod; ARGS: --rounds N, --load NAME
 cargo xtask test [ARGS]      build everything and run all tests; ARGS go to `cargo nextest run`
 ";
 
@@ -45,6 +46,9 @@ fn run(mut arguments: Vec<String>) -> anyhow::Result<ExitCode> {
         "components" if arguments.is_empty() => components::build().map(|()| ExitCode::SUCCESS),
         "bench" if arguments.first().is_some_and(|what| what == "host") => {
             bench::host(&arguments[1..]).map(|()| ExitCode::SUCCESS)
+        }
+        "bench" if arguments.first().is_some_and(|what| what == "sync") => {
+            bench::sync(&arguments[1..]).map(|()| ExitCode::SUCCESS)
         }
         "guests" if arguments.is_empty() => components::build_guests().map(|()| ExitCode::SUCCESS),
         "up" => up::run(&up::Options::read(arguments)?),

@@ -37,7 +37,7 @@ fn node_major() -> Option<u32> {
 }
 
 /// The unmodified automerge-repo client of the tests is JavaScript.
-fn install_node() -> anyhow::Result<()> {
+pub(crate) fn install_node() -> anyhow::Result<()> {
     let there = || {
         node_major().is_some_and(|major| major >= NODE_MAJOR_MIN) && succeeds(command("npm").arg("--version"))
     };
@@ -81,7 +81,7 @@ fn install_packages(packages: &str, there: impl Fn() -> bool) -> bool {
 }
 
 /// Installs the client's packages unless they are as the lock file says.
-fn install_client(folder: &Path) -> anyhow::Result<()> {
+pub(crate) fn install_client(folder: &Path) -> anyhow::Result<()> {
     let changed = |file: &str| -> Option<SystemTime> { folder.join(file).metadata().ok()?.modified().ok() };
     let current = changed("node_modules/.package-lock.json") >= changed("package-lock.json");
     if current {

@@ -1,5 +1,6 @@
 //! The devices that are connected, or ask once: what they say, and what they are told.
 
+use super::document::Document;
 use super::slots::Slot;
 use super::{Effect, Engine, SessionId};
 use crate::document_id::DocumentId;
@@ -7,7 +8,7 @@ use crate::link::Hash;
 use crate::repo_message::{PROTOCOL_VERSION, RepoMessage};
 use crate::token::Claims;
 use automerge::sync::State;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 pub(super) struct Session {
     pub(super) claims: Claims,
@@ -236,7 +237,7 @@ impl Engine {
         }
     }
 
-    pub(super) fn send_sync(&mut self, document: DocumentId, id: SessionId) {
+    pub(super) fn send_sync(&mut self, document: DocumentId, id: SessionId, answers: &mut Answers) {
         let (Some(Slot::Ready(doc)), Some(session)) = (self.slots.get(&document), self.sessions.get_mut(&id))
         else {
             return;
@@ -244,11 +245,36 @@ impl Engine {
         let (Some(target), Some(state)) = (session.peer.clone(), session.states.get_mut(&document)) else {
             return;
         };
-        if let Some(message) = doc.next_message(state) {
-            let data = message.encode();
+        if let Some(data) = answers.next(document, doc, state) {
             let sender = self.peer.clone();
             let bytes = RepoMessage::Sync { request: false, sender, target, document, data }.encode();
             self.effects.push(Effect::Send { session: id, bytes });
         }
+    }
+}
+
+/// What a document has to say to a reader follows from the state of sync with it alone, and most readers of a document are in
+/// the same: it is made once for all of them.
+#[derive(Default)]
+pub(super) struct Answers {
+    document: Option<DocumentId>,
+    /// By the state before: the state after, and the encoded message if there is one.
+    by_state: HashMap<State, (State, Option<Vec<u8>>)>,
+}
+
+impl Answers {
+    /// The next message to a reader; calls for one document must come in a row, and the document must not change between them.
+    fn next(&mut self, document: DocumentId, doc: &Document, state: &mut State) -> Option<Vec<u8>> {
+        if self.document.replace(document) != Some(document) {
+            self.by_state.clear();
+        }
+        if let Some((after, data)) = self.by_state.get(state) {
+            state.clone_from(after);
+            return data.clone();
+        }
+        let before = state.clone();
+        let data = doc.next_message(state).map(automerge::sync::Message::encode);
+        self.by_state.insert(before, (state.clone(), data.clone()));
+        data
     }
 }
