@@ -1,7 +1,7 @@
 //! `cargo xtask bench`: builds what is measured, then lets the benchmark measure it.
 
 use crate::cargo::{cargo, command, program, root, run};
-use crate::{components, test_run};
+use crate::{components, packages, test_run};
 
 /// The edge host beside others: `runtime-host/bench`.
 pub(crate) fn host(arguments: &[String]) -> anyhow::Result<()> {
@@ -20,7 +20,8 @@ pub(crate) fn host(arguments: &[String]) -> anyhow::Result<()> {
 
 /// Sync beside others, with real automerge-repo clients: `tests/benches/sync`.
 pub(crate) fn sync(arguments: &[String]) -> anyhow::Result<()> {
-    test_run::install_node()?;
+    packages::openssl()?;
+    packages::node()?;
     test_run::install_client(&root().join("tests/js"))?;
     test_run::install_client(&root().join("tests/js/sync-server"))?;
     components::build()?;

@@ -6,6 +6,7 @@ mod components;
 mod demo;
 mod health;
 mod house;
+mod packages;
 mod service;
 mod test_run;
 mod up;
@@ -20,6 +21,7 @@ cargo xtask up [FLAGS]       build everything, start an origin and an edge with 
     --origin ADDR            where the origin listens [default: 127.0.0.1:8080]
     --no-demo                do not play the story
     --release                optimised programs; the first build takes longer
+cargo xtask setup            install from the system's packages what the build needs; `up` and `test` do it too
 cargo xtask components       build the WebAssembly components alone
 cargo xtask guests           build the small components that the edge host's tests and benchmark run
 cargo xtask bench host [ARGS] measure the edge host beside its peers, release build; --help lists ARGS
@@ -43,6 +45,7 @@ fn run(mut arguments: Vec<String>) -> anyhow::Result<ExitCode> {
         return Ok(ExitCode::from(2));
     }
     match arguments.remove(0).as_str() {
+        "setup" if arguments.is_empty() => packages::openssl().map(|()| ExitCode::SUCCESS),
         "components" if arguments.is_empty() => components::build().map(|()| ExitCode::SUCCESS),
         "bench" if arguments.first().is_some_and(|what| what == "host") => {
             bench::host(&arguments[1..]).map(|()| ExitCode::SUCCESS)

@@ -3,7 +3,7 @@
 use crate::cargo::{cargo, program, root, run as run_shown};
 use crate::house::{House, Waited};
 use crate::service::Spec;
-use crate::{components, demo};
+use crate::{components, demo, packages};
 use anyhow::{Context as _, bail};
 use std::fs::{DirBuilder, OpenOptions};
 use std::io::{ErrorKind, Read as _, Write as _};
@@ -59,6 +59,7 @@ impl Options {
 
 pub(crate) fn run(options: &Options) -> anyhow::Result<ExitCode> {
     if std::env::var_os(BUILT).is_none() {
+        packages::openssl()?;
         components::build()?;
         build_programs(options.release)?;
     }

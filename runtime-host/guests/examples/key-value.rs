@@ -1,5 +1,8 @@
 //! WASI 0.3: answers with a value of 1 KiB out of the key-value store, which it sets when it is not there.
 
+// What a component exports links for wasm alone; `cargo test` builds examples for the machine that it runs on.
+#![cfg(target_family = "wasm")]
+
 use spin_sdk::http::Request;
 use spin_sdk::http_service;
 use spin_sdk::key_value::{Error, Store};

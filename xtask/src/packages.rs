@@ -1,0 +1,75 @@
+//! What must come from the system's packages. On a system without apt the messages say what to install.
+
+use crate::cargo::{self, command, succeeds};
+use anyhow::bail;
+
+/// The oldest Node.js that the JavaScript client of the tests runs on.
+const NODE_MAJOR_MIN: u32 = 18;
+/// The oldest Postgres that an origin runs on.
+const POSTGRES_MIN: u32 = 15;
+
+fn node_major() -> Option<u32> {
+    let output = command("node").arg("--version").output().ok()?;
+    let version = String::from_utf8(output.stdout).ok()?;
+    version.trim().trim_start_matches('v').split('.').next()?.parse().ok()
+}
+
+/// The unmodified automerge-repo client of the tests is JavaScript.
+pub(crate) fn node() -> anyhow::Result<()> {
+    let there = || {
+        node_major().is_some_and(|major| major >= NODE_MAJOR_MIN) && succeeds(command("npm").arg("--version"))
+    };
+    if there() {
+        return Ok(());
+    }
+    eprintln!("installing Node.js and npm, which the tests with an automerge-repo client need");
+    if install("nodejs npm", there) {
+        return Ok(());
+    }
+    bail!(
+        "the tests need Node.js {NODE_MAJOR_MIN} or later and npm: install them (https://nodejs.org) and try again"
+    );
+}
+
+/// The tests of clusters start servers of their own; a server of the system is not touched.
+pub(crate) fn postgres() -> anyhow::Result<()> {
+    let there = || {
+        let installed = std::fs::read_dir("/usr/lib/postgresql").into_iter().flatten().flatten();
+        let versions = installed.filter_map(|entry| entry.file_name().to_str()?.parse::<u32>().ok());
+        versions.max().is_some_and(|version| version >= POSTGRES_MIN)
+    };
+    if there() {
+        return Ok(());
+    }
+    eprintln!("installing the Postgres server, which the tests of clusters start");
+    if install("postgresql", there) {
+        return Ok(());
+    }
+    bail!("the tests need a Postgres server of version {POSTGRES_MIN} or later in /usr/lib/postgresql");
+}
+
+/// The origin's TLS to Postgres is the system's OpenSSL, whose headers the build needs.
+pub(crate) fn openssl() -> anyhow::Result<()> {
+    let there = || succeeds(command("pkg-config").args(["--exists", "openssl"]));
+    // Elsewhere the build finds the system's own TLS, or an OpenSSL that it is told of.
+    if !cfg!(target_os = "linux") || std::env::var_os("OPENSSL_DIR").is_some() || there() {
+        return Ok(());
+    }
+    eprintln!("installing OpenSSL's headers and pkg-config, which the build needs");
+    if install("libssl-dev pkg-config", there) {
+        return Ok(());
+    }
+    bail!(
+        "the build needs OpenSSL's headers and pkg-config: install them (on Debian `libssl-dev pkg-config`) and try again"
+    );
+}
+
+/// Installs packages of the system; whether they are there at the end.
+fn install(packages: &str, there: impl Fn() -> bool) -> bool {
+    let install = format!("DEBIAN_FRONTEND=noninteractive apt-get install --yes {packages}");
+    [install.clone(), format!("apt-get update && {install}")].iter().any(|install| {
+        let as_root =
+            format!("if [ $(id -u) = 0 ]; then {install}; else sudo --non-interactive sh -c '{install}'; fi");
+        cargo::run(command("sh").args(["-c", &as_root])).is_ok() && there()
+    })
+}
