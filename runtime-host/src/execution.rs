@@ -114,7 +114,7 @@ mod tests {
         assert_eq!((execution.requests_per_instance, execution.concurrent_per_instance), (128, 16));
         assert_eq!(execution.idle, Duration::from_secs(1));
         let table: ExecutionTable = toml::from_str("concurrent = 0").unwrap();
-        assert_eq!(table.check().unwrap_err().to_string(), "concurrent is 0, it may be 1 to 10000");
+        assert_eq!(table.check().unwrap_err().to_string(), "concurrent is 0, it may be 1 to 16384");
         let table: ExecutionTable = toml::from_str("queue = 0\ntimeout_ms = 7").unwrap();
         let execution = table.check().unwrap();
         assert_eq!((execution.queue, execution.timeout), (0, Duration::from_millis(7)));
