@@ -192,7 +192,7 @@ impl Config {
         };
         let file = match file {
             Some(file) => Toml::file_exact(file),
-            None => Toml::file(DEFAULT_FILE),
+            None => Toml::file_exact(DEFAULT_FILE),
         };
         let settings = Figment::from(Serialized::defaults(Settings::default()))
             .merge(file)

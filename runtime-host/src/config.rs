@@ -236,7 +236,7 @@ pub struct ConfigSources(Figment);
 impl ConfigSources {
     /// Gathers what file, environment and flags say.
     pub fn gather(flags: &Flags) -> Self {
-        Self::layered(Figment::new().merge(Toml::file(FILE)), flags)
+        Self::layered(Figment::new().merge(Toml::file_exact(FILE)), flags)
     }
 
     fn layered(file: Figment, flags: &Flags) -> Self {

@@ -22,7 +22,7 @@ use http_body::Body as _;
 use http_body_util::BodyExt as _;
 use hyper::body::Incoming;
 use std::net::SocketAddr;
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::Arc;
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 use wasmtime_wasi_http::WasiBody;
@@ -30,7 +30,7 @@ use wasmtime_wasi_http::WasiBody;
 /// Answers requests.
 pub struct Front {
     /// What answers now; a reload puts another one in its place.
-    application: RwLock<Arc<Application>>,
+    application: Arc<Application>,
     /// None for a plain Spin application, whose components see to identity themselves.
     pub identity: Option<Arc<Identity>>,
     pub sync: Option<SyncFront>,
@@ -120,18 +120,12 @@ impl Front {
         proxies: TrustedProxies,
         draining: CancellationToken,
     ) -> Self {
-        let application = RwLock::new(Arc::new(application));
-        Self { application, identity, sync, proxies, draining }
+        Self { application: Arc::new(application), identity, sync, proxies, draining }
     }
 
     /// What answers now.
     pub fn application(&self) -> Arc<Application> {
-        self.application.read().unwrap_or_else(PoisonError::into_inner).clone()
-    }
-
-    /// Puts another application in place. Requests that run end in the one that they began in.
-    pub fn replace_application(&self, application: Application) {
-        *self.application.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(application);
+        self.application.clone()
     }
 
     pub async fn handle(

@@ -220,12 +220,9 @@ impl Guest {
         institute: Option<String>,
         finished: impl Send + 'static,
     ) -> Outcome {
-        let started = Instant::now();
-        let route = request.headers().get("spin-matched-route").cloned();
         let job = Job { request, finished: Box::new(finished) };
         let outcome = self.admitted(job, institute).await;
-        let route = route.as_ref().and_then(|route| route.to_str().ok());
-        self.metrics.request(route, outcome.as_ref().err().copied(), started.elapsed());
+        self.metrics.request(outcome.as_ref().err().copied());
         outcome
     }
 

@@ -12,7 +12,7 @@ use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::net::TcpListener;
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
 use tracing_subscriber::EnvFilter;
@@ -71,6 +71,8 @@ async fn up(config: Config) -> anyhow::Result<()> {
         None => None,
     };
     let (draining, stop) = (CancellationToken::new(), CancellationToken::new());
+    // From here on, so that SIGHUP while components load is kept for later; without a handler it would end the edge.
+    let hangup = signal(SignalKind::hangup())?;
     tokio::spawn(stop_on_signal(draining.clone(), config.http.drain_delay(), stop.clone())?);
     let http = config.http.clone();
     let mut app = match App::load_until(config, draining, stop.clone()).await {
@@ -92,9 +94,7 @@ async fn up(config: Config) -> anyhow::Result<()> {
         None => None,
     };
     announce(&listener, &app.front, tls.is_some())?;
-    if let Some(certificate) = certificate {
-        tokio::spawn(follow_certificate(certificate));
-    }
+    tokio::spawn(reload(hangup, certificate));
     let connections = Arc::new(ConnectionSettings::new(app.front.clone(), tls, http.patience()));
     server::serve(listener, connections, app.threads(), stop, http.drain_timeout()).await;
     if tokio::time::timeout(limits::DRAIN_TIMEOUT, app.drain()).await.is_err() {
@@ -116,19 +116,18 @@ fn announce(listener: &TcpListener, front: &Front, tls: bool) -> std::io::Result
     out.flush()
 }
 
-/// Looks for a new certificate now and then, and at once on SIGHUP.
-async fn follow_certificate(certificate: Arc<ServerCertificate>) {
-    let Ok(mut hangup) = signal(SignalKind::hangup()) else { return };
+/// Looks for a new certificate now and then, and at once on SIGHUP, which reloads nothing else.
+async fn reload(mut hangup: Signal, certificate: Option<Arc<ServerCertificate>>) {
     let mut look = tokio::time::interval(limits::CERTIFICATE_LOOK);
     loop {
         tokio::select! {
             _ = look.tick() => {}
             _ = hangup.recv() => {}
         }
-        match certificate.reload() {
-            Ok(true) => tracing::info!("the new certificate is in use"),
-            Ok(false) => {}
-            Err(error) => tracing::error!("the new certificate is not used: {error}"),
+        match certificate.as_ref().map(|certificate| certificate.reload()) {
+            Some(Ok(true)) => tracing::info!("the new certificate is in use"),
+            Some(Ok(false)) | None => {}
+            Some(Err(error)) => tracing::error!("the new certificate is not used: {error}"),
         }
     }
 }

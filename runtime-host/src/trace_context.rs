@@ -56,18 +56,6 @@ impl TraceContext {
         context
     }
 
-    /// Sees to it that a request of a guest says which trace it belongs to. What the guest says itself stands if it is well-formed.
-    pub fn propagate(context: Option<Self>, headers: &mut HeaderMap) {
-        let mut sent = headers.get_all(&TRACEPARENT).iter();
-        if let (Some(value), None) = (sent.next(), sent.next())
-            && parse(value.as_bytes()).is_some()
-        {
-            return;
-        }
-        headers.remove(&TRACESTATE);
-        headers.insert(TRACEPARENT, context.unwrap_or_else(Self::begin).header());
-    }
-
     pub fn id(&self) -> TraceId {
         TraceId(self.trace)
     }
@@ -168,20 +156,6 @@ mod tests {
         let (context, headers) = entered(&["cc-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-03-more"]);
         assert_eq!(context.id().to_string(), "4bf92f3577b34da6a3ce929d0e0e4736");
         assert!(headers[TRACEPARENT].to_str().unwrap().ends_with("-01"));
-    }
-
-    #[test]
-    fn a_guests_own_trace_stands_and_a_missing_one_is_added() {
-        let context = TraceContext::begin();
-        let mut headers = HeaderMap::new();
-        TraceContext::propagate(Some(context), &mut headers);
-        assert_eq!(headers[TRACEPARENT], context.header());
-        headers.insert(TRACEPARENT, HeaderValue::from_static(SAMPLE));
-        TraceContext::propagate(Some(context), &mut headers);
-        assert_eq!(headers[TRACEPARENT], SAMPLE);
-        headers.insert(TRACEPARENT, HeaderValue::from_static("nonsense"));
-        TraceContext::propagate(None, &mut headers);
-        assert!(parse(headers[TRACEPARENT].as_bytes()).is_some());
     }
 
     #[test]

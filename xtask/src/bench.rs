@@ -5,16 +5,9 @@ use crate::{components, packages, test_run};
 
 /// The edge host beside others: `runtime-host/bench`.
 pub(crate) fn host(arguments: &[String]) -> anyhow::Result<()> {
+    packages::openssl()?;
     components::build_guests()?;
-    run(&mut cargo(&[
-        "build",
-        "--release",
-        "--package",
-        "runtime-host",
-        "--package",
-        "host-bench",
-        "--bins",
-    ]))?;
+    build_programs()?;
     run(command(program("host-bench", true)).args(arguments))
 }
 
@@ -25,6 +18,11 @@ pub(crate) fn sync(arguments: &[String]) -> anyhow::Result<()> {
     test_run::install_client(&root().join("tests/js"))?;
     test_run::install_client(&root().join("tests/js/sync-server"))?;
     components::build()?;
-    run(&mut cargo(&["build", "--release", "--workspace", "--bins"]))?;
+    build_programs()?;
     run(cargo(&["bench", "--workspace", "--bench", "sync", "--"]).args(arguments))
+}
+
+/// One choice of packages for all benchmarks: with another, cargo chooses other features and compiles much twice.
+fn build_programs() -> anyhow::Result<()> {
+    run(&mut cargo(&["build", "--release", "--workspace", "--bins"]))
 }

@@ -1,14 +1,10 @@
-//! What is counted for each component and each route. Recorded through the `metrics` facade: without a recorder it costs nothing.
+//! What is counted for each component; `access.rs` counts for each route. Recorded through the `metrics` facade: without a recorder it costs nothing.
 
 use super::GuestFailure;
 use metrics::{Counter, Gauge, Histogram, counter, gauge, histogram};
-use std::collections::HashMap;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
-
-/// Routes that are counted; one application has tens.
-const MAX_ROUTES: usize = 1_000;
 
 pub(super) struct GuestMetrics {
     component: Arc<str>,
@@ -23,13 +19,6 @@ pub(super) struct GuestMetrics {
     cpu: Counter,
     memory_peak: Gauge,
     memory_peak_bytes: AtomicU64,
-    routes: RwLock<HashMap<String, Arc<RouteMetrics>>>,
-}
-
-struct RouteMetrics {
-    requests: Counter,
-    errors: Counter,
-    duration: Histogram,
 }
 
 impl GuestMetrics {
@@ -48,13 +37,12 @@ impl GuestMetrics {
             cpu: counter!("rollcall_guest_cpu_microseconds_total", "component" => label()),
             memory_peak: gauge!("rollcall_guest_memory_peak_bytes", "component" => label()),
             memory_peak_bytes: AtomicU64::new(0),
-            routes: RwLock::default(),
             component,
         }
     }
 
     /// One request is over: answered, or given up.
-    pub(super) fn request(&self, route: Option<&str>, failure: Option<GuestFailure>, taken: Duration) {
+    pub(super) fn request(&self, failure: Option<GuestFailure>) {
         self.requests.increment(1);
         match failure {
             None => {}
@@ -62,27 +50,6 @@ impl GuestMetrics {
             Some(GuestFailure::Failed) => self.failed.increment(1),
             Some(GuestFailure::TimedOut) => self.timed_out.increment(1),
         }
-        let Some(route) = route.and_then(|route| self.route(route)) else { return };
-        route.requests.increment(1);
-        route.errors.increment(u64::from(failure.is_some()));
-        route.duration.record(taken);
-    }
-
-    fn route(&self, route: &str) -> Option<Arc<RouteMetrics>> {
-        if let Some(known) = self.routes.read().unwrap_or_else(PoisonError::into_inner).get(route) {
-            return Some(known.clone());
-        }
-        let mut routes = self.routes.write().unwrap_or_else(PoisonError::into_inner);
-        if routes.len() >= MAX_ROUTES {
-            return None;
-        }
-        let labels = [("component", self.component.to_string()), ("route", route.to_owned())];
-        let new = RouteMetrics {
-            requests: counter!("rollcall_route_requests_total", &labels),
-            errors: counter!("rollcall_route_errors_total", &labels),
-            duration: histogram!("rollcall_route_duration_seconds", &labels),
-        };
-        Some(routes.entry(route.to_owned()).or_insert(Arc::new(new)).clone())
     }
 
     pub(super) fn waited(&self, wait: Duration) {

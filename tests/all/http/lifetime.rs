@@ -94,6 +94,21 @@ async fn idle_connections_do_not_hold_up_the_end() {
     assert!(began.elapsed() < Duration::from_secs(4), "it took {:?}", began.elapsed());
 }
 
+/// An operator's habit, and what a closed terminal sends.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn sighup_ends_neither_the_edge_nor_a_connection() {
+    let edge = PlainEdge::start("").await;
+    let mut stream = edge.connect().await;
+    for _ in 0..2 {
+        stream.write_all(b"GET /health HTTP/1.1\r\nHost: edge\r\n\r\n").await.unwrap();
+        let mut answer = [0; 512];
+        let length = tokio::io::AsyncReadExt::read(&mut stream, &mut answer).await.unwrap();
+        assert!(answer[..length].starts_with(b"HTTP/1.1 200"));
+        edge.program.send(Signal::HUP);
+    }
+    assert!(edge.exchange(get("/health").as_bytes()).await.starts_with(b"HTTP/1.1 200"));
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn health_answers_as_we_and_as_spin_do() {
     let edge = PlainEdge::start("").await;
