@@ -11,7 +11,7 @@ use figment::providers::{Env, Format as _, Serialized, Toml};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 const ENVIRONMENT: &str = "ROLLCALL_ORIGIN_";
 /// Read when it exists and no other file is named.
@@ -192,7 +192,9 @@ impl Config {
         };
         let file = match file {
             Some(file) => Toml::file_exact(file),
-            None => Toml::file_exact(DEFAULT_FILE),
+            // Of the working folder alone: figment would look in its parents too.
+            None if Path::new(DEFAULT_FILE).exists() => Toml::file_exact(DEFAULT_FILE),
+            None => Toml::string(""),
         };
         let settings = Figment::from(Serialized::defaults(Settings::default()))
             .merge(file)

@@ -17,7 +17,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::net::{IpAddr, SocketAddr};
 use std::num::NonZeroU64;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 /// Looked for in the working folder, then in those above it.
@@ -236,7 +236,12 @@ pub struct ConfigSources(Figment);
 impl ConfigSources {
     /// Gathers what file, environment and flags say.
     pub fn gather(flags: &Flags) -> Self {
-        Self::layered(Figment::new().merge(Toml::file_exact(FILE)), flags)
+        // Of the working folder alone: figment would look in its parents too.
+        let file = match Path::new(FILE).exists() {
+            true => Toml::file_exact(FILE),
+            false => Toml::string(""),
+        };
+        Self::layered(Figment::new().merge(file), flags)
     }
 
     fn layered(file: Figment, flags: &Flags) -> Self {
