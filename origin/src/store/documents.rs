@@ -11,6 +11,25 @@ pub(crate) struct LoggedDocument {
     pub(crate) record: DocumentRecord,
 }
 
+/// A document's row as each engine reads it, before its id is known to be one.
+pub(super) struct RawDocument {
+    pub(super) document: String,
+    pub(super) institute: String,
+    pub(super) kind: String,
+    pub(super) subject: String,
+    pub(super) batch: Option<String>,
+    pub(super) owner: String,
+}
+
+impl RawDocument {
+    pub(super) fn parse(self) -> Result<LoggedDocument, StoreError> {
+        let Self { document, institute, kind, subject, batch, owner } = self;
+        let document =
+            document.parse().map_err(|_| StoreError::Corrupt { what: "document id", text: document })?;
+        Ok(LoggedDocument { institute, record: DocumentRecord { document, kind, subject, batch, owner } })
+    }
+}
+
 #[derive(Debug, Clone)]
 pub(crate) struct NewDocument {
     pub(crate) record: DocumentRecord,

@@ -2,24 +2,15 @@
 
 use super::transaction::{Millis, Transaction};
 use crate::store::documents::{
-    ChangeRow, DocumentCounts, LoggedDocument, NewDocument, QuarantineRow, ReadDocuments, WriteDocuments,
+    ChangeRow, DocumentCounts, LoggedDocument, NewDocument, QuarantineRow, RawDocument, ReadDocuments,
+    WriteDocuments,
 };
 use crate::store::error::StoreError;
 use crate::store::transaction::{to_i64, to_u64};
 use sync_protocol::document_id::DocumentId;
-use sync_protocol::link::DocumentRecord;
 use tokio_postgres::Row;
 
 const COLUMNS: &str = "document, institute, kind, subject, batch, owner";
-
-struct RawDocument {
-    document: String,
-    institute: String,
-    kind: String,
-    subject: String,
-    batch: Option<String>,
-    owner: String,
-}
 
 fn read_document(row: &Row) -> Result<RawDocument, tokio_postgres::Error> {
     Ok(RawDocument {
@@ -30,15 +21,6 @@ fn read_document(row: &Row) -> Result<RawDocument, tokio_postgres::Error> {
         batch: row.try_get(4)?,
         owner: row.try_get(5)?,
     })
-}
-
-impl RawDocument {
-    fn parse(self) -> Result<LoggedDocument, StoreError> {
-        let Self { document, institute, kind, subject, batch, owner } = self;
-        let document =
-            document.parse().map_err(|_| StoreError::Corrupt { what: "document id", text: document })?;
-        Ok(LoggedDocument { institute, record: DocumentRecord { document, kind, subject, batch, owner } })
-    }
 }
 
 impl ReadDocuments for Transaction<'_> {

@@ -2,24 +2,15 @@
 
 use super::transaction::Transaction;
 use crate::store::documents::{
-    ChangeRow, DocumentCounts, LoggedDocument, NewDocument, QuarantineRow, ReadDocuments, WriteDocuments,
+    ChangeRow, DocumentCounts, LoggedDocument, NewDocument, QuarantineRow, RawDocument, ReadDocuments,
+    WriteDocuments,
 };
 use crate::store::error::StoreError;
 use crate::store::transaction::{to_i64, to_json, to_u64};
 use rusqlite::Row;
 use sync_protocol::document_id::DocumentId;
-use sync_protocol::link::DocumentRecord;
 
 const DOCUMENT: &str = "SELECT document, institute, kind, subject, batch, owner FROM documents";
-
-struct RawDocument {
-    document: String,
-    institute: String,
-    kind: String,
-    subject: String,
-    batch: Option<String>,
-    owner: String,
-}
 
 fn read_document(row: &Row<'_>) -> rusqlite::Result<RawDocument> {
     Ok(RawDocument {
@@ -30,25 +21,6 @@ fn read_document(row: &Row<'_>) -> rusqlite::Result<RawDocument> {
         batch: row.get(4)?,
         owner: row.get(5)?,
     })
-}
-
-impl RawDocument {
-    fn parse(self) -> Result<LoggedDocument, StoreError> {
-        let document = self
-            .document
-            .parse()
-            .map_err(|_| StoreError::Corrupt { what: "document id", text: self.document.clone() })?;
-        Ok(LoggedDocument {
-            institute: self.institute,
-            record: DocumentRecord {
-                document,
-                kind: self.kind,
-                subject: self.subject,
-                batch: self.batch,
-                owner: self.owner,
-            },
-        })
-    }
 }
 
 impl ReadDocuments for Transaction<'_> {
