@@ -30,7 +30,7 @@ use wasmtime_wasi_http::WasiBody;
 /// Answers requests.
 pub struct Front {
     /// What answers now; a reload puts another one in its place.
-    application: Arc<Application>,
+    application: Application,
     /// None for a plain Spin application, whose components see to identity themselves.
     pub identity: Option<Arc<Identity>>,
     pub sync: Option<SyncFront>,
@@ -120,12 +120,12 @@ impl Front {
         proxies: TrustedProxies,
         draining: CancellationToken,
     ) -> Self {
-        Self { application: Arc::new(application), identity, sync, proxies, draining }
+        Self { application, identity, sync, proxies, draining }
     }
 
     /// What answers now.
-    pub fn application(&self) -> Arc<Application> {
-        self.application.clone()
+    pub fn application(&self) -> &Application {
+        &self.application
     }
 
     pub async fn handle(
@@ -177,8 +177,7 @@ impl Front {
         if let Some(sync) = self.sync.as_ref().filter(|sync| sync.path == path) {
             return self.open_session(sync, arrival.request, record);
         }
-        let application = self.application();
-        match application.routes.find(&path) {
+        match self.application.routes.find(&path) {
             Some(found) => {
                 record.routed(&found.target.name);
                 match &found.target.answer {
