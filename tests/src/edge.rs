@@ -2,14 +2,12 @@
 
 use crate::artefacts::{program, workspace};
 use crate::program::Program;
+use crate::service::Service;
 use crate::{EDGE_SECRET, template};
-use std::path::{Path, PathBuf};
+use std::ops::{Deref, DerefMut};
+use std::path::Path;
 
-pub struct Edge {
-    pub program: Program,
-    folder: PathBuf,
-    url: String,
-}
+pub struct Edge(Service);
 
 impl Edge {
     /// Starts an edge that reaches its origin at `origin`, with its data in `folder`.
@@ -27,9 +25,7 @@ impl Edge {
 
     async fn start_program(folder: &Path, program: Program) -> Self {
         template::copy_compiled_edge(folder);
-        let mut edge = Self { program, folder: folder.to_owned(), url: String::new() };
-        edge.start_again().await;
-        edge
+        Self(Service::start(program, folder).await)
     }
 
     /// Starts an edge as any other host of Spin applications would be: from our manifest without our own tables, so without
@@ -42,9 +38,7 @@ impl Edge {
         template::copy_compiled_edge(&data);
         let mut program = Self::program(&data, origin, "plain");
         program.set_flag("--app", app.to_str().expect("a temporary path is text"));
-        let mut edge = Self { program, folder: data, url: String::new() };
-        edge.start_again().await;
-        edge
+        Self(Service::start(program, &data).await)
     }
 
     /// The program, not started.
@@ -63,36 +57,19 @@ impl Edge {
         }
         program
     }
+}
 
-    /// Starts after a stop or a kill, at the same address.
-    pub async fn start_again(&mut self) {
-        self.program.start().await;
-        self.url = self.program.says("listening ").await;
-        let address = self.url.trim_start_matches("http://").to_owned();
-        self.program.set_flag("--listen", &address);
+impl Deref for Edge {
+    type Target = Service;
+
+    fn deref(&self) -> &Service {
+        &self.0
     }
+}
 
-    pub async fn stop(&mut self) {
-        let status = self.program.stop().await;
-        assert!(status.success(), "the edge stopped with {status}");
-    }
-
-    /// SIGKILL: what is not on its disk is gone.
-    pub async fn kill9(&mut self) {
-        self.program.kill9().await;
-    }
-
-    pub fn url(&self) -> &str {
-        &self.url
-    }
-
-    pub fn address(&self) -> &str {
-        self.url.trim_start_matches("http://")
-    }
-
-    /// Where its data is.
-    pub fn folder(&self) -> &Path {
-        &self.folder
+impl DerefMut for Edge {
+    fn deref_mut(&mut self) -> &mut Service {
+        &mut self.0
     }
 }
 

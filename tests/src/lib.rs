@@ -14,6 +14,7 @@ mod person;
 mod plain_edge;
 mod program;
 mod samod_client;
+mod service;
 mod template;
 mod trace;
 mod until;
@@ -29,6 +30,7 @@ pub use person::{Answer, Person};
 pub use plain_edge::{PlainEdge, read_to_close};
 pub use program::Program;
 pub use samod_client::SamodClient;
+pub use service::Service;
 pub use trace::{EditingTrace, Patch, TraceEdit};
 pub use until::until;
 

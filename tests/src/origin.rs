@@ -2,14 +2,12 @@
 
 use crate::artefacts::program;
 use crate::program::Program;
+use crate::service::Service;
 use crate::{EDGE_SECRET, template};
-use std::path::{Path, PathBuf};
+use std::ops::{Deref, DerefMut};
+use std::path::Path;
 
-pub struct Origin {
-    pub program: Program,
-    folder: PathBuf,
-    url: String,
-}
+pub struct Origin(Service);
 
 impl Origin {
     /// Starts an origin with the two sample institutes, whose store is in `folder`.
@@ -24,9 +22,7 @@ impl Origin {
         ];
         let program = Program::new(&program("rollcall-origin"), arguments)
             .with_environment("ROLLCALL_ORIGIN_EDGE_SECRET", EDGE_SECRET);
-        let mut origin = Self { program, folder: folder.to_owned(), url: String::new() };
-        origin.start_again().await;
-        origin
+        Self(Service::start(program, folder).await)
     }
 
     /// Starts an origin with the two sample institutes on a Postgres database, which other origins may share.
@@ -36,38 +32,20 @@ impl Origin {
             .in_folder(folder)
             .with_environment("ROLLCALL_ORIGIN_STORE__URL", url)
             .with_environment("ROLLCALL_ORIGIN_EDGE_SECRET", EDGE_SECRET);
-        let mut origin = Self { program, folder: folder.to_owned(), url: String::new() };
-        origin.start_again().await;
-        origin
+        Self(Service::start(program, folder).await)
     }
+}
 
-    /// Starts after a stop, at the same address.
-    pub async fn start_again(&mut self) {
-        self.program.start().await;
-        self.url = self.program.says("listening ").await;
-        let address = self.address().to_owned();
-        self.program.set_flag("--listen", &address);
+impl Deref for Origin {
+    type Target = Service;
+
+    fn deref(&self) -> &Service {
+        &self.0
     }
+}
 
-    pub async fn stop(&mut self) {
-        let status = self.program.stop().await;
-        assert!(status.success(), "the origin stopped with {status}");
-    }
-
-    pub async fn kill9(&mut self) {
-        self.program.kill9().await;
-    }
-
-    pub fn url(&self) -> &str {
-        &self.url
-    }
-
-    pub fn address(&self) -> &str {
-        self.url.trim_start_matches("http://")
-    }
-
-    /// Where its store is.
-    pub fn folder(&self) -> &Path {
-        &self.folder
+impl DerefMut for Origin {
+    fn deref_mut(&mut self) -> &mut Service {
+        &mut self.0
     }
 }
