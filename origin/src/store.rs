@@ -107,11 +107,7 @@ impl Store {
         E: From<StoreError> + Send + 'static,
         F: FnOnce(&dyn Records) -> Result<T, E> + Send + 'static,
     {
-        match &*self.engine {
-            // Every read sees the last commit.
-            Engine::Sqlite(database) => database.read(institute, work).await,
-            Engine::Postgres(cluster) => cluster.read(institute, Seen::AtLeast(seen), work).await,
-        }
+        self.read_at(institute, Seen::AtLeast(seen), work).await
     }
 
     /// Reads in one transaction: all that `work` sees is of one revision, the newest.
@@ -121,9 +117,19 @@ impl Store {
         E: From<StoreError> + Send + 'static,
         F: FnOnce(&dyn Records) -> Result<T, E> + Send + 'static,
     {
+        self.read_at(institute, Seen::Newest, work).await
+    }
+
+    async fn read_at<T, E, F>(&self, institute: &str, seen: Seen, work: F) -> Result<T, E>
+    where
+        T: Send + 'static,
+        E: From<StoreError> + Send + 'static,
+        F: FnOnce(&dyn Records) -> Result<T, E> + Send + 'static,
+    {
         match &*self.engine {
+            // Every read sees the last commit.
             Engine::Sqlite(database) => database.read(institute, work).await,
-            Engine::Postgres(cluster) => cluster.read(institute, Seen::Newest, work).await,
+            Engine::Postgres(cluster) => cluster.read(institute, seen, work).await,
         }
     }
 
