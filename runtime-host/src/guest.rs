@@ -42,7 +42,7 @@ use tokio_util::task::TaskTracker;
 use wasmtime::component::Accessor;
 use wasmtime::{Engine, Store, Trap};
 use wasmtime_wasi_http::{WasiBody, WasiHttpView as _, p2, p3};
-use worker::{Begun, Job, Offer, Refusal, Waiting, Worker};
+use worker::{Begun, Job, Refusal, Waiting, Worker};
 
 /// What all components of one edge share.
 #[derive(Clone)]
@@ -298,7 +298,7 @@ impl Guest {
         let once = Execution { requests_per_instance: 1, concurrent_per_instance: 1, ..self.execution };
         let execution = if scope.is_some() { self.execution } else { once };
         let worker = Worker::new(execution, self.shared.running.clone());
-        let Offer::Taken(waiting) = worker.offer(&mut Some(job)) else { return Err(GuestFailure::Failed) };
+        let waiting = worker.offer(&mut Some(job)).ok_or(GuestFailure::Failed)?;
         let clock = CpuClock::new(self.cpu);
         let place = scope.map(|scope| self.pool.add(scope, &worker));
         let driver = self.clone().drive(institute.map(str::to_owned), clock.clone(), worker.clone());

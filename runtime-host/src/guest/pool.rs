@@ -1,7 +1,7 @@
 //! Which instance answers a request: one of the same thread, so that nothing has to be woken elsewhere, and of the same scope,
 //! so that what a component keeps of one institute is never there when it answers another.
 
-use super::worker::{Job, Offer, Waiting, Worker};
+use super::worker::{Job, Waiting, Worker};
 use crate::threads;
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -39,12 +39,7 @@ impl Pool {
 
     /// Offers `job` to the instances that there are, the oldest first, so that those that are not needed become idle.
     pub(super) fn offer(&self, scope: &Scope, job: &mut Option<Job>) -> Option<Waiting> {
-        self.with(self.thread(), |workers| {
-            workers.get(scope)?.iter().find_map(|worker| match worker.offer(job) {
-                Offer::Taken(waiting) => Some(waiting),
-                Offer::Refused => None,
-            })
-        })
+        self.with(self.thread(), |workers| workers.get(scope)?.iter().find_map(|worker| worker.offer(job)))
     }
 
     pub(super) fn add(&self, scope: Scope, worker: &Arc<Worker>) -> Place {

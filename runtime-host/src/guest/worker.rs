@@ -33,12 +33,6 @@ pub(super) enum Refusal {
 
 pub(super) type Reply = Result<Response<WasiBody>, Refusal>;
 
-/// What became of an offer.
-pub(super) enum Offer {
-    Taken(Waiting),
-    Refused,
-}
-
 /// Names a request that an instance has begun.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Begun(usize);
@@ -110,14 +104,14 @@ impl Worker {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Leaves `job` where it is when it is refused.
-    pub(super) fn offer(self: &Arc<Self>, job: &mut Option<Job>) -> Offer {
+    /// None, with `job` left where it is, when there is no room for it.
+    pub(super) fn offer(self: &Arc<Self>, job: &mut Option<Job>) -> Option<Waiting> {
         let mut state = self.lock();
         let at_once = state.begun_count + state.waiting.len();
         if !state.open || state.blocked || at_once >= self.execution.concurrent_per_instance {
-            return Offer::Refused;
+            return None;
         }
-        let Some(job) = job.take() else { return Offer::Refused };
+        let job = job.take()?;
         let (sender, reply) = oneshot::channel();
         state.waiting.push_back((job, sender));
         state.taken += 1;
@@ -131,7 +125,7 @@ impl Worker {
         if let Some(waker) = waker {
             waker.wake();
         }
-        Offer::Taken(Waiting { worker: self.clone(), reply, done: false })
+        Some(Waiting { worker: self.clone(), reply, done: false })
     }
 
     /// Takes the next request for the guest.

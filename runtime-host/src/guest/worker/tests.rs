@@ -14,10 +14,7 @@ fn worker(requests_per_instance: usize, concurrent_per_instance: usize) -> Arc<W
 }
 
 fn taken(worker: &Arc<Worker>) -> Option<Waiting> {
-    match worker.offer(&mut job()) {
-        Offer::Taken(waiting) => Some(waiting),
-        Offer::Refused => None,
-    }
+    worker.offer(&mut job())
 }
 
 #[tokio::test]
