@@ -4,9 +4,13 @@
 //! an entry (division by zero) or with 2^32 probes (seconds of CPU, gigabytes), a deflate bomb (1 MB to 3 GB), a
 //! `start_op` near 2^32 (later honest edits panic), a sequence number used twice (the victim never converges again).
 
+mod columns;
 mod counters;
 
+pub use columns::{MAX_ACTOR_BYTES, MAX_MESSAGE_OPERATIONS, MAX_OPERATIONS, MAX_REPEATED_TEXT};
 pub use counters::Counters;
+
+use columns::{Allowance, Table};
 
 use automerge::sync::Message;
 use automerge::{Automerge, Change};
@@ -50,6 +54,8 @@ pub enum GateError {
     BadBloomFilter { what: &'static str, value: u64 },
     #[error("chunk inflates to more than {MAX_INFLATED_BYTES} bytes")]
     InflatesTooFar,
+    #[error("changes stand for more than {MAX_OPERATIONS} operations, or {MAX_MESSAGE_OPERATIONS} together")]
+    TooManyOperations,
     #[error("chunk is not an Automerge change or document")]
     BadChunk,
 }
@@ -61,6 +67,7 @@ impl GateError {
             GateError::Malformed | GateError::TooMany { .. } | GateError::BadBloomFilter { .. } => {
                 "invalid-sync-message"
             }
+            GateError::TooManyOperations => "too-many-operations",
             GateError::InflatesTooFar | GateError::BadChunk => "invalid-change",
         }
     }
@@ -98,6 +105,23 @@ impl<'a> Reader<'a> {
         Err(GateError::Malformed)
     }
 
+    /// Signed LEB128 of at most 64 bits.
+    fn signed(&mut self) -> Result<i64, GateError> {
+        let mut value = 0_i64;
+        for shift in (0..64).step_by(7) {
+            let byte = self.byte()?;
+            if shift == 63 && byte != 0 && byte != 0x7f {
+                return Err(GateError::Malformed);
+            }
+            value |= i64::from(byte & 0x7f) << shift;
+            if byte & 0x80 == 0 {
+                let negative = shift < 57 && byte & 0x40 != 0;
+                return Ok(if negative { value | (-1 << (shift + 7)) } else { value });
+            }
+        }
+        Err(GateError::Malformed)
+    }
+
     fn count(&mut self, what: &'static str, limit: u64) -> Result<u64, GateError> {
         let count = self.number()?;
         if count > limit {
@@ -129,11 +153,15 @@ pub fn decode_sync_message(bytes: &[u8]) -> Result<Message, GateError> {
         r.hashes("last synced heads", MAX_HEADS)?;
         check_bloom_filter(r.prefixed()?)?;
     }
-    let mut inflated = MAX_INFLATED_BYTES;
+    let mut allowance = Allowance::of_a_message();
     for _ in 0..r.count("chunks", MAX_CHUNKS)? {
-        for_each_chunk(r.prefixed()?, |kind, chunk| check_inflation(kind, chunk, &mut inflated))?;
+        for_each_chunk(r.prefixed()?, |kind, chunk| check_chunk(kind, chunk, &mut allowance))?;
     }
-    Message::decode(bytes).map_err(|_| GateError::Malformed)
+    let mut message = Message::decode(bytes).map_err(|_| GateError::Malformed)?;
+    // The library sends a change as often as it is asked for.
+    message.need.sort_unstable();
+    message.need.dedup();
+    Ok(message)
 }
 
 fn check_bloom_filter(bytes: &[u8]) -> Result<(), GateError> {
@@ -199,47 +227,52 @@ fn chunk_data(chunk: &[u8]) -> Result<&[u8], GateError> {
     r.prefixed()
 }
 
-fn check_inflation(kind: ChunkKind, chunk: &[u8], left: &mut u64) -> Result<(), GateError> {
+fn check_chunk(kind: ChunkKind, chunk: &[u8], allowance: &mut Allowance) -> Result<(), GateError> {
     let data = chunk_data(chunk)?;
     match kind {
-        ChunkKind::Change => spend(left, data.len() as u64),
-        ChunkKind::Compressed => inflate(data, left),
-        ChunkKind::Document => check_document_columns(data, left),
+        ChunkKind::Change => {
+            allowance.spend(data.len() as u64)?;
+            columns::check_change(data, allowance)
+        }
+        ChunkKind::Compressed => {
+            let inflated = inflate(data, allowance)?;
+            columns::check_change(&inflated, allowance)
+        }
+        ChunkKind::Document => check_document(data, allowance),
     }
 }
 
-fn spend(left: &mut u64, bytes: u64) -> Result<(), GateError> {
-    *left = left.checked_sub(bytes).ok_or(GateError::InflatesTooFar)?;
-    Ok(())
-}
-
-fn inflate(data: &[u8], left: &mut u64) -> Result<(), GateError> {
-    let mut bounded = flate2::bufread::DeflateDecoder::new(data).take(left.saturating_add(1));
-    let inflated = std::io::copy(&mut bounded, &mut std::io::sink()).map_err(|_| GateError::BadChunk)?;
-    spend(left, inflated)
+/// Inflates twice, so that a bomb costs some milliseconds and no memory: once to see how much it is, once to keep it.
+fn inflate(data: &[u8], allowance: &mut Allowance) -> Result<Vec<u8>, GateError> {
+    let mut bounded = flate2::bufread::DeflateDecoder::new(data).take(allowance.bytes.saturating_add(1));
+    let length = std::io::copy(&mut bounded, &mut std::io::sink()).map_err(|_| GateError::BadChunk)?;
+    allowance.spend(length)?;
+    let mut inflated = Vec::with_capacity(usize::try_from(length).map_err(|_| GateError::InflatesTooFar)?);
+    let mut decoder = flate2::bufread::DeflateDecoder::new(data);
+    decoder.read_to_end(&mut inflated).map_err(|_| GateError::BadChunk)?;
+    Ok(inflated)
 }
 
 /// A document chunk deflates its columns one by one: actors, heads, column lists of changes and operations, then
 /// the columns' data in the same order.
-fn check_document_columns(data: &[u8], left: &mut u64) -> Result<(), GateError> {
+fn check_document(data: &[u8], allowance: &mut Allowance) -> Result<(), GateError> {
     let mut r = Reader(data);
-    for _ in 0..r.number()? {
-        r.prefixed()?;
-    }
+    let actors = columns::actors(&mut r)?;
     r.hashes("heads", MAX_HEADS)?;
-    let mut columns = Vec::new();
-    for _ in 0..2 {
-        for _ in 0..r.number()? {
-            columns.push((r.number()?, r.number()?));
+    let lists = [columns::column_list(&mut r)?, columns::column_list(&mut r)?];
+    for list in lists {
+        let mut table = Table { actors, most: MAX_MESSAGE_OPERATIONS, rows: 0 };
+        for (specification, length) in list {
+            let column = r.take(length)?;
+            if specification & DEFLATED_COLUMN == 0 {
+                allowance.spend(length)?;
+                table.column(specification, column, allowance)?;
+            } else {
+                let inflated = inflate(column, allowance)?;
+                table.column(specification, &inflated, allowance)?;
+            }
         }
-    }
-    for (specification, length) in columns {
-        let column = r.take(length)?;
-        if specification & DEFLATED_COLUMN == 0 {
-            spend(left, length)?;
-        } else {
-            inflate(column, left)?;
-        }
+        table.spend(allowance)?;
     }
     Ok(())
 }
@@ -247,9 +280,9 @@ fn check_document_columns(data: &[u8], left: &mut u64) -> Result<(), GateError> 
 /// Reads the changes out of chunks that were checked by [`decode_sync_message`] or come in one message of `limit` bytes.
 pub fn changes_in(bytes: &[u8]) -> Result<Vec<Change>, GateError> {
     let mut changes = Vec::new();
-    let mut inflated = MAX_INFLATED_BYTES;
+    let mut allowance = Allowance::of_a_message();
     for_each_chunk(bytes, |kind, chunk| {
-        check_inflation(kind, chunk, &mut inflated)?;
+        check_chunk(kind, chunk, &mut allowance)?;
         match kind {
             ChunkKind::Change | ChunkKind::Compressed => {
                 let change = Change::from_bytes(chunk.to_vec()).map_err(|_| GateError::BadChunk)?;

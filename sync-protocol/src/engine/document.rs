@@ -10,6 +10,9 @@ use automerge::sync::{ChunkList, Message, State, SyncDoc as _};
 use automerge::{Automerge, Change, ChangeHash};
 use std::collections::{BTreeSet, HashMap, HashSet};
 
+/// Operations that are merged at once, when more have come: the work for each batch is small beside theirs.
+const MERGE_OPERATIONS: usize = 1 << 17;
+
 /// A document that is loaded.
 ///
 /// Invariant: a change is in `automerge` only if it is in the log, or an effect that appends it has been returned.
@@ -200,7 +203,7 @@ impl Document {
         // Rules look at the document as it is with all changes before.
         let one_by_one = self.record.as_ref().is_some_and(rules::has_rules);
         let mut admitted = HashSet::new();
-        let mut batch = Vec::new();
+        let (mut batch, mut operations) = (Vec::new(), 0);
         let mut waiting = HashMap::<ChangeHash, Vec<ChangeHash>>::new();
         for (hash, (change, _)) in &self.held {
             for dep in change.deps() {
@@ -248,9 +251,12 @@ impl Document {
                 ready.extend(self.held.remove(&dependent));
             }
             received.admitted.push(Admitted { hash, author, bytes: change.raw_bytes().to_vec() });
-            match one_by_one {
-                true => self.automerge.apply_changes([change])?,
-                false => batch.push(change),
+            operations += change.len();
+            batch.push(change);
+            // What the library takes in order to merge follows the operations, and is free again afterwards.
+            if one_by_one || operations >= MERGE_OPERATIONS {
+                self.automerge.apply_changes(std::mem::take(&mut batch))?;
+                operations = 0;
             }
         }
         self.tail += received.admitted.len();

@@ -1,6 +1,6 @@
 //! What a document has seen of each writer: tells a new change from one that would harm the document.
 
-use super::{MAX_OP, MAX_OP_AHEAD};
+use super::{MAX_OP, MAX_OP_AHEAD, MAX_OPERATIONS};
 use automerge::{ActorId, Automerge, Change, ChangeHash};
 use std::collections::HashMap;
 
@@ -35,6 +35,9 @@ impl Counters {
         }
         if change.seq() > last + 1 {
             return Err("sequence-gap");
+        }
+        if change.len() as u64 > MAX_OPERATIONS {
+            return Err("too-many-operations");
         }
         if change.start_op().get() > self.max_op + 1 + MAX_OP_AHEAD || change.max_op() > MAX_OP {
             return Err("operation-counter-too-high");
