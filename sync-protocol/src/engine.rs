@@ -6,6 +6,8 @@
 //! the transaction fails, the engine is ahead of its log and must be dropped.
 
 mod document;
+mod ephemeral;
+mod held;
 mod link;
 mod rights;
 mod sessions;
@@ -16,6 +18,9 @@ use crate::document_id::DocumentId;
 use crate::link::{DocumentRecord, Hash, LinkMessage, PushItem};
 use crate::token::Claims;
 use automerge::ReadDoc as _;
+pub use ephemeral::{
+    EPHEMERAL_BURST, EPHEMERAL_BYTES_BURST, EPHEMERAL_BYTES_PER_SECOND, EPHEMERAL_PER_SECOND,
+};
 use link::LinkState;
 use rights::Rights;
 pub use sessions::Reply;
@@ -32,8 +37,15 @@ pub struct Limits {
     pub session_documents: usize,
     /// Messages that wait for one document while it is loaded; a client has one in flight for each.
     pub waiting_messages: usize,
+    /// Bytes of the messages of one session that wait, over all documents: two of the largest frames.
+    pub waiting_bytes: usize,
+    /// Bytes that one session's states of sync take because of what it said: heads, and Bloom filters of ten bits for each of
+    /// its changes. A device with a thousand documents of a thousand changes each says 1.3 MB of them.
+    pub state_bytes: usize,
     /// Changes of one document that wait for a dependency.
     pub held_changes: usize,
+    /// Bytes of these changes: two of the largest frames.
+    pub held_bytes: usize,
     /// Changes in the log behind a snapshot before the next one; more for a document of many changes.
     pub tail_changes: usize,
     /// How long a document that nobody reads stays in memory, in milliseconds.
@@ -50,7 +62,10 @@ impl Default for Limits {
         Self {
             session_documents: 10_000,
             waiting_messages: 64,
+            waiting_bytes: 32 * 1024 * 1024,
+            state_bytes: 16 * 1024 * 1024,
             held_changes: 4_096,
+            held_bytes: 32 * 1024 * 1024,
             tail_changes: 256,
             idle_ms: 30_000,
             pull_ms: 5_000,

@@ -294,7 +294,11 @@ pub fn changes_in(bytes: &[u8]) -> Result<Vec<Change>, GateError> {
             }
             ChunkKind::Document => {
                 let document = Automerge::load(chunk).map_err(|_| GateError::BadChunk)?;
-                changes.extend(document.get_changes(&[]));
+                let all = document.get_changes(&[]);
+                for change in &all {
+                    columns::check_change(chunk_data(change.raw_bytes())?, &mut Allowance::of_a_message())?;
+                }
+                changes.extend(all);
             }
         }
         Ok(())

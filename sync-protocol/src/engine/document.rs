@@ -1,5 +1,6 @@
 //! One document in memory: its Automerge state, who reads it, and the admission of changes.
 
+use super::held::Held;
 use super::{Author, Limits, SessionId, Source};
 use crate::document_id::DocumentId;
 use crate::gate::{self, Counters, GateError};
@@ -8,7 +9,7 @@ use crate::link::DocumentRecord;
 use crate::rules;
 use automerge::sync::{ChunkList, Message, State, SyncDoc as _};
 use automerge::{Automerge, Change, ChangeHash};
-use std::collections::{BTreeSet, HashMap, HashSet};
+use std::collections::{BTreeSet, HashSet};
 
 /// Operations that are merged at once, when more have come: the work for each batch is small beside theirs.
 const MERGE_OPERATIONS: usize = 1 << 17;
@@ -30,8 +31,7 @@ pub(super) struct Document {
     /// Changes in the log behind the last snapshot.
     pub(super) tail: usize,
     counters: Counters,
-    /// Changes whose dependencies have not come yet, by hash.
-    held: HashMap<ChangeHash, (Change, Author)>,
+    pub(super) held: Held,
     /// Changes that the origin has refused: never taken again.
     pub(super) refused: HashSet<ChangeHash>,
 }
@@ -83,7 +83,7 @@ impl Document {
             last_used: now,
             tail: 0,
             counters: Counters::default(),
-            held: HashMap::new(),
+            held: Held::default(),
             refused: HashSet::new(),
         }
     }
@@ -103,11 +103,6 @@ impl Document {
 
     pub(super) fn knows(&self, hash: &ChangeHash) -> bool {
         self.automerge.get_change_meta_by_hash(hash).is_some()
-    }
-
-    /// Forgets changes that are held back and whose author does not pass.
-    pub(super) fn retain_held(&mut self, passes: impl Fn(&Author) -> bool) {
-        self.held.retain(|_, (_, author)| passes(author));
     }
 
     /// The record of a document that a client brought, once it has content.
@@ -130,7 +125,7 @@ impl Document {
     /// The next message for a peer; none when there is nothing to say.
     pub(super) fn next_message(&self, state: &mut State) -> Option<Message> {
         let mut message = self.automerge.generate_sync_message(state)?;
-        if message.need.iter().any(|hash| self.held.contains_key(hash)) {
+        if message.need.iter().any(|hash| self.held.contains(hash)) {
             message.need = self.missing_for(&message.need);
         }
         Some(message)
@@ -145,7 +140,7 @@ impl Document {
         let mut next = wanted.to_vec();
         while let Some(hash) = next.pop() {
             match self.held.get(&hash) {
-                Some((change, _)) if seen.insert(hash) => next.extend_from_slice(change.deps()),
+                Some(change) if seen.insert(hash) => next.extend_from_slice(change.deps()),
                 Some(_) => {}
                 None if self.knows(&hash) => {}
                 None => drop(missing.insert(hash)),
@@ -204,20 +199,13 @@ impl Document {
         let one_by_one = self.record.as_ref().is_some_and(rules::has_rules);
         let mut admitted = HashSet::new();
         let (mut batch, mut operations) = (Vec::new(), 0);
-        let mut waiting = HashMap::<ChangeHash, Vec<ChangeHash>>::new();
-        for (hash, (change, _)) in &self.held {
-            for dep in change.deps() {
-                waiting.entry(*dep).or_default().push(*hash);
-            }
-        }
+        let mut waiting = self.held.by_dependency();
         let mut ready: Vec<(Change, Author)> =
             changes.into_iter().map(|c| (c, author.clone())).rev().collect();
         // What they waited for may have come from the origin, or from another instance by the log.
-        let complete = |change: &Change| change.deps().iter().all(|dep| self.knows(dep));
-        let free = self.held.iter().filter(|(_, (change, _))| complete(change)).map(|(hash, _)| *hash);
-        for hash in free.collect::<Vec<ChangeHash>>() {
-            ready.extend(self.held.remove(&hash));
-        }
+        let automerge = &self.automerge;
+        let known = |dep: &ChangeHash| automerge.get_change_meta_by_hash(dep).is_some();
+        ready.extend(self.held.take_complete(|change| change.deps().iter().all(known)));
         while let Some((change, author)) = ready.pop() {
             let hash = change.hash();
             if admitted.contains(&hash) || self.knows(&hash) {
@@ -231,12 +219,12 @@ impl Document {
                 .collect();
             let fault = match missing.is_empty() {
                 true => self.fault(&change, &hash).or_else(|| self.judged(&change, &author, judge)),
-                false if self.held.len() >= limits.held_changes => Some("too-many-missing-dependencies"),
+                false if !self.held.has_room(&change, limits) => Some("too-many-missing-dependencies"),
                 false => {
                     for dep in missing {
                         waiting.entry(dep).or_default().push(hash);
                     }
-                    self.held.insert(hash, (change, author));
+                    self.held.put(hash, change, author);
                     continue;
                 }
             };
@@ -248,7 +236,7 @@ impl Document {
             self.counters.admit(&change);
             admitted.insert(hash);
             for dependent in waiting.remove(&hash).unwrap_or_default() {
-                ready.extend(self.held.remove(&dependent));
+                ready.extend(self.held.take(&dependent));
             }
             received.admitted.push(Admitted { hash, author, bytes: change.raw_bytes().to_vec() });
             operations += change.len();

@@ -176,7 +176,7 @@ impl Engine {
             if let Slot::Ready(doc) = slot {
                 let (record, directory) = (doc.record.clone(), self.rights.directory.as_ref());
                 let (Some(record), Some(directory)) = (record, directory) else { continue };
-                doc.retain_held(|author| {
+                doc.held.retain(|author| {
                     !users.contains(&author.user) || directory.access(&record, &author.user) == Access::Write
                 });
             }

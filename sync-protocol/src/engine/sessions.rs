@@ -1,7 +1,8 @@
 //! The devices that are connected, or ask once: what they say, and what they are told.
 
 use super::document::Document;
-use super::slots::Slot;
+use super::ephemeral::Presence;
+use super::slots::{Room, Slot};
 use super::{Effect, Engine, SessionId};
 use crate::document_id::DocumentId;
 use crate::link::Hash;
@@ -17,6 +18,12 @@ pub(super) struct Session {
     pub(super) states: BTreeMap<DocumentId, State>,
     /// Documents that it asked for in vain: it is told when they turn up.
     pub(super) interest: BTreeSet<DocumentId>,
+    /// How much it has waiting for documents.
+    pub(super) waiting: Room,
+    /// What it said in its last message about a document, in bytes without the changes, and the sum.
+    pub(super) said: BTreeMap<DocumentId, usize>,
+    pub(super) said_bytes: usize,
+    pub(super) presence: Presence,
     /// Answers are asked for with [`Engine::exchange_reply`] instead of being sent.
     pub(super) quiet: bool,
     /// The client reads the messages that are ours alone.
@@ -74,6 +81,10 @@ impl Engine {
             peer: None,
             states: BTreeMap::new(),
             interest: BTreeSet::new(),
+            waiting: Room::default(),
+            said: BTreeMap::new(),
+            said_bytes: 0,
+            presence: Presence::new(),
             quiet,
             extended: false,
         };
@@ -117,16 +128,7 @@ impl Engine {
             }
             Ok(_) if !joined => self.fail(session, "the first message must be join"),
             Ok(RepoMessage::Sync { document, data, .. }) => self.receive(now, session, document, data),
-            Ok(RepoMessage::Ephemeral { sender, document, session: run, count, data, .. }) => {
-                self.relay(session, document, |target| RepoMessage::Ephemeral {
-                    sender: sender.clone(),
-                    target,
-                    document,
-                    session: run.clone(),
-                    count,
-                    data: data.clone(),
-                });
-            }
+            Ok(message @ RepoMessage::Ephemeral { .. }) => self.relay(now, session, message),
             Ok(
                 RepoMessage::Peer { .. }
                 | RepoMessage::Error { .. }
@@ -217,23 +219,6 @@ impl Engine {
         if let Some(target) = session.peer.clone() {
             let message = RepoMessage::Unavailable { sender: self.peer.clone(), target, document };
             self.effects.push(Effect::Send { session: id, bytes: message.encode() });
-        }
-    }
-
-    pub(super) fn relay(
-        &mut self,
-        from: SessionId,
-        document: DocumentId,
-        message: impl Fn(String) -> RepoMessage,
-    ) {
-        let Some(Slot::Ready(doc)) = self.slots.get(&document) else { return };
-        if !doc.readers.contains(&from) {
-            return;
-        }
-        for reader in doc.readers.iter().filter(|reader| **reader != from) {
-            if let Some(target) = self.sessions.get(reader).and_then(|s| s.peer.clone()) {
-                self.effects.push(Effect::Send { session: *reader, bytes: message(target).encode() });
-            }
         }
     }
 

@@ -8,11 +8,41 @@ use crate::gate;
 use crate::kind::{Access, Kind};
 use crate::link::Hash;
 use automerge::sync::State;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+/// Bytes of one session that wait. Shared with what waits, so that it is right wherever that ends.
+#[derive(Default)]
+pub(super) struct Room(Arc<AtomicUsize>);
+
+impl Room {
+    fn taken(&self) -> usize {
+        self.0.load(Ordering::Relaxed)
+    }
+
+    fn take(&self, bytes: usize) -> Place {
+        self.0.fetch_add(bytes, Ordering::Relaxed);
+        Place { bytes, room: Arc::clone(&self.0) }
+    }
+}
+
+pub(super) struct Place {
+    bytes: usize,
+    room: Arc<AtomicUsize>,
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        self.room.fetch_sub(self.bytes, Ordering::Relaxed);
+    }
+}
 
 /// A message that waits for its document.
 pub(super) struct Waiting {
     pub(super) session: SessionId,
     pub(super) data: Vec<u8>,
+    #[expect(dead_code, reason = "held until the wait is over")]
+    place: Place,
 }
 
 impl Waiting {
@@ -50,7 +80,12 @@ impl Engine {
             let limit = self.limits.session_documents;
             return self.fail(id, &format!("session has {open} documents open, the limit is {limit}"));
         }
-        let most = self.limits.waiting_messages;
+        let (most, most_bytes) = (self.limits.waiting_messages, self.limits.waiting_bytes);
+        let waits = session.waiting.taken() + data.len();
+        if waits > most_bytes && !matches!(self.slots.get(&document), Some(Slot::Ready(_))) {
+            return self.fail(id, &format!("{waits} bytes wait for documents, the limit is {most_bytes}"));
+        }
+        let place = session.waiting.take(data.len());
         match self.slots.get_mut(&document) {
             Some(Slot::Ready(_)) => self.process(now, id, document, &data),
             Some(
@@ -59,11 +94,12 @@ impl Engine {
                 if waiting.iter().filter(|w| w.session == id).count() >= most {
                     return self.fail(id, &format!("more than {most} messages wait for one document"));
                 }
-                waiting.push(Waiting { session: id, data });
+                waiting.push(Waiting { session: id, data, place });
                 self.settle_awaited(now, document);
             }
             None => {
-                self.slots.insert(document, Slot::Loading { waiting: vec![Waiting { session: id, data }] });
+                self.slots
+                    .insert(document, Slot::Loading { waiting: vec![Waiting { session: id, data, place }] });
                 self.effects.push(Effect::Load(document));
             }
         }
@@ -97,6 +133,13 @@ impl Engine {
             Ok(message) => message,
             Err(error) => return self.refuse(id, document, error.code(), &error.to_string()),
         };
+        let changes: usize = message.changes.iter().map(<[u8]>::len).sum();
+        let said = data.len().saturating_sub(changes);
+        session.said_bytes = session.said_bytes - session.said.insert(document, said).unwrap_or(0) + said;
+        if session.said_bytes > self.limits.state_bytes {
+            let (said, limit) = (session.said_bytes, self.limits.state_bytes);
+            return self.fail(id, &format!("states of sync take {said} bytes, the limit is {limit}"));
+        }
         doc.last_used = now;
         doc.readers.insert(id);
         let new_state = || if access == Access::Write { State::new() } else { State::new_read_only() };
@@ -210,7 +253,7 @@ impl Engine {
         }
         self.slots.insert(document, Slot::Ready(doc));
         self.dirty.insert(document);
-        for Waiting { session, data } in waiting {
+        for Waiting { session, data, .. } in waiting {
             self.process(now, session, document, &data);
         }
     }

@@ -15,6 +15,8 @@ pub const MAX_MESSAGE_OPERATIONS: u64 = 1 << 21;
 pub const MAX_REPEATED_TEXT: u64 = 64 * 1024 * 1024;
 /// Most columns of a chunk. The format knows 15 for operations and 9 for changes.
 const MAX_COLUMNS: u64 = 64;
+/// The column of the counters of the objects that operations are on.
+const OBJECT_COUNTER: u64 = 0x02;
 /// Longest actor id, in bytes. Automerge makes ids of 16.
 pub const MAX_ACTOR_BYTES: u64 = 256;
 
@@ -63,16 +65,45 @@ pub(super) fn check_change(body: &[u8], allowance: &mut Allowance) -> Result<(),
     r.hashes("dependencies", super::MAX_HEADS)?;
     actor(&mut r)?;
     r.number()?;
-    r.number()?;
+    let start_op = r.number()?;
     r.signed()?;
     r.prefixed()?;
     let actors = 1 + actors(&mut r)?;
     let columns = column_list(&mut r)?;
     let mut table = Table { actors, most: MAX_OPERATIONS, rows: 0 };
     for (specification, length) in columns {
-        table.column(specification, r.take(length)?, allowance)?;
+        let data = r.take(length)?;
+        table.column(specification, data, allowance)?;
+        if specification == OBJECT_COUNTER {
+            check_objects(data, start_op)?;
+        }
     }
     table.spend(allowance)
+}
+
+/// An operation is on an object that was made before it. Otherwise two could be made in each other, and who follows their
+/// parents never comes to an end.
+fn check_objects(counters: &[u8], start_op: u64) -> Result<(), GateError> {
+    let mut r = Reader(counters);
+    let mut next = start_op;
+    while !r.0.is_empty() {
+        let run = r.signed()?;
+        let (values, rows) = match run {
+            0 => (0, r.number()?),
+            1.. => (1, run.unsigned_abs()),
+            _ => (run.unsigned_abs(), 1),
+        };
+        for _ in 0..values {
+            if r.number()? >= next {
+                return Err(GateError::BadChunk);
+            }
+            next = next.saturating_add(rows);
+        }
+        if values == 0 {
+            next = next.saturating_add(rows);
+        }
+    }
+    Ok(())
 }
 
 /// Columns that belong together: one row for each operation, or for each change of a document.

@@ -6,3 +6,6 @@
 mod allocations;
 mod bombs;
 mod chunks;
+mod edge;
+mod floods;
+mod operations;

@@ -125,7 +125,7 @@ impl World {
                 Ok(message) => vec![Event::Link(message)],
                 Err(_) => Vec::new(),
             },
-            10 => vec![input.pick(&[true, false]).then_some(Event::LinkUp).unwrap_or(Event::LinkDown)],
+            10 => vec![if input.below(2) == 0 { Event::LinkUp } else { Event::LinkDown }],
             11 | 12 => vec![Event::Link(self.link_message(input))],
             13 => vec![Event::Written(vec![document(input.below(6))])],
             14 => {

@@ -1,4 +1,4 @@
-//! Writes the first inputs of the corpora: what honest clients say. `cargo run --bin seeds` in the folder `fuzz`.
+//! Writes the first inputs of the corpora: what honest clients say. `cargo run --example seeds` in the folder `fuzz`.
 
 use automerge::sync::{State, SyncDoc as _};
 use automerge::transaction::Transactable as _;
