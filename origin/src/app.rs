@@ -1,6 +1,7 @@
 //! The one place where the parts are put together.
 
 use crate::config::EdgeSecret;
+use crate::services::admin::AdminService;
 use crate::services::auth::{AuthError, AuthService};
 use crate::services::commands::CommandService;
 use crate::services::documents::DocumentService;
@@ -14,6 +15,7 @@ use tokio_util::sync::CancellationToken;
 #[derive(Clone)]
 pub(crate) struct App {
     pub(crate) store: Store,
+    pub(crate) admin: AdminService,
     pub(crate) auth: AuthService,
     pub(crate) views: ViewService,
     pub(crate) commands: CommandService,
@@ -30,9 +32,11 @@ impl App {
     pub(crate) fn new(store: Store, edge_secret: Option<EdgeSecret>) -> Result<Self, AuthError> {
         let auth = AuthService::open(store.clone())?;
         let documents = DocumentService::new(store.clone());
+        let commands = CommandService::new(store.clone());
         Ok(Self {
+            admin: AdminService::new(store.clone(), commands.clone()),
             views: ViewService::new(store.clone()),
-            commands: CommandService::new(store.clone()),
+            commands,
             link: LinkService::new(store.clone(), auth.clone(), documents.clone()),
             auth,
             documents,

@@ -5,6 +5,8 @@
 //! institute's revision by one and leaves one row in the feed, in the same transaction.
 
 mod accounts;
+mod audit;
+pub(crate) mod collections;
 mod copy;
 mod coursework;
 mod directory;
@@ -25,6 +27,7 @@ mod watchers;
 mod tests;
 
 pub(crate) use accounts::{Account, NewUser, RefreshToken, parse_role};
+pub(crate) use audit::AuditEntry;
 pub(crate) use copy::copy;
 pub(crate) use coursework::{Assignment, NewSubmission, StudentSubmission};
 pub(crate) use directory::Institute;
@@ -38,7 +41,9 @@ pub(crate) use postgres::{ServerFigures, migrate};
 pub(crate) use settings::{PostgresConfig, StoreSettings};
 #[cfg(test)]
 pub(crate) use sqlite::plans;
-pub(crate) use timetable::{AttendanceFigures, AttendanceRow, ClassConflict, ClassRow, NewClass};
+pub(crate) use timetable::{
+    AttendanceFigures, AttendanceRow, ClassChange, ClassConflict, ClassRow, NewClass,
+};
 pub(crate) use transaction::{Committed, Records, WriteTx};
 
 use postgres::Seen;

@@ -9,6 +9,7 @@ mod components;
 mod http;
 mod import;
 mod isolation;
+mod openapi;
 mod other_hosts;
 mod sync;
 mod tidy;

@@ -48,6 +48,19 @@ pub(crate) fn postgres() -> anyhow::Result<()> {
     bail!("the tests need a Postgres server of version {POSTGRES_MIN} or later in /usr/lib/postgresql");
 }
 
+/// schemathesis, which calls the origin by its own description, is Python.
+pub(crate) fn python() -> anyhow::Result<()> {
+    let there = || succeeds(command("python3").args(["-c", "import venv, ensurepip"]));
+    if there() {
+        return Ok(());
+    }
+    eprintln!("installing Python, which schemathesis needs");
+    if install("python3 python3-venv", there) {
+        return Ok(());
+    }
+    bail!("the tests need Python 3 with its module venv: install them and try again");
+}
+
 /// The origin's TLS to Postgres is the system's OpenSSL, whose headers the build needs.
 pub(crate) fn openssl() -> anyhow::Result<()> {
     let there = || succeeds(command("pkg-config").args(["--exists", "openssl"]));

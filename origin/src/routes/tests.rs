@@ -1,8 +1,12 @@
 //! The router called in process, on a store of its own for each test.
 
+mod administration;
 mod auth;
+mod batch;
 mod commands;
 mod failover;
+mod foreign;
+mod tables;
 mod views;
 
 use crate::testing::TestOrigin;

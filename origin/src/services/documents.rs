@@ -23,6 +23,7 @@ use sync_protocol::kind::{self, Access, Kind, KindError};
 use sync_protocol::link::{self, DocumentRecord, Hash, MAX_LINK_MESSAGE_BYTES};
 use sync_protocol::tag;
 use sync_protocol::token::Claims;
+use utoipa::ToSchema;
 
 /// Longest subject: a batch, a slash and a name of an id's length.
 const MAX_SUBJECT_BYTES: usize = 160;
@@ -54,16 +55,17 @@ pub(crate) enum DocumentError {
     Store(#[from] StoreError),
 }
 
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Registration {
     pub(crate) kind: String,
     pub(crate) subject: String,
 }
 
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
 pub(crate) struct Registered {
     #[serde(rename = "documentId")]
+    #[schema(value_type = String)]
     pub(crate) document: DocumentId,
     pub(crate) kind: String,
     pub(crate) subject: String,

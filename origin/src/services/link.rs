@@ -4,12 +4,14 @@
 //! their order. Both wait for room in the queue of outgoing messages, so a slow edge slows itself alone; the feed is
 //! read from the store from where the edge is, so nothing is lost meanwhile.
 
+mod presence;
 #[cfg(test)]
 mod tests;
 
 use super::auth::AuthService;
 use super::documents::{DocumentError, DocumentService};
 use crate::store::{FeedRow, Records, Store, StoreError};
+use presence::{Presence, Present};
 use std::collections::HashMap;
 use std::time::Duration;
 use sync_protocol::directory::DirectoryEntry;
@@ -55,6 +57,7 @@ pub(crate) struct LinkService {
     store: Store,
     auth: AuthService,
     documents: DocumentService,
+    presence: Presence,
 }
 
 /// What one institute's worker does.
@@ -66,7 +69,12 @@ enum Request {
 
 impl LinkService {
     pub(crate) fn new(store: Store, auth: AuthService, documents: DocumentService) -> Self {
-        Self { store, auth, documents }
+        Self { store, auth, documents, presence: Presence::default() }
+    }
+
+    /// The edges that are connected to this process and follow the institute.
+    pub(crate) fn edges_of(&self, institute: &str) -> Vec<String> {
+        self.presence.edges_of(institute)
     }
 
     /// Serves an edge until its messages end or something fails for good.
@@ -100,6 +108,7 @@ impl LinkService {
                     edge: edge.to_owned(),
                     outgoing: outgoing.clone(),
                     feed: None,
+                    _present: self.presence.enter(&institute, edge),
                 };
                 workers.spawn(worker.run(requests));
                 queues.insert(institute.clone(), queue);
@@ -137,6 +146,7 @@ struct Worker {
     outgoing: mpsc::Sender<LinkMessage>,
     /// Streams the feed; a new follow replaces it.
     feed: Option<AbortOnDrop>,
+    _present: Present,
 }
 
 struct AbortOnDrop(AbortHandle);

@@ -6,13 +6,16 @@
 //! [`AdminDashboard`] and [`Schedule`].
 
 mod admin;
+mod attendance;
+mod grades;
+mod roster;
 mod schedule;
 mod student;
 mod teacher;
 
-#[expect(unused_imports, reason = "the shapes are named in the documentation of this module")]
 pub(crate) use {
-    admin::AdminDashboard, schedule::Schedule, student::StudentDashboard, teacher::TeacherDashboard,
+    admin::AdminDashboard, attendance::Attendance, grades::Grades, roster::Roster, schedule::Schedule,
+    student::StudentDashboard, teacher::TeacherDashboard,
 };
 
 use super::local_time::LocalTime;
@@ -23,6 +26,7 @@ use serde::Serialize;
 use sync_protocol::bookmark::Bookmark;
 use sync_protocol::tag;
 use sync_protocol::token::{Claims, Role};
+use utoipa::ToSchema;
 
 /// Most entries of one list in a view, so that a view's size does not follow an institute's age.
 const LIST: u32 = 50;
@@ -31,6 +35,10 @@ const SHORT_LIST: u32 = 10;
 
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum ViewError {
+    #[error("there is no class {0:?}")]
+    NoClass(String),
+    #[error("a roster is for the batch's teachers and admins")]
+    NotTheirClass,
     #[error("this view is for a {}", .0.as_str())]
     WrongRole(Role),
     #[error("the user is not of this institute any more")]
@@ -98,6 +106,34 @@ impl ViewService {
         self.view(claims, Role::Admin, seen, admin::dashboard).await
     }
 
+    pub(crate) async fn grades(&self, claims: &Claims, seen: Option<Bookmark>) -> Result<View, ViewError> {
+        self.view(claims, Role::Student, seen, grades::grades).await
+    }
+
+    pub(crate) async fn attendance(
+        &self,
+        claims: &Claims,
+        seen: Option<Bookmark>,
+    ) -> Result<View, ViewError> {
+        self.view(claims, Role::Student, seen, attendance::attendance).await
+    }
+
+    /// The students of a class, for teachers of its batch and admins.
+    pub(crate) async fn roster(
+        &self,
+        claims: &Claims,
+        class: String,
+        seen: Option<Bookmark>,
+    ) -> Result<View, ViewError> {
+        let user = claims.sub.clone();
+        self.compute(claims, seen, move |records| {
+            let scene = Scene::open(records, &user)?;
+            let (roster, tags) = roster::roster(&scene, &class)?;
+            Ok((to_json(&roster), tags))
+        })
+        .await
+    }
+
     /// The classes of one day, today when `date` is absent, for the student or teacher that the claims name.
     pub(crate) async fn schedule(
         &self,
@@ -121,16 +157,28 @@ impl ViewService {
             return Err(ViewError::WrongRole(role));
         }
         let user = claims.sub.clone();
+        self.compute(claims, seen, move |records| {
+            let scene = Scene::open(records, &user)?;
+            Ok((to_json(&compute(&scene)?), scene.tags()))
+        })
+        .await
+    }
+
+    /// Computes body and tags in one transaction that shows at least what the reader has seen.
+    async fn compute(
+        &self,
+        claims: &Claims,
+        seen: Option<Bookmark>,
+        compute: impl FnOnce(&dyn Records) -> Result<(Vec<u8>, Vec<String>), ViewError> + Send + 'static,
+    ) -> Result<View, ViewError> {
         self.store
             .read_after(&claims.inst, seen, move |records| {
                 let current = Bookmark { epoch: records.epoch(), revision: records.revision()? };
                 if let Some(seen) = seen.filter(|seen| *seen > current) {
                     return Err(ViewError::Behind { current, seen });
                 }
-                let scene = Scene::open(records, &user)?;
-                let view = compute(&scene)?;
-                let body = serde_json::to_vec(&view).expect("texts and finite numbers are always JSON");
-                Ok(View { body, tags: scene.tags(), bookmark: current })
+                let (body, tags) = compute(records)?;
+                Ok(View { body, tags, bookmark: current })
             })
             .await
     }
@@ -217,6 +265,10 @@ impl<'r> Scene<'r> {
     }
 }
 
+fn to_json(view: &impl Serialize) -> Vec<u8> {
+    serde_json::to_vec(view).expect("texts and finite numbers are always JSON")
+}
+
 fn parse_date(text: &str) -> Result<Date, ViewError> {
     // jiff reads more than the plain form: `20261122`, for example.
     if text.len() != "YYYY-MM-DD".len() {
@@ -233,21 +285,21 @@ fn rate(figures: &AttendanceFigures) -> Option<f64> {
     (counted > 0).then(|| came as f64 / counted as f64)
 }
 
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
 pub(crate) struct InstituteView {
     id: String,
     name: String,
     time_zone: String,
 }
 
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
 pub(crate) struct Person {
     id: String,
     name: String,
     email: String,
 }
 
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
 pub(crate) struct ClassView {
     class: String,
     batch: String,
@@ -260,14 +312,14 @@ pub(crate) struct ClassView {
     ends_at: String,
 }
 
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
 pub(crate) struct Messages {
     unread: u64,
     /// The newest first.
     recent: Vec<MessageView>,
 }
 
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
 pub(crate) struct MessageView {
     message: String,
     /// Name.
@@ -301,6 +353,11 @@ mod tests {
             let read = store.read_blocking::<_, ViewError>("northside.example", |records| {
                 student::dashboard(&Scene::open(records, &user("student"))?)?;
                 schedule::schedule(&Scene::open(records, &user("student"))?, None)?;
+                grades::grades(&Scene::open(records, &user("student"))?)?;
+                attendance::attendance(&Scene::open(records, &user("student"))?)?;
+                let teacher = Scene::open(records, &user("teacher"))?;
+                let class = teacher.classes(0, i64::MAX, 1)?.remove(0).class;
+                roster::roster(&teacher, &class)?;
                 teacher::dashboard(&Scene::open(records, &user("teacher"))?)?;
                 admin::dashboard(&Scene::open(records, &user("admin"))?)?;
                 records.share_batch(&user("student"), &user("teacher"))?;
@@ -349,6 +406,9 @@ mod tests {
         let read = store.read_blocking::<_, ViewError>("large.example", |records| {
             student::dashboard(&Scene::open(records, "student-7")?)?;
             schedule::schedule(&Scene::open(records, "student-7")?, None)?;
+            grades::grades(&Scene::open(records, "student-7")?)?;
+            attendance::attendance(&Scene::open(records, "student-7")?)?;
+            roster::roster(&Scene::open(records, "teacher-3")?, "class-2")?;
             teacher::dashboard(&Scene::open(records, "teacher-3")?)?;
             records.share_batch("student-7", "teacher-3")?;
             records.account_by_email("student-7@large.example")?;

@@ -76,7 +76,9 @@ const TABLES: &[Table] = &[
     Table { name: "feed", from: OWN, columns: &[("institute", Text), ("revision", Integer), ("tags", Json),
         ("documents", Json), ("committed_at", Time)] },
     Table { name: "users", from: OWN, columns: &[("user", Text), ("institute", Text), ("email", Text), ("name", Text),
-        ("role", Text), ("password_hash", Text), ("messages_read_at", Time), ("created_at", Time)] },
+        ("role", Text), ("password_hash", Text), ("messages_read_at", Time), ("created_at", Time),
+        ("deactivated_at", Time)] },
+    Table { name: "guardians", from: OWN, columns: &[("institute", Text), ("guardian", Text), ("student", Text)] },
     Table { name: "refresh_tokens", from: "JOIN users u ON u.user = t.user WHERE u.institute = ?1",
         columns: &[("token_hash", Bytes), ("family", Text), ("user", Text), ("device", Text), ("issued_at", Time),
             ("expires_at", Time), ("rotated_at", Time), ("revoked_at", Time)] },
@@ -85,7 +87,8 @@ const TABLES: &[Table] = &[
     Table { name: "enrolments", from: OWN, columns: &[("institute", Text), ("batch", Text), ("student", Text),
         ("enrolled_at", Time)] },
     Table { name: "classes", from: OWN, columns: &[("institute", Text), ("class", Text), ("batch", Text),
-        ("title", Text), ("room", Text), ("teacher", Text), ("starts_at", Time), ("ends_at", Time)] },
+        ("title", Text), ("room", Text), ("teacher", Text), ("starts_at", Time), ("ends_at", Time),
+        ("cancelled_at", Time)] },
     Table { name: "attendance", from: OWN, columns: &[("institute", Text), ("class", Text), ("student", Text),
         ("mark", Text), ("marks", Json), ("document", Text)] },
     Table { name: "assignments", from: OWN, columns: &[("institute", Text), ("assignment", Text), ("batch", Text),
@@ -114,6 +117,9 @@ const TABLES: &[Table] = &[
     Table { name: "quarantine", from: OWN, columns: &[("institute", Text), ("log", Text), ("sequence", Integer),
         ("document", Text), ("user", Text), ("device", Text), ("edge", Text), ("code", Text), ("bytes", Bytes),
         ("received_at", Time)] },
+    Table { name: "audit", from: OWN, columns: &[("institute", Text), ("entry", Text), ("at", Time), ("user", Text),
+        ("device", Text), ("command", Text), ("key", Text), ("kind", Text), ("record", Text), ("before", Json),
+        ("after", Json), ("refusal", Text), ("epoch", Integer), ("revision", Integer)] },
 ];
 
 /// The keys that sign tokens belong to no institute.

@@ -1,6 +1,8 @@
 //! The embedded engine: one SQLite database in WAL mode, one writer, a few readers.
 
 mod accounts;
+mod audit;
+mod collections;
 mod coursework;
 mod directory;
 mod documents;

@@ -3,6 +3,8 @@
 //! Both are the same for every engine: an engine implements the operations, this module what holds for all of them.
 
 use super::accounts::{ReadAccounts, WriteAccounts};
+use super::audit::WriteAudit;
+use super::collections::ReadCollections;
 use super::coursework::{ReadCoursework, WriteCoursework};
 use super::directory::{ReadDirectory, WriteDirectory};
 use super::documents::{ReadDocuments, WriteDocuments};
@@ -26,6 +28,7 @@ const FEED_TRIM_EVERY: u64 = 1024;
 /// Reads the records of one institute within one transaction.
 pub(crate) trait Records:
     ReadAccounts
+    + ReadCollections
     + ReadCoursework
     + ReadDecisions
     + ReadDirectory
@@ -39,6 +42,7 @@ pub(crate) trait Records:
 
 impl<T> Records for T where
     T: ReadAccounts
+        + ReadCollections
         + ReadCoursework
         + ReadDecisions
         + ReadDirectory
@@ -55,6 +59,7 @@ pub(crate) trait Writes:
     Records
     + Scope
     + WriteAccounts
+    + WriteAudit
     + WriteCoursework
     + WriteDecisions
     + WriteDirectory
@@ -70,6 +75,7 @@ impl<T> Writes for T where
     T: Records
         + Scope
         + WriteAccounts
+        + WriteAudit
         + WriteCoursework
         + WriteDecisions
         + WriteDirectory

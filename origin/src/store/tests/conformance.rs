@@ -7,20 +7,7 @@ use sync_protocol::link::DocumentRecord;
 use sync_protocol::token::Role;
 
 /// A time with milliseconds that a coarser or binary fraction would lose.
-const AT: i64 = 1_795_348_800_123;
-
-macro_rules! on_each_engine {
-    ($($claim:ident,)*) => {
-        mod sqlite {
-            use super::TestStore;
-            $(#[test] fn $claim() { super::$claim(&TestStore::sqlite()); })*
-        }
-        mod postgres {
-            use super::TestStore;
-            $(#[test] fn $claim() { super::$claim(&TestStore::postgres()); })*
-        }
-    };
-}
+pub(super) const AT: i64 = 1_795_348_800_123;
 
 on_each_engine! {
     the_feed_has_no_gap_under_concurrent_writers_some_of_which_fail,
@@ -136,11 +123,11 @@ fn add_school(tx: &mut WriteTx<'_>) -> Result<(), StoreError> {
     Ok(())
 }
 
-fn school(store: &Store) {
+pub(super) fn school(store: &Store) {
     write(store, add_school).unwrap();
 }
 
-fn read<T>(store: &Store, work: impl FnOnce(&dyn Records) -> Result<T, StoreError>) -> T {
+pub(super) fn read<T>(store: &Store, work: impl FnOnce(&dyn Records) -> Result<T, StoreError>) -> T {
     store.read_blocking(INSTITUTE, work).unwrap()
 }
 

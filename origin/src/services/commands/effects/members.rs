@@ -71,7 +71,19 @@ pub(super) fn apply(
         | Command::RecordPayment { .. }
         | Command::PostMessage { .. }
         | Command::SubmitAssignment { .. }
-        | Command::RescheduleClass { .. } => Err(forbidden("the command is not about members")),
+        | Command::RescheduleClass { .. }
+        | Command::CreateUser { .. }
+        | Command::ChangeUser { .. }
+        | Command::CreateBatch { .. }
+        | Command::ChangeBatch { .. }
+        | Command::CreateClass { .. }
+        | Command::ChangeClass { .. }
+        | Command::CancelClass { .. }
+        | Command::CreateAssignment { .. }
+        | Command::ChangeAssignment { .. }
+        | Command::CreateInvoice { .. }
+        | Command::ChangeInstitute { .. }
+        | Command::RevokeDevice { .. } => Err(forbidden("the command is not about members")),
     }
 }
 
