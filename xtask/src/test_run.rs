@@ -11,6 +11,8 @@ pub(crate) fn run(arguments: &[String]) -> anyhow::Result<ExitCode> {
     packages::openssl()?;
     packages::node()?;
     packages::postgres()?;
+    packages::redis()?;
+    packages::promtool()?;
     install_client(&root().join("tests/js"))?;
     components::build()?;
     components::build_guests()?;
