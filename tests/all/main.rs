@@ -8,6 +8,7 @@ mod commands;
 mod components;
 mod http;
 mod import;
+mod inspect;
 mod isolation;
 mod openapi;
 mod other_hosts;

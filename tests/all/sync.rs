@@ -6,6 +6,7 @@ mod javascript;
 mod line;
 mod origins;
 mod privacy;
+mod reload;
 mod rights;
 mod samod;
 mod story;

@@ -61,6 +61,34 @@ pub(crate) fn python() -> anyhow::Result<()> {
     bail!("the tests need Python 3 with its module venv: install them and try again");
 }
 
+/// Tests of what is kept in Redis start servers of their own.
+pub(crate) fn redis() -> anyhow::Result<()> {
+    let there = || {
+        succeeds(command("redis-server").arg("--version")) && succeeds(command("redis-cli").arg("--version"))
+    };
+    if there() {
+        return Ok(());
+    }
+    eprintln!("installing the Redis server, which tests start");
+    if install("redis-server", there) {
+        return Ok(());
+    }
+    bail!("the tests need redis-server and redis-cli: install them and try again");
+}
+
+/// The tests let Prometheus judge the metrics.
+pub(crate) fn promtool() -> anyhow::Result<()> {
+    let there = || succeeds(command("promtool").arg("--version"));
+    if there() {
+        return Ok(());
+    }
+    eprintln!("installing promtool, which checks the metrics in the tests");
+    if install("prometheus", there) {
+        return Ok(());
+    }
+    bail!("the tests need promtool, which comes with Prometheus: install it and try again");
+}
+
 /// The origin's TLS to Postgres is the system's OpenSSL, whose headers the build needs.
 pub(crate) fn openssl() -> anyhow::Result<()> {
     let there = || succeeds(command("pkg-config").args(["--exists", "openssl"]));

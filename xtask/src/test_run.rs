@@ -13,6 +13,8 @@ pub(crate) fn run(arguments: &[String]) -> anyhow::Result<ExitCode> {
     packages::postgres()?;
     packages::python()?;
     install_schemathesis()?;
+    packages::redis()?;
+    packages::promtool()?;
     install_client(&root().join("tests/js"))?;
     components::build()?;
     components::build_guests()?;
