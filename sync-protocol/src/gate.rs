@@ -56,6 +56,8 @@ pub enum GateError {
     InflatesTooFar,
     #[error("changes stand for more than {MAX_OPERATIONS} operations, or {MAX_MESSAGE_OPERATIONS} together")]
     TooManyOperations,
+    #[error("change is not written as the Automerge library writes it")]
+    NotCanonical,
     #[error("chunk is not an Automerge change or document")]
     BadChunk,
 }
@@ -68,7 +70,7 @@ impl GateError {
                 "invalid-sync-message"
             }
             GateError::TooManyOperations => "too-many-operations",
-            GateError::InflatesTooFar | GateError::BadChunk => "invalid-change",
+            GateError::InflatesTooFar | GateError::NotCanonical | GateError::BadChunk => "invalid-change",
         }
     }
 }
@@ -290,6 +292,9 @@ pub fn changes_in(bytes: &[u8]) -> Result<Vec<Change>, GateError> {
                 if chunk[4..8] != change.hash().0[..4] {
                     return Err(GateError::BadChunk);
                 }
+                if !is_canonical(&change) {
+                    return Err(GateError::NotCanonical);
+                }
                 changes.push(change);
             }
             ChunkKind::Document => {
@@ -304,6 +309,12 @@ pub fn changes_in(bytes: &[u8]) -> Result<Vec<Change>, GateError> {
         Ok(())
     })?;
     Ok(changes)
+}
+
+/// Whether the library would write the change as it came. A saved document holds operations and not the changes' bytes: those are
+/// written anew when it is loaded, and a document with a change that comes out otherwise cannot be loaded any more, by anybody.
+fn is_canonical(change: &Change) -> bool {
+    Change::from(change.decode()).hash() == change.hash()
 }
 
 #[cfg(test)]

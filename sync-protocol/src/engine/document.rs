@@ -260,11 +260,11 @@ impl Document {
     }
 
     /// What speaks against a change whose dependencies are known.
-    fn fault(&self, change: &Change, hash: &ChangeHash) -> Option<&'static str> {
+    fn fault(&mut self, change: &Change, hash: &ChangeHash) -> Option<&'static str> {
         if self.refused.contains(hash) {
             return Some("refused-by-origin");
         }
-        self.counters.check(change).err()
+        self.counters.check(&self.automerge, change).err()
     }
 
     /// Takes in what the origin has; returns what is new, for the log.
