@@ -9,6 +9,7 @@ mod document;
 mod ephemeral;
 mod held;
 mod link;
+mod memory;
 mod rights;
 mod sessions;
 mod slots;
@@ -22,6 +23,8 @@ pub use ephemeral::{
     EPHEMERAL_BURST, EPHEMERAL_BYTES_BURST, EPHEMERAL_BYTES_PER_SECOND, EPHEMERAL_PER_SECOND,
 };
 use link::LinkState;
+pub use memory::Usage;
+use memory::{Memory, Parked};
 use rights::Rights;
 pub use sessions::Reply;
 use sessions::{Answers, Session};
@@ -48,6 +51,9 @@ pub struct Limits {
     pub held_bytes: usize,
     /// Changes in the log behind a snapshot before the next one; more for a document of many changes.
     pub tail_changes: usize,
+    /// Bytes that documents in memory may take together, as far as they can be loaded again: a quarter of the sandbox's 512 MiB, which
+    /// has to hold what is merged and loaded besides. Above it those go that were used least recently.
+    pub memory_bytes: usize,
     /// How long a document that nobody reads stays in memory, in milliseconds.
     pub idle_ms: u64,
     /// How long a device waits for the origin's word on an unknown document, in milliseconds.
@@ -67,6 +73,7 @@ impl Default for Limits {
             held_changes: 4_096,
             held_bytes: 32 * 1024 * 1024,
             tail_changes: 256,
+            memory_bytes: 128 * 1024 * 1024,
             idle_ms: 30_000,
             pull_ms: 5_000,
             await_ms: 1_000,
@@ -218,6 +225,8 @@ pub struct Engine {
     peer: String,
     limits: Limits,
     slots: BTreeMap<DocumentId, Slot>,
+    parked: BTreeMap<DocumentId, Parked>,
+    memory: Memory,
     sessions: BTreeMap<SessionId, Session>,
     interest: BTreeMap<DocumentId, BTreeSet<SessionId>>,
     /// Changed since the last flush.
@@ -237,6 +246,8 @@ impl Engine {
             peer: format!("rollcall:{institute}"),
             limits,
             slots: BTreeMap::new(),
+            parked: BTreeMap::new(),
+            memory: Memory::default(),
             sessions: BTreeMap::new(),
             interest: BTreeMap::new(),
             dirty: BTreeSet::new(),
@@ -270,6 +281,7 @@ impl Engine {
     /// Ends a batch of events: tells every reader of the documents that have changed, and goes on with the link.
     pub fn flush(&mut self) -> Vec<Effect> {
         for document in std::mem::take(&mut self.dirty) {
+            self.note_growth(document);
             let Some(Slot::Ready(doc)) = self.slots.get_mut(&document) else { continue };
             let changes = doc.automerge.stats().num_changes as usize;
             if doc.tail >= self.limits.tail_changes.max(changes / 4) {
@@ -285,6 +297,7 @@ impl Engine {
             self.send_sync(document, session, &mut answers);
         }
         self.pump_link();
+        self.evict();
         std::mem::take(&mut self.effects)
     }
 }

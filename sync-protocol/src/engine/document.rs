@@ -31,6 +31,10 @@ pub(super) struct Document {
     /// Changes in the log behind the last snapshot.
     pub(super) tail: usize,
     counters: Counters,
+    /// Bytes of the content, without compression; changes since the last loading count whole.
+    pub(super) content: usize,
+    /// What it took when that was last asked.
+    pub(super) weighed: usize,
     pub(super) held: Held,
     /// Changes that the origin has refused: never taken again.
     pub(super) refused: HashSet<ChangeHash>,
@@ -83,6 +87,8 @@ impl Document {
             last_used: now,
             tail: 0,
             counters: Counters::default(),
+            content: 0,
+            weighed: 0,
             held: Held::default(),
             refused: HashSet::new(),
         }
@@ -98,6 +104,7 @@ impl Document {
             self.automerge.load_incremental(&bytes)?;
         }
         self.counters.read(&self.automerge, &before);
+        self.content = self.automerge.save_nocompress().len();
         Ok(())
     }
 
@@ -234,6 +241,7 @@ impl Document {
                 continue;
             }
             self.counters.admit(&change);
+            self.content += change.raw_bytes().len();
             admitted.insert(hash);
             for dependent in waiting.remove(&hash).unwrap_or_default() {
                 ready.extend(self.held.take(&dependent));
@@ -260,11 +268,11 @@ impl Document {
     }
 
     /// What speaks against a change whose dependencies are known.
-    fn fault(&self, change: &Change, hash: &ChangeHash) -> Option<&'static str> {
+    fn fault(&mut self, change: &Change, hash: &ChangeHash) -> Option<&'static str> {
         if self.refused.contains(hash) {
             return Some("refused-by-origin");
         }
-        self.counters.check(change).err()
+        self.counters.check(&self.automerge, change).err()
     }
 
     /// Takes in what the origin has; returns what is new, for the log.

@@ -19,6 +19,10 @@ impl Held {
         self.changes.contains_key(hash)
     }
 
+    pub(super) fn bytes(&self) -> usize {
+        self.bytes
+    }
+
     pub(super) fn has_room(&self, change: &Change, limits: &Limits) -> bool {
         self.changes.len() < limits.held_changes && self.bytes + change.raw_bytes().len() <= limits.held_bytes
     }

@@ -247,6 +247,7 @@ impl Engine {
                 self.unavailable(reader, document);
             }
         }
+        self.forget_parked(document);
         self.pull_later(vec![document]);
     }
 

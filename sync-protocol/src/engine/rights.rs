@@ -28,8 +28,13 @@ impl Rights {
     }
 
     pub(super) fn access(&self, doc: &Document, claims: &Claims) -> Access {
-        let Some(record) = &doc.record else {
-            return if doc.creator == claims.sub && self.is_active(claims) {
+        self.access_to(doc.record.as_ref(), &doc.creator, claims)
+    }
+
+    /// Without a record the document is its creator's.
+    fn access_to(&self, record: Option<&DocumentRecord>, creator: &str, claims: &Claims) -> Access {
+        let Some(record) = record else {
+            return if creator == claims.sub && self.is_active(claims) {
                 Access::Write
             } else {
                 Access::None
@@ -134,24 +139,42 @@ impl Engine {
 
     /// A session that reads a document: it goes on, with fewer or more rights, or is told that there is none.
     fn judge_reader(&mut self, id: SessionId, document: DocumentId) {
-        let (Some(Slot::Ready(doc)), Some(session)) =
-            (self.slots.get_mut(&document), self.sessions.get_mut(&id))
-        else {
-            return;
+        let (record, creator) = match (self.slots.get(&document), self.parked.get(&document)) {
+            (Some(Slot::Ready(doc)), _) => (doc.record.clone(), doc.creator.clone()),
+            (_, Some(parked)) => (Some(parked.record.clone()), String::new()),
+            (Some(Slot::Loading { .. } | Slot::Pulling { .. } | Slot::Awaited { .. }) | None, None) => return,
         };
-        let access = self.rights.access(doc, &session.claims);
+        if !self.judge(id, document, record.as_ref(), &creator) {
+            if let Some(Slot::Ready(doc)) = self.slots.get_mut(&document) {
+                doc.readers.remove(&id);
+            }
+            self.leave_parked(id, document);
+        }
+    }
+
+    /// False when the session reads the document no longer; it is told so.
+    pub(super) fn judge(
+        &mut self,
+        id: SessionId,
+        document: DocumentId,
+        record: Option<&DocumentRecord>,
+        creator: &str,
+    ) -> bool {
+        let Some(session) = self.sessions.get_mut(&id) else { return false };
+        let access = self.rights.access_to(record, creator, &session.claims);
         match (access, session.states.get_mut(&document)) {
             (Access::None, _) => {
-                doc.readers.remove(&id);
                 session.states.remove(&document);
                 self.replies.remove(&(document, id));
                 self.unavailable(id, document);
+                false
             }
             (Access::Read | Access::Write, Some(state)) => {
                 state.set_read_only(access == Access::Read);
                 self.replies.insert((document, id));
+                true
             }
-            (Access::Read | Access::Write, None) => {}
+            (Access::Read | Access::Write, None) => false,
         }
     }
 

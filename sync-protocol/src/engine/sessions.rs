@@ -101,6 +101,7 @@ impl Engine {
             if let Some(Slot::Ready(doc)) = self.slots.get_mut(document) {
                 doc.readers.remove(&id);
             }
+            self.leave_parked(id, *document);
         }
         for document in session.interest {
             self.lose_interest(id, document);

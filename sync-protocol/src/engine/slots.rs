@@ -154,6 +154,7 @@ impl Engine {
             let judge = self.rights.judge(&session.claims);
             doc.receive(state, message, &author, &self.limits, &judge)
         };
+        self.note_growth(document);
         match received {
             Ok(received) => self.keep(id, document, received),
             Err(DocumentError::Gate(error)) => self.refuse(id, document, error.code(), &error.to_string()),
@@ -244,6 +245,7 @@ impl Engine {
         mut doc: Box<Document>,
         waiting: Vec<Waiting>,
     ) {
+        self.unpark(document, &mut doc);
         for id in self.interest.get(&document).cloned().unwrap_or_default() {
             let Some(session) = self.sessions.get_mut(&id) else { continue };
             let Some(state) = late_state(self.rights.access(&doc, &session.claims)) else { continue };
@@ -266,6 +268,7 @@ impl Engine {
         waiting: Vec<Waiting>,
         refused: Vec<Hash>,
     ) {
+        self.forget_parked(document);
         let wanted = !waiting.is_empty() || self.interest.contains_key(&document);
         if wanted && self.link.is_up() {
             self.pull(document, Vec::new());
@@ -315,7 +318,8 @@ impl Engine {
     pub(super) fn written(&mut self, documents: &[DocumentId]) {
         self.link.unpushed = true;
         for document in documents {
-            if self.slots.contains_key(document) || self.interest.contains_key(document) {
+            let read = self.parked.contains_key(document) || self.interest.contains_key(document);
+            if self.slots.contains_key(document) || read {
                 self.effects.push(Effect::Load(*document));
             }
         }

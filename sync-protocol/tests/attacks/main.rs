@@ -8,4 +8,5 @@ mod bombs;
 mod chunks;
 mod edge;
 mod floods;
+mod memory;
 mod operations;

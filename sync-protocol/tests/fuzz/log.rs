@@ -23,6 +23,8 @@ struct Entry {
     upto: u64,
     rows: Vec<Row>,
     refused: Vec<Hash>,
+    /// The origin has refused a change: what depends on it is still here until the origin has refused that too.
+    discarded: bool,
 }
 
 #[derive(Default)]
@@ -93,7 +95,11 @@ impl Log {
                 }
                 directory.extend(entries.into_iter().map(|entry| (entry.user.clone(), entry)));
             }
-            Effect::MarkBehind(document) => drop(self.behind.insert(document)),
+            Effect::MarkBehind(document) => {
+                if self.documents.get(&document).is_some_and(|entry| entry.record.is_some()) {
+                    self.behind.insert(document);
+                }
+            }
             Effect::MarkCurrent(document) => drop(self.behind.remove(&document)),
             Effect::Send { .. } | Effect::Close { .. } | Effect::Link(_) => panic!("not for the log"),
         }
@@ -141,6 +147,7 @@ impl Log {
             !is_refused(row) && row.author.source == Source::Device && row.sequence > acknowledged
         });
         (entry.snapshot, entry.upto) = (Vec::new(), 0);
+        (entry.record, entry.discarded) = (None, true);
     }
 
     fn unpushed(&self, after: u64) -> Vec<PushItem> {
@@ -164,7 +171,7 @@ impl Log {
 
     /// What is in the log can be loaded, whatever was done to it.
     pub(crate) fn check(&self) {
-        for (document, entry) in &self.documents {
+        for (document, entry) in self.documents.iter().filter(|(_, entry)| !entry.discarded) {
             let tail = entry.rows.iter().filter(|row| row.sequence > entry.upto).map(|row| row.bytes.clone());
             let bytes = [entry.snapshot.clone()].into_iter().chain(tail).flatten().collect::<Vec<u8>>();
             let loaded = Automerge::load(&bytes);

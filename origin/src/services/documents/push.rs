@@ -257,8 +257,9 @@ impl Work {
         if !self.complete(&change) {
             return Err("missing-dependency");
         }
-        self.replica.counters.check(&change)?;
-        self.replica.counters.admit(&change);
+        let Replica { counters, doc, .. } = &mut self.replica;
+        counters.check(doc, &change)?;
+        counters.admit(&change);
         let row = ChangeRow {
             hash: hash.0,
             bytes: item.bytes.to_vec(),
