@@ -7,6 +7,7 @@ mod error;
 mod extract;
 mod health;
 mod link;
+mod quarantine;
 mod views;
 
 #[cfg(test)]
@@ -45,6 +46,11 @@ pub(crate) fn router(app: App) -> Router {
         .route("/api/documents/{document}", get(documents::fetch))
         .route("/commands", post(commands::apply))
         .route("/commands/{key}", get(commands::state))
+        .route("/admin/v1/documents", get(documents::list))
+        .route("/admin/v1/quarantine", get(quarantine::list))
+        .route("/admin/v1/quarantine/{document}/{hash}", get(quarantine::show))
+        .route("/admin/v1/quarantine/{document}/{hash}/accept", post(quarantine::accept))
+        .route("/admin/v1/quarantine/{document}/{hash}/drop", post(quarantine::discard))
         .route("/edge/v1/commands", post(commands::apply_forwarded))
         .route("/edge/v1/link", get(link::open))
         .fallback(async || ApiError::NO_ROUTE)

@@ -1,5 +1,6 @@
 //! Commands: authoritative writes, validated and applied once at the origin.
 
+use crate::document_id::DocumentId;
 use serde::{Deserialize, Serialize};
 
 /// The header that names a command for good: the same key never has two effects.
@@ -52,6 +53,8 @@ pub enum Command {
     DeactivateUser { user: String },
     /// By an admin.
     ReactivateUser { user: String },
+    /// By an admin, or by the owner of what is his alone: for everybody and for good.
+    DeleteDocument { document: String },
     /// By the class's teacher, or an admin. Times are RFC 3339 with an offset.
     RescheduleClass {
         class: String,
@@ -112,7 +115,7 @@ impl CommandError {
 }
 
 /// The names by which clients call the commands.
-pub const NAMES: [&str; 13] = [
+pub const NAMES: [&str; 14] = [
     "grade-submission",
     "record-payment",
     "post-message",
@@ -125,6 +128,7 @@ pub const NAMES: [&str; 13] = [
     "remove-guardian",
     "deactivate-user",
     "reactivate-user",
+    "delete-document",
     "reschedule-class",
 ];
 
@@ -177,6 +181,7 @@ impl Command {
             Command::RemoveGuardian { .. } => "remove-guardian",
             Command::DeactivateUser { .. } => "deactivate-user",
             Command::ReactivateUser { .. } => "reactivate-user",
+            Command::DeleteDocument { .. } => "delete-document",
             Command::RescheduleClass { .. } => "reschedule-class",
         }
     }
@@ -223,6 +228,10 @@ impl Command {
                 id("student", student)
             }
             Command::DeactivateUser { user } | Command::ReactivateUser { user } => id("user", user),
+            Command::DeleteDocument { document } => match document.parse::<DocumentId>() {
+                Ok(_) => Ok(()),
+                Err(_) => Err(field("document", "document is not 16 bytes in bs58check")),
+            },
             Command::RescheduleClass { class, starts_at, ends_at, room } => {
                 id("class", class)?;
                 id_sized("starts_at", starts_at)?;
@@ -318,6 +327,7 @@ mod tests {
             ("remove-guardian", r#","guardian":"g","student":"s""#),
             ("deactivate-user", r#","user":"u""#),
             ("reactivate-user", r#","user":"u""#),
+            ("delete-document", r#","document":"p3u5PhN9wrNpsGCwfkeef2LzF9""#),
             (
                 "reschedule-class",
                 r#","class":"c","starts_at":"2026-11-02T09:00:00Z","ends_at":"2026-11-02T10:00:00Z""#,

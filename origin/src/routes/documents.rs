@@ -1,11 +1,11 @@
 //! Registration of shared documents, and a whole document for an edge without a link.
 
 use super::error::ApiError;
-use super::extract::{Identity, JsonBody};
+use super::extract::{Admin, Identity, JsonBody, PageQuery};
 use crate::app::App;
-use crate::services::documents::{Registered, Registration};
+use crate::services::documents::{DocumentPage, Registered, Registration};
 use axum::Json;
-use axum::extract::{Path, State};
+use axum::extract::{Path, Query, State};
 use axum::http::header::CONTENT_TYPE;
 use axum::response::IntoResponse;
 use sync_protocol::link::LinkMessage;
@@ -16,6 +16,16 @@ pub(super) async fn register(
     JsonBody(registration): JsonBody<Registration>,
 ) -> Result<Json<Registered>, ApiError> {
     Ok(Json(app.documents.register(&claims, registration).await?))
+}
+
+/// All documents of the institute, for its admins.
+pub(super) async fn list(
+    State(app): State<App>,
+    Admin(claims): Admin,
+    Query(page): Query<PageQuery>,
+) -> Result<Json<DocumentPage>, ApiError> {
+    let page = app.documents.document_page(&claims.inst, page.cursor.as_deref(), page.limit);
+    Ok(Json(page.await?))
 }
 
 /// The document as the link would bring it (`sync_protocol::link`, CBOR).

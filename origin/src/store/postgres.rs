@@ -15,6 +15,7 @@ mod idempotency;
 mod messages;
 mod migrate;
 mod primary;
+mod quarantine;
 mod replicas;
 mod server;
 mod timetable;

@@ -11,6 +11,7 @@ use super::feed::{ReadFeed, WriteFeed};
 use super::fees::{ReadFees, WriteFees};
 use super::idempotency::{ReadDecisions, WriteDecisions};
 use super::messages::{ReadMessages, WriteMessages};
+use super::quarantine::{ReadQuarantine, WriteQuarantine};
 use super::timetable::{ReadTimetable, WriteTimetable};
 use std::collections::BTreeSet;
 use std::ops::Deref;
@@ -33,6 +34,7 @@ pub(crate) trait Records:
     + ReadFeed
     + ReadFees
     + ReadMessages
+    + ReadQuarantine
     + ReadTimetable
 {
 }
@@ -46,6 +48,7 @@ impl<T> Records for T where
         + ReadFeed
         + ReadFees
         + ReadMessages
+        + ReadQuarantine
         + ReadTimetable
 {
 }
@@ -62,6 +65,7 @@ pub(crate) trait Writes:
     + WriteFeed
     + WriteFees
     + WriteMessages
+    + WriteQuarantine
     + WriteTimetable
 {
 }
@@ -77,6 +81,7 @@ impl<T> Writes for T where
         + WriteFeed
         + WriteFees
         + WriteMessages
+        + WriteQuarantine
         + WriteTimetable
 {
 }

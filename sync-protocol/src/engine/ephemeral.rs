@@ -118,7 +118,10 @@ impl Engine {
     fn readers(&self, document: DocumentId) -> impl Iterator<Item = SessionId> + use<'_> {
         let ready = match self.slots.get(&document) {
             Some(Slot::Ready(doc)) => Some(&doc.readers),
-            Some(Slot::Loading { .. } | Slot::Pulling { .. } | Slot::Awaited { .. }) | None => None,
+            Some(
+                Slot::Loading { .. } | Slot::Pulling { .. } | Slot::Awaited { .. } | Slot::Deleted { .. },
+            )
+            | None => None,
         };
         ready.into_iter().flatten().copied()
     }

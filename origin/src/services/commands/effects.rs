@@ -3,6 +3,7 @@
 //! An outcome names the command and the records that it made or changed. Times in outcomes are RFC 3339 with the
 //! institute's offset.
 
+mod documents;
 mod members;
 
 use super::{CommandFault, Refusal, RefusalCode};
@@ -53,6 +54,7 @@ pub(super) fn apply(
         | Command::RemoveGuardian { .. }
         | Command::DeactivateUser { .. }
         | Command::ReactivateUser { .. } => members::apply(tx, &by, command, at),
+        Command::DeleteDocument { document } => documents::delete(tx, &by, document, at),
         Command::RescheduleClass { class, starts_at, ends_at, room } => {
             let starts_at = read_time("starts_at", starts_at)?;
             let ends_at = read_time("ends_at", ends_at)?;

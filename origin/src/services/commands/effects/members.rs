@@ -71,6 +71,7 @@ pub(super) fn apply(
         | Command::RecordPayment { .. }
         | Command::PostMessage { .. }
         | Command::SubmitAssignment { .. }
+        | Command::DeleteDocument { .. }
         | Command::RescheduleClass { .. } => Err(forbidden("the command is not about members")),
     }
 }
