@@ -37,6 +37,9 @@ pub(crate) enum Action {
     Import(ImportFlags),
     /// Bring the schema of the store to this program's version.
     Migrate(DataFlags),
+    /// Make the rows that documents are projected into what the documents' log says. Beside a serving origin too when the store
+    /// is Postgres.
+    RebuildProjections(RebuildFlags),
     /// Copy the embedded store into the empty Postgres database of `store.url`, and check every table.
     Copy(DataFlags),
 }
@@ -74,6 +77,14 @@ pub(crate) struct ServeFlags {
     #[arg(long)]
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     seed: bool,
+}
+
+#[derive(Args)]
+pub(crate) struct RebuildFlags {
+    #[command(flatten)]
+    data: DataFlags,
+    #[arg(long, value_name = "INSTITUTE")]
+    pub(crate) institute: String,
 }
 
 #[derive(Args)]
@@ -189,6 +200,9 @@ impl Config {
                 (&flags.config, Figment::from(Serialized::defaults(flags)))
             }
             Action::Import(flags) => (&flags.data.config, Figment::from(Serialized::defaults(&flags.data))),
+            Action::RebuildProjections(flags) => {
+                (&flags.data.config, Figment::from(Serialized::defaults(&flags.data)))
+            }
         };
         let file = match file {
             Some(file) => Toml::file_exact(file),

@@ -10,6 +10,7 @@ mod extract;
 mod health;
 mod link;
 mod openapi;
+mod quarantine;
 mod views;
 
 #[cfg(test)]

@@ -65,6 +65,8 @@ pub enum Command {
     DeactivateUser { user: String },
     /// By an admin.
     ReactivateUser { user: String },
+    /// By an admin, or by the owner of what is his alone: for everybody and for good.
+    DeleteDocument { document: String },
     /// By the class's teacher, or an admin. Times are RFC 3339 with an offset.
     RescheduleClass {
         class: String,
@@ -207,7 +209,7 @@ impl CommandError {
 }
 
 /// The names by which clients call the commands.
-pub const NAMES: [&str; 25] = [
+pub const NAMES: [&str; 26] = [
     "grade-submission",
     "record-payment",
     "post-message",
@@ -220,6 +222,7 @@ pub const NAMES: [&str; 25] = [
     "remove-guardian",
     "deactivate-user",
     "reactivate-user",
+    "delete-document",
     "reschedule-class",
     "create-user",
     "change-user",
@@ -284,6 +287,7 @@ impl Command {
             Command::RemoveGuardian { .. } => "remove-guardian",
             Command::DeactivateUser { .. } => "deactivate-user",
             Command::ReactivateUser { .. } => "reactivate-user",
+            Command::DeleteDocument { .. } => "delete-document",
             Command::RescheduleClass { .. } => "reschedule-class",
             Command::CreateUser { .. } => "create-user",
             Command::ChangeUser { .. } => "change-user",
@@ -369,6 +373,7 @@ mod tests {
             ("remove-guardian", r#","guardian":"g","student":"s""#),
             ("deactivate-user", r#","user":"u""#),
             ("reactivate-user", r#","user":"u""#),
+            ("delete-document", r#","document":"p3u5PhN9wrNpsGCwfkeef2LzF9""#),
             (
                 "reschedule-class",
                 r#","class":"c","starts_at":"2026-11-02T09:00:00Z","ends_at":"2026-11-02T10:00:00Z""#,

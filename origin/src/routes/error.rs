@@ -93,6 +93,8 @@ impl ApiError {
         Self::fixed(StatusCode::SERVICE_UNAVAILABLE, "timeout", "the answer took too long").retry();
     pub(super) const TOKEN_MISSING: Self =
         Self::fixed(StatusCode::UNAUTHORIZED, "token-missing", "this path needs a bearer token").challenge();
+    pub(super) const ADMINS_ONLY: Self =
+        Self::fixed(StatusCode::FORBIDDEN, "forbidden", "this path is for admins of the institute");
     pub(super) const EDGE_SECRET: Self = Self::fixed(
         StatusCode::UNAUTHORIZED,
         "wrong-edge-secret",
@@ -361,6 +363,11 @@ impl From<DocumentError> for ApiError {
                 Self::new(StatusCode::NOT_FOUND, "not-found", detail).with_field(Some("subject"))
             }
             DocumentError::Forbidden => Self::new(StatusCode::FORBIDDEN, "forbidden", detail),
+            DocumentError::NotQuarantined => Self::new(StatusCode::NOT_FOUND, "not-found", detail),
+            DocumentError::NotAcceptable(_) => {
+                Self::new(StatusCode::UNPROCESSABLE_ENTITY, "not-acceptable", detail)
+            }
+            DocumentError::Cursor => Self::invalid_field("cursor".to_owned(), detail),
             DocumentError::Damaged { .. } | DocumentError::Raced(_) | DocumentError::Panicked => {
                 Self::internal(&error)
             }

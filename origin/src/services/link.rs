@@ -17,7 +17,7 @@ use std::time::Duration;
 use sync_protocol::directory::DirectoryEntry;
 use sync_protocol::link::{
     DirectoryPage, DocumentHeads, Feed, Follow, Following, Hash, LinkMessage, MAX_DIRECTORY_ENTRIES, Pull,
-    Push, Pushed, Welcome,
+    Push, Pushed, Quarantine, Welcome,
 };
 use sync_protocol::tag;
 use tokio::sync::mpsc;
@@ -65,6 +65,7 @@ enum Request {
     Follow(Follow),
     Push(Push),
     Pull(Pull),
+    Quarantine(Quarantine),
 }
 
 impl LinkService {
@@ -126,12 +127,14 @@ fn request(message: LinkMessage) -> Result<(String, Request), LinkFault> {
         LinkMessage::Follow(follow) => Ok((follow.institute.clone(), Request::Follow(follow))),
         LinkMessage::Push(push) => Ok((push.institute.clone(), Request::Push(push))),
         LinkMessage::Pull(pull) => Ok((pull.institute.clone(), Request::Pull(pull))),
+        LinkMessage::Quarantine(refused) => Ok((refused.institute.clone(), Request::Quarantine(refused))),
         LinkMessage::Welcome(_)
         | LinkMessage::Following(_)
         | LinkMessage::Feed(_)
         | LinkMessage::Pushed(_)
         | LinkMessage::Document(_)
-        | LinkMessage::Directory(_) => Err(LinkFault::Unexpected),
+        | LinkMessage::Directory(_)
+        | LinkMessage::Quarantined(_) => Err(LinkFault::Unexpected),
     }
 }
 
@@ -167,6 +170,10 @@ impl Worker {
                     send(&self.outgoing, LinkMessage::Pushed(pushed)).await?;
                 }
                 Request::Pull(pull) => self.pull(pull).await?,
+                Request::Quarantine(refused) => {
+                    let quarantined = self.service.documents.quarantine(&self.edge, refused).await?;
+                    send(&self.outgoing, LinkMessage::Quarantined(quarantined)).await?;
+                }
             }
         }
         Ok(())

@@ -17,6 +17,7 @@ mod idempotency;
 mod messages;
 mod migrate;
 mod primary;
+mod quarantine;
 mod replicas;
 mod server;
 mod timetable;

@@ -11,6 +11,7 @@ mod fees;
 mod folder_lock;
 mod idempotency;
 mod messages;
+mod quarantine;
 mod readers;
 mod timetable;
 mod transaction;

@@ -45,6 +45,10 @@ pub(crate) struct AttendanceRow {
     /// All concurrent values as JSON when there are several, the shown one last.
     pub(crate) marks: Option<String>,
     pub(crate) document: Option<String>,
+    /// The changes of the document that the row comes from, as a JSON array of hex hashes.
+    pub(crate) heads: Option<String>,
+    /// Who wrote which of several concurrent values, as a JSON array.
+    pub(crate) writers: Option<String>,
 }
 
 /// How many students have each mark.

@@ -13,6 +13,7 @@ use super::feed::{ReadFeed, WriteFeed};
 use super::fees::{ReadFees, WriteFees};
 use super::idempotency::{ReadDecisions, WriteDecisions};
 use super::messages::{ReadMessages, WriteMessages};
+use super::quarantine::{ReadQuarantine, WriteQuarantine};
 use super::timetable::{ReadTimetable, WriteTimetable};
 use std::collections::BTreeSet;
 use std::ops::Deref;
@@ -36,6 +37,7 @@ pub(crate) trait Records:
     + ReadFeed
     + ReadFees
     + ReadMessages
+    + ReadQuarantine
     + ReadTimetable
 {
 }
@@ -50,6 +52,7 @@ impl<T> Records for T where
         + ReadFeed
         + ReadFees
         + ReadMessages
+        + ReadQuarantine
         + ReadTimetable
 {
 }
@@ -67,6 +70,7 @@ pub(crate) trait Writes:
     + WriteFeed
     + WriteFees
     + WriteMessages
+    + WriteQuarantine
     + WriteTimetable
 {
 }
@@ -83,6 +87,7 @@ impl<T> Writes for T where
         + WriteFeed
         + WriteFees
         + WriteMessages
+        + WriteQuarantine
         + WriteTimetable
 {
 }

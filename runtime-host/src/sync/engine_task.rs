@@ -429,13 +429,17 @@ impl EngineTask {
     fn check_link_message(&self, bytes: &[u8]) -> Result<(), LinkSendError> {
         let message = LinkMessage::decode(bytes)?;
         match &message {
-            LinkMessage::Follow(_) | LinkMessage::Push(_) | LinkMessage::Pull(_) => {}
+            LinkMessage::Follow(_)
+            | LinkMessage::Push(_)
+            | LinkMessage::Pull(_)
+            | LinkMessage::Quarantine(_) => {}
             LinkMessage::Welcome(_)
             | LinkMessage::Following(_)
             | LinkMessage::Feed(_)
             | LinkMessage::Pushed(_)
             | LinkMessage::Document(_)
-            | LinkMessage::Directory(_) => return Err(LinkSendError::WrongDirection),
+            | LinkMessage::Directory(_)
+            | LinkMessage::Quarantined(_) => return Err(LinkSendError::WrongDirection),
         }
         match message.institute() == Some(&self.institute) {
             true => Ok(()),

@@ -5,6 +5,8 @@ use super::{
     MAX_TEXT_BYTES, MAX_TITLE_CHARS, Recipient,
 };
 
+use crate::document_id::DocumentId;
+
 impl Command {
     /// Checks all that can be checked without looking anything up, as [`Command::decode`] does.
     pub fn validate(&self) -> Result<(), CommandError> {
@@ -47,6 +49,10 @@ impl Command {
                 id("student", student)
             }
             Command::DeactivateUser { user } | Command::ReactivateUser { user } => id("user", user),
+            Command::DeleteDocument { document } => match document.parse::<DocumentId>() {
+                Ok(_) => Ok(()),
+                Err(_) => Err(field("document", "document is not 16 bytes in bs58check")),
+            },
             Command::RescheduleClass { class, starts_at, ends_at, room } => {
                 id("class", class)?;
                 id_sized("starts_at", starts_at)?;

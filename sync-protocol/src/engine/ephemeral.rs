@@ -118,7 +118,10 @@ impl Engine {
     fn readers(&self, document: DocumentId) -> impl Iterator<Item = SessionId> + use<'_> {
         let readers = match self.slots.get(&document) {
             Some(Slot::Ready(doc)) => Some(&doc.readers),
-            Some(Slot::Loading { .. } | Slot::Pulling { .. } | Slot::Awaited { .. }) | None => {
+            Some(
+                Slot::Loading { .. } | Slot::Pulling { .. } | Slot::Awaited { .. } | Slot::Deleted { .. },
+            )
+            | None => {
                 self.parked.get(&document).map(|parked| &parked.readers)
             }
         };

@@ -11,6 +11,10 @@ pub(super) struct Held {
 }
 
 impl Held {
+    pub(super) fn is_empty(&self) -> bool {
+        self.changes.is_empty()
+    }
+
     pub(super) fn get(&self, hash: &ChangeHash) -> Option<&Change> {
         self.changes.get(hash).map(|(change, _)| change)
     }

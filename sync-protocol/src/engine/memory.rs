@@ -56,7 +56,7 @@ impl Engine {
     pub fn usage(&self) -> Usage {
         let ready = |slot: &Slot| match slot {
             Slot::Ready(doc) => Some(doc.weight()),
-            Slot::Loading { .. } | Slot::Pulling { .. } | Slot::Awaited { .. } => None,
+            Slot::Loading { .. } | Slot::Pulling { .. } | Slot::Awaited { .. } | Slot::Deleted { .. } => None,
         };
         let weights: Vec<usize> = self.slots.values().filter_map(ready).collect();
         let bytes = weights.iter().sum();

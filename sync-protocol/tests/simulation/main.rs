@@ -115,6 +115,7 @@ impl World {
             36..38 => self.devices[device].disconnect(&mut self.edges),
             38..60 => {
                 self.devices[device].exchange_one(&mut self.edges);
+                self.check_receipts(device);
             }
             60..85 => self.edges[edge].run(self.now, &mut self.rng),
             85..88 => self.crash(edge),
@@ -124,6 +125,15 @@ impl World {
                 let again = self.rng.chance(10);
                 self.edges[edge].exchange_link(&mut self.origin, again);
             }
+        }
+    }
+
+    /// What a device was told is committed at the origin, the origin has.
+    fn check_receipts(&self, device: usize) {
+        for sheet in &self.sheets {
+            let known = self.origin.hashes(*sheet);
+            let told = self.devices[device].committed(*sheet);
+            assert!(told.is_subset(&known), "device {device} was told of more than the origin has");
         }
     }
 
@@ -183,6 +193,8 @@ impl World {
                 assert!(lost.is_empty(), "changes acknowledged to device {n} are lost: {lost:?}");
                 let waits: Vec<_> = known.difference(&told).collect();
                 assert!(waits.is_empty(), "device {n} waits for ever for the acknowledgement of {waits:?}");
+                let committed: Vec<_> = device.committed(*sheet).into_iter().collect();
+                assert_eq!(committed, truth, "device {n} does not know what the origin has committed");
             }
         }
     }

@@ -4,6 +4,7 @@
 //! institute's offset.
 
 mod coursework;
+mod documents;
 mod members;
 mod records;
 mod timetable;
@@ -69,6 +70,7 @@ pub(super) fn apply(
         | Command::RemoveGuardian { .. }
         | Command::DeactivateUser { .. }
         | Command::ReactivateUser { .. } => members::apply(tx, &by, command, at),
+        Command::DeleteDocument { document } => documents::delete(tx, &by, document, at),
         Command::RescheduleClass { class, starts_at, ends_at, room } => {
             let starts_at = read_time("starts_at", starts_at)?;
             let ends_at = read_time("ends_at", ends_at)?;

@@ -131,7 +131,8 @@ impl ReadTimetable for Transaction<'_> {
 
     fn attendance(&self, class: &str) -> Result<Vec<AttendanceRow>, StoreError> {
         self.all(
-            "SELECT student, mark, marks::text, document FROM attendance WHERE institute = $1 AND class = $2
+            "SELECT student, mark, marks::text, document, heads::text, writers::text FROM attendance
+             WHERE institute = $1 AND class = $2
              ORDER BY student",
             &[&self.institute, &class],
             |row| {
@@ -140,6 +141,8 @@ impl ReadTimetable for Transaction<'_> {
                     mark: row.try_get(1)?,
                     marks: row.try_get(2)?,
                     document: row.try_get(3)?,
+                    heads: row.try_get(4)?,
+                    writers: row.try_get(5)?,
                 })
             },
         )
@@ -206,11 +209,21 @@ impl WriteTimetable for Transaction<'_> {
 
     fn put_attendance(&self, class: &str, row: &AttendanceRow) -> Result<(), StoreError> {
         self.run(
-            "INSERT INTO attendance (institute, class, student, mark, marks, document)
-             VALUES ($1, $2, $3, $4, $5::text::json, $6)
+            "INSERT INTO attendance (institute, class, student, mark, marks, document, heads, writers)
+             VALUES ($1, $2, $3, $4, $5::text::json, $6, $7::text::json, $8::text::json)
              ON CONFLICT (institute, class, student) DO UPDATE
-             SET mark = excluded.mark, marks = excluded.marks, document = excluded.document",
-            &[&self.institute, &class, &row.student, &row.mark, &row.marks, &row.document],
+             SET mark = excluded.mark, marks = excluded.marks, document = excluded.document,
+                 heads = excluded.heads, writers = excluded.writers",
+            &[
+                &self.institute,
+                &class,
+                &row.student,
+                &row.mark,
+                &row.marks,
+                &row.document,
+                &row.heads,
+                &row.writers,
+            ],
         )?;
         Ok(())
     }

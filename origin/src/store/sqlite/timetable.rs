@@ -135,7 +135,7 @@ impl ReadTimetable for Transaction<'_> {
 
     fn attendance(&self, class: &str) -> Result<Vec<AttendanceRow>, StoreError> {
         self.all(
-            "SELECT student, mark, marks, document FROM attendance WHERE institute = ?1 AND class = ?2
+            "SELECT student, mark, marks, document, heads, writers FROM attendance WHERE institute = ?1 AND class = ?2
              ORDER BY student",
             (self.institute, class),
             |row| {
@@ -144,6 +144,8 @@ impl ReadTimetable for Transaction<'_> {
                     mark: row.get(1)?,
                     marks: row.get(2)?,
                     document: row.get(3)?,
+                    heads: row.get(4)?,
+                    writers: row.get(5)?,
                 })
             },
         )
@@ -210,11 +212,21 @@ impl WriteTimetable for Transaction<'_> {
 
     fn put_attendance(&self, class: &str, row: &AttendanceRow) -> Result<(), StoreError> {
         self.run(
-            "INSERT INTO attendance (institute, class, student, mark, marks, document)
-             VALUES (?1, ?2, ?3, ?4, ?5, ?6)
+            "INSERT INTO attendance (institute, class, student, mark, marks, document, heads, writers)
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)
              ON CONFLICT (institute, class, student) DO UPDATE
-             SET mark = excluded.mark, marks = excluded.marks, document = excluded.document",
-            (self.institute, class, &row.student, &row.mark, &row.marks, &row.document),
+             SET mark = excluded.mark, marks = excluded.marks, document = excluded.document,
+                 heads = excluded.heads, writers = excluded.writers",
+            (
+                self.institute,
+                class,
+                &row.student,
+                &row.mark,
+                &row.marks,
+                &row.document,
+                &row.heads,
+                &row.writers,
+            ),
         )?;
         Ok(())
     }

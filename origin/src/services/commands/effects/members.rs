@@ -71,6 +71,7 @@ pub(super) fn apply(
         | Command::RecordPayment { .. }
         | Command::PostMessage { .. }
         | Command::SubmitAssignment { .. }
+        | Command::DeleteDocument { .. }
         | Command::RescheduleClass { .. }
         | Command::CreateUser { .. }
         | Command::ChangeUser { .. }
