@@ -27,6 +27,35 @@ async fn audit(origin: &TestOrigin, admin: &User, filter: &str) -> Vec<Value> {
     page.json()["items"].as_array().unwrap().clone()
 }
 
+/// What the test below does to a user, the newest first.
+async fn the_log_tells_the_story(origin: &TestOrigin, admin: &User, user: &str, made_at: &str) {
+    let log = audit(origin, admin, &format!("record={user}")).await;
+    let steps: Vec<(&str, &Value)> =
+        log.iter().map(|entry| (entry["command"].as_str().unwrap(), &entry["refusal"])).collect();
+    let refused = json!("precondition-failed");
+    let done = Value::Null;
+    assert_eq!(
+        steps,
+        [
+            ("deactivate-user", &done),
+            ("change-user", &refused),
+            ("change-user", &done),
+            ("change-user", &refused),
+            ("create-user", &done),
+        ]
+    );
+    assert_eq!(log[0]["before"]["active"], true);
+    assert_eq!(log[0]["after"]["active"], false);
+    assert_eq!(log[2]["before"]["name"], "Nora New");
+    assert_eq!(log[2]["after"]["name"], "Nora Newer");
+    assert_eq!((&log[4]["before"], &log[4]["after"]["name"]), (&Value::Null, &json!("Nora New")));
+    assert_eq!(log[4]["user"], admin.claims.sub);
+    assert_eq!(log[4]["device"], "phone");
+    let bookmark = format!("{}.{}", log[4]["epoch"], log[4]["revision"]);
+    assert_eq!(bookmark, made_at);
+    assert_eq!(audit(origin, admin, "command=create-user").await.len(), 2, "the refused one too");
+}
+
 #[tokio::test]
 async fn a_record_is_made_read_changed_and_every_step_is_in_the_audit_log() {
     let origin = TestOrigin::start().await;
@@ -67,31 +96,7 @@ async fn a_record_is_made_read_changed_and_every_step_is_in_the_audit_log() {
     assert_eq!(off.json()["outcome"]["deactivated"], true);
     assert_eq!(origin.get(&admin, "/admin/v1/users?active=false").await.json()["items"][0]["user"], user);
 
-    let log = audit(&origin, &admin, &format!("record={user}")).await;
-    let steps: Vec<(&str, &Value)> =
-        log.iter().map(|entry| (entry["command"].as_str().unwrap(), &entry["refusal"])).collect();
-    let refused = json!("precondition-failed");
-    let done = Value::Null;
-    assert_eq!(
-        steps,
-        [
-            ("deactivate-user", &done),
-            ("change-user", &refused),
-            ("change-user", &done),
-            ("change-user", &refused),
-            ("create-user", &done),
-        ]
-    );
-    assert_eq!(log[0]["before"]["active"], true);
-    assert_eq!(log[0]["after"]["active"], false);
-    assert_eq!(log[2]["before"]["name"], "Nora New");
-    assert_eq!(log[2]["after"]["name"], "Nora Newer");
-    assert_eq!((&log[4]["before"], &log[4]["after"]["name"]), (&Value::Null, &json!("Nora New")));
-    assert_eq!(log[4]["user"], admin.claims.sub);
-    assert_eq!(log[4]["device"], "phone");
-    let bookmark = format!("{}.{}", log[4]["epoch"], log[4]["revision"]);
-    assert_eq!(bookmark, made.header("rollcall-bookmark"));
-    assert_eq!(audit(&origin, &admin, "command=create-user").await.len(), 2, "the refused one too");
+    the_log_tells_the_story(&origin, &admin, &user, made.header("rollcall-bookmark")).await;
     let future = audit(&origin, &admin, "from=2100-01-01T00:00:00Z").await;
     assert!(future.is_empty());
     assert_eq!(audit(&origin, &admin, "until=2100-01-01T00:00:00Z").await.len(), 6);
