@@ -25,12 +25,15 @@ fn with_changes(mut doc: Automerge, changes: u64) -> Automerge {
     doc
 }
 
+/// A name, and how such a document is made.
+type Shape<'a> = (&'static str, &'a dyn Fn(&mut Automerge));
+
 #[test]
 fn the_estimate_follows_what_the_allocator_says() {
     let noise: String = (0..300_000_u64)
         .map(|at| char::from(b'a' + (at.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 57) as u8 % 26))
         .collect();
-    let shapes: [(&str, &dyn Fn(&mut Automerge)); 5] = [
+    let shapes: [Shape<'_>; 5] = [
         ("a first change", &|_| {}),
         ("many changes", &|doc| *doc = with_changes(doc.clone(), 5_000)),
         ("many writers", &|doc| {
