@@ -32,14 +32,14 @@ pub(crate) use audit::AuditEntry;
 pub(crate) use copy::copy;
 pub(crate) use coursework::{Assignment, NewSubmission, StudentSubmission};
 pub(crate) use directory::Institute;
-pub(crate) use documents::{ChangeRow, DocumentFigures, LoggedDocument, NewDocument};
+pub(crate) use documents::{ChangeRow, LoggedDocument, NewDocument};
 pub(crate) use error::{OpenError, StoreError};
 pub(crate) use feed::FeedRow;
 pub(crate) use fees::{NewInvoice, PaymentRow};
 pub(crate) use idempotency::{Decision, DecisionStatus};
 pub(crate) use messages::NewMessage;
 pub(crate) use postgres::{ServerFigures, migrate};
-pub(crate) use quarantine::{QuarantineOutcome, QuarantinePlace, QuarantineRow};
+pub(crate) use quarantine::{QuarantineOutcome, QuarantineRow};
 pub(crate) use settings::{PostgresConfig, StoreSettings};
 #[cfg(test)]
 pub(crate) use sqlite::plans;

@@ -25,6 +25,9 @@ FROM quarantine;
 DROP TABLE quarantine;
 ALTER TABLE quarantine_items RENAME TO quarantine;
 ALTER TABLE quarantine ALTER COLUMN bytes SET STORAGE EXTERNAL;
+-- As SQLite has it, so that both engines are asked in the same words.
+CREATE FUNCTION hex(bytes bytea) RETURNS text LANGUAGE sql IMMUTABLE STRICT PARALLEL SAFE RETURN encode(bytes, 'hex');
+CREATE INDEX quarantine_by_time ON quarantine (institute, refused_at, document, lower(hex(hash))) WHERE settled_at IS NULL;
 CREATE INDEX quarantine_open ON quarantine (institute, refused_at, document, hash) WHERE settled_at IS NULL;
 CREATE INDEX quarantine_by_device ON quarantine (institute, device) WHERE settled_at IS NULL;
 CALL protect_table('quarantine');

@@ -22,5 +22,6 @@ INSERT INTO quarantine_items (institute, document, hash, user, device, edge, cod
 SELECT institute, document, randomblob(32), user, device, edge, code, bytes, received_at FROM quarantine;
 DROP TABLE quarantine;
 ALTER TABLE quarantine_items RENAME TO quarantine;
+CREATE INDEX quarantine_by_time ON quarantine (institute, refused_at, document, lower(hex(hash))) WHERE settled_at IS NULL;
 CREATE INDEX quarantine_open ON quarantine (institute, refused_at, document, hash) WHERE settled_at IS NULL;
 CREATE INDEX quarantine_by_device ON quarantine (institute, device) WHERE settled_at IS NULL;

@@ -367,7 +367,6 @@ impl From<DocumentError> for ApiError {
             DocumentError::NotAcceptable(_) => {
                 Self::new(StatusCode::UNPROCESSABLE_ENTITY, "not-acceptable", detail)
             }
-            DocumentError::Cursor => Self::invalid_field("cursor".to_owned(), detail),
             DocumentError::Damaged { .. } | DocumentError::Raced(_) | DocumentError::Panicked => {
                 Self::internal(&error)
             }

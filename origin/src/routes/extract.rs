@@ -42,13 +42,6 @@ impl FromRequestParts<App> for Admin {
     }
 }
 
-/// Which page of a list.
-#[derive(Deserialize)]
-pub(super) struct PageQuery {
-    pub(super) cursor: Option<String>,
-    pub(super) limit: Option<u32>,
-}
-
 /// The name of an edge that knows the secret.
 pub(super) struct Edge(pub(super) String);
 

@@ -1,22 +1,13 @@
-//! Refused changes, for admins: what there is, what each would do, and what becomes of it.
+//! Refused changes, for admins: what each would do, and what becomes of it. `admin/lists.rs` lists them.
 
 use super::error::ApiError;
-use super::extract::{Admin, PageQuery};
+use super::extract::Admin;
 use crate::app::App;
-use crate::services::documents::{Acceptance, QuarantinePage, QuarantinedChange};
+use crate::services::documents::{Acceptance, QuarantinedChange};
 use axum::Json;
-use axum::extract::{Path, Query, State};
+use axum::extract::{Path, State};
 use axum::http::StatusCode;
 use sync_protocol::document_id::DocumentId;
-
-pub(super) async fn list(
-    State(app): State<App>,
-    Admin(claims): Admin,
-    Query(page): Query<PageQuery>,
-) -> Result<Json<QuarantinePage>, ApiError> {
-    let page = app.documents.quarantine_page(&claims.inst, page.cursor.as_deref(), page.limit);
-    Ok(Json(page.await?))
-}
 
 /// The document and the hash that name an item.
 fn named((document, hash): (String, String)) -> Result<(DocumentId, [u8; 32]), ApiError> {
@@ -25,6 +16,8 @@ fn named((document, hash): (String, String)) -> Result<(DocumentId, [u8; 32]), A
     Ok((document, hash.ok_or(ApiError::NO_DOCUMENT)?))
 }
 
+/// A refused change, and what it would do.
+#[utoipa::path(get, path = "/admin/v1/quarantine/{document}/{hash}", tag = "Documents", responses((status = 200, description = "The change", body = QuarantinedChange)))]
 pub(super) async fn show(
     State(app): State<App>,
     Admin(claims): Admin,
@@ -34,6 +27,8 @@ pub(super) async fn show(
     Ok(Json(app.documents.quarantined_change(&claims.inst, document, hash).await?))
 }
 
+/// Merges a refused change on the admin's authority, and with it what waited for it.
+#[utoipa::path(post, path = "/admin/v1/quarantine/{document}/{hash}/accept", tag = "Documents", responses((status = 200, description = "What was merged", body = Acceptance), (status = 409, description = "It cannot be merged")))]
 pub(super) async fn accept(
     State(app): State<App>,
     Admin(claims): Admin,
@@ -43,6 +38,8 @@ pub(super) async fn accept(
     Ok(Json(app.documents.accept_quarantined(&claims, document, hash).await?))
 }
 
+/// Drops a refused change for good.
+#[utoipa::path(post, path = "/admin/v1/quarantine/{document}/{hash}/drop", tag = "Documents", responses((status = 204, description = "It is dropped")))]
 pub(super) async fn discard(
     State(app): State<App>,
     Admin(claims): Admin,

@@ -4,7 +4,6 @@
 //! are kept in memory within a bound. What a device wrote is either in the log or in quarantine, never lost.
 
 mod gate;
-mod listing;
 mod projection;
 mod push;
 mod quarantine;
@@ -58,16 +57,13 @@ pub(crate) enum DocumentError {
     /// Not even an admin can have it merged; the code says why.
     #[error("the change cannot be merged: {0}")]
     NotAcceptable(&'static str),
-    #[error("cursor is not one that a page named as its next")]
-    Cursor,
     #[error("the merge worker panicked")]
     Panicked,
     #[error(transparent)]
     Store(#[from] StoreError),
 }
 
-pub(crate) use listing::DocumentPage;
-pub(crate) use quarantine::{Acceptance, QuarantinePage, QuarantinedChange};
+pub(crate) use quarantine::{Acceptance, QuarantinedChange};
 
 #[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]

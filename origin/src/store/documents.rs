@@ -48,25 +48,6 @@ pub(crate) struct ChangeRow {
     pub(crate) received_at: i64,
 }
 
-/// What is known of a document without looking into it.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct DocumentFigures {
-    pub(crate) document: String,
-    pub(crate) kind: String,
-    pub(crate) subject: String,
-    /// JSON array of hex hashes; empty for a document that was deleted.
-    pub(crate) heads: String,
-    pub(crate) changes: u64,
-    /// Of the changes in the log.
-    pub(crate) bytes: u64,
-    pub(crate) last_change_at: Option<i64>,
-    pub(crate) deleted_at: Option<i64>,
-    /// Refused changes that nobody has settled.
-    pub(crate) quarantined: u64,
-    /// Why the last of them was refused.
-    pub(crate) last_refusal: Option<String>,
-}
-
 #[derive(Debug, Clone, Default)]
 pub(crate) struct DocumentCounts {
     /// Documents and changes by kind.
@@ -107,13 +88,6 @@ pub(crate) trait ReadDocuments {
 
     /// Those of `hashes` that are in the log of the document.
     fn changes_among(&self, document: DocumentId, hashes: &[[u8; 32]]) -> Result<Vec<[u8; 32]>, StoreError>;
-
-    /// Documents by their ids, after one of them; deleted ones too.
-    fn document_figures(
-        &self,
-        after: Option<DocumentId>,
-        limit: u32,
-    ) -> Result<Vec<DocumentFigures>, StoreError>;
 
     fn document_counts(&self) -> Result<DocumentCounts, StoreError>;
 }

@@ -18,20 +18,6 @@ pub(crate) struct QuarantineRow {
     pub(crate) refused_at: i64,
 }
 
-/// Place of an item in the list: by time, then by what it is.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct QuarantinePlace {
-    pub(crate) refused_at: i64,
-    pub(crate) document: DocumentId,
-    pub(crate) hash: [u8; 32],
-}
-
-impl QuarantineRow {
-    pub(crate) fn place(&self) -> QuarantinePlace {
-        QuarantinePlace { refused_at: self.refused_at, document: self.document, hash: self.hash }
-    }
-}
-
 /// How an item was settled.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum QuarantineOutcome {
@@ -56,14 +42,8 @@ pub(crate) trait ReadQuarantine {
     /// What is kept of a device and of the institute.
     fn quarantine_usage(&self, device: &str) -> Result<(Usage, Usage), StoreError>;
 
-    /// The next items after a place, the oldest first, of one document or of all. Instead of their bytes they come with how
-    /// many those are.
-    fn quarantine_after(
-        &self,
-        place: Option<&QuarantinePlace>,
-        document: Option<DocumentId>,
-        limit: u32,
-    ) -> Result<Vec<(QuarantineRow, u64)>, StoreError>;
+    /// The items of one document without their bytes, the oldest first.
+    fn quarantine_of(&self, document: DocumentId, limit: u32) -> Result<Vec<QuarantineRow>, StoreError>;
 
     fn quarantined(&self, document: DocumentId, hash: &[u8; 32])
     -> Result<Option<QuarantineRow>, StoreError>;

@@ -11,7 +11,7 @@ INSERT INTO documents (document, institute, kind, subject, batch, owner, heads, 
     FROM generate_series(1, 20000) n;
 INSERT INTO changes SELECT 'large.example', 'document-' || n, 1, n::text::bytea, 'x', 'teacher-1', 'phone', 'edge', now()
     FROM generate_series(1, 20000) n;
-INSERT INTO quarantine SELECT 'large.example', 'log', n, 'document-' || n, 'teacher-1', 'phone', 'edge', 'forbidden', 'x',
+INSERT INTO quarantine SELECT 'large.example', 'document-' || n, sha256(n::text::bytea), 'teacher-1', 'phone', 'edge', 'forbidden', 'x',
     now() - n * interval '1 second' FROM generate_series(1, 20000) n;
 INSERT INTO refresh_tokens SELECT ('\x' || lpad(to_hex(n), 8, '0'))::bytea, 'large.example', 'family-' || n, 'student-' || n,
     'phone', now(), now() + interval '1 month', CASE WHEN k = 0 THEN now() END

@@ -201,6 +201,7 @@ pub(crate) struct DocumentRecord {
     /// Changes in its log.
     pub(crate) changes: i64,
     pub(crate) created_at: String,
+    pub(crate) deleted_at: Option<String>,
 }
 
 /// A shared document with its heads and its size.
@@ -214,24 +215,31 @@ pub(crate) struct DocumentDetail {
     pub(crate) owner: String,
     pub(crate) changes: i64,
     pub(crate) created_at: String,
+    pub(crate) deleted_at: Option<String>,
     /// Hex hashes.
     pub(crate) heads: Vec<String>,
     /// Of all changes in its log.
     pub(crate) bytes: i64,
+    /// Refused changes that nobody has settled.
+    pub(crate) quarantined: i64,
+    /// Why the last of them was refused.
+    pub(crate) last_refusal: Option<String>,
 }
 
 /// A change of a document that was refused.
 #[derive(Debug, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct QuarantineRecord {
-    pub(crate) log: String,
-    pub(crate) sequence: i64,
     pub(crate) document: String,
+    /// Of the change, in hex; with the document it names the item.
+    pub(crate) hash: String,
     pub(crate) user: String,
     pub(crate) device: String,
     pub(crate) edge: String,
     pub(crate) code: String,
-    pub(crate) received_at: String,
+    /// Of the change.
+    pub(crate) bytes: i64,
+    pub(crate) refused_at: String,
 }
 
 /// A sign-in on a device.

@@ -3,7 +3,7 @@
 use super::push::{self, Place, Work};
 use super::{DocumentError, DocumentService, Membership, ORIGIN, gate};
 use crate::clock::unix_ms;
-use crate::store::{QuarantineOutcome, QuarantinePlace, QuarantineRow, StoreError, WriteTx};
+use crate::store::{QuarantineOutcome, QuarantineRow, StoreError, WriteTx};
 use automerge::Automerge;
 use serde::Serialize;
 use std::collections::{HashMap, HashSet};
@@ -15,9 +15,8 @@ use sync_protocol::kind::{Access, DELETED};
 use sync_protocol::link::{self, DocumentRecord, PushItem, Quarantined};
 use sync_protocol::quarantine::{Usage, has_room};
 use sync_protocol::token::Claims;
+use utoipa::ToSchema;
 
-/// Items on one page.
-const PAGE_MAX: u32 = 100;
 /// Items that follow an accepted one at most; the others wait to be accepted themselves.
 const MAX_FOLLOWERS: u32 = 1_000;
 /// The code of a change that depends on one that is not there.
@@ -53,9 +52,10 @@ pub(super) fn keep<'a>(
     Ok(())
 }
 
-/// An item in the list.
-#[derive(Debug, Serialize)]
+/// A refused change that nobody has settled.
+#[derive(Debug, Serialize, ToSchema)]
 pub(crate) struct QuarantinedItem {
+    #[schema(value_type = String)]
     document: DocumentId,
     /// Of the change, in hex; with the document it names the item.
     hash: String,
@@ -74,16 +74,8 @@ impl QuarantinedItem {
     }
 }
 
-#[derive(Debug, Serialize)]
-pub(crate) struct QuarantinePage {
-    items: Vec<QuarantinedItem>,
-    /// Where the next page begins; absent on the last one.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    next: Option<String>,
-}
-
 /// One item with what it would do.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
 pub(crate) struct QuarantinedChange {
     #[serde(flatten)]
     item: QuarantinedItem,
@@ -94,27 +86,15 @@ pub(crate) struct QuarantinedChange {
     subject: Option<String>,
     /// Absent for bytes that are no change.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<Object>)]
     change: Option<Description>,
 }
 
 /// What came of an acceptance.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
 pub(crate) struct Acceptance {
     /// Hashes of the changes that are now in the document: the accepted one, and those that had waited for it.
     accepted: Vec<String>,
-}
-
-/// A place in the list as text: `MILLISECONDS.DOCUMENT.HASH`.
-fn parse_place(text: &str) -> Option<QuarantinePlace> {
-    let mut parts = text.splitn(3, '.');
-    let refused_at = parts.next()?.parse().ok()?;
-    let document = parts.next()?.parse().ok()?;
-    let hash = hex::decode(parts.next()?).ok()?.try_into().ok()?;
-    Some(QuarantinePlace { refused_at, document, hash })
-}
-
-fn place_text(place: &QuarantinePlace) -> String {
-    format!("{}.{}.{}", place.refused_at, place.document, hex::encode(place.hash))
 }
 
 impl DocumentService {
@@ -175,27 +155,6 @@ impl DocumentService {
             push::merge_items(&service.store, &service.replicas, &edge, (&institute, None), &items)
         });
         judged.await.unwrap_or(Err(DocumentError::Panicked)).map(drop)
-    }
-
-    /// The items that nobody has settled, the oldest first.
-    pub(crate) async fn quarantine_page(
-        &self,
-        institute: &str,
-        after: Option<&str>,
-        limit: Option<u32>,
-    ) -> Result<QuarantinePage, DocumentError> {
-        let limit = limit.unwrap_or(PAGE_MAX).clamp(1, PAGE_MAX);
-        let place = after.map(|text| parse_place(text).ok_or(DocumentError::Cursor)).transpose()?;
-        let mut rows = self
-            .store
-            .read(institute, move |records| records.quarantine_after(place.as_ref(), None, limit + 1))
-            .await
-            .map_err(DocumentError::Store)?;
-        let more = rows.len() > limit as usize;
-        rows.truncate(limit as usize);
-        let next = rows.last().filter(|_| more).map(|(row, _)| place_text(&row.place()));
-        let items = rows.into_iter().map(|(row, size)| QuarantinedItem::new(row, size)).collect();
-        Ok(QuarantinePage { items, next })
     }
 
     /// One item, with what its change would do to the document as it is now.
@@ -325,9 +284,9 @@ impl DocumentService {
     fn follow(&self, place: Place<'_>, work: &mut Work) -> Result<Vec<[u8; 32]>, DocumentError> {
         let document = work.record.document;
         let mut waiting = self.store.read_blocking::<_, StoreError>(place.institute, |records| {
-            let items = records.quarantine_after(None, Some(document), MAX_FOLLOWERS)?.into_iter();
-            let waits = items.filter(|(row, _)| row.code == MISSING_DEPENDENCY);
-            let rows = waits.map(|(row, _)| records.quarantined(document, &row.hash));
+            let items = records.quarantine_of(document, MAX_FOLLOWERS)?.into_iter();
+            let waits = items.filter(|row| row.code == MISSING_DEPENDENCY);
+            let rows = waits.map(|row| records.quarantined(document, &row.hash));
             rows.filter_map(Result::transpose).collect::<Result<Vec<QuarantineRow>, _>>()
         })?;
         let mut followed = Vec::new();

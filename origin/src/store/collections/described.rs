@@ -262,11 +262,24 @@ pub(crate) static DOCUMENTS: Collection = Collection {
         column("owner", "d.owner", Kind::Text),
         column("changes", "d.changes", Kind::Integer),
         column("created_at", "d.created_at", Kind::Time),
+        column("deleted_at", "d.deleted_at", Kind::Time),
         alone("heads", "d.heads", Kind::List),
         alone(
             "bytes",
             "(SELECT coalesce(sum(octet_length(c.bytes)), 0) FROM changes c WHERE c.document = d.document)",
             Kind::Integer,
+        ),
+        alone(
+            "quarantined",
+            "(SELECT count(*) FROM quarantine q WHERE q.institute = d.institute AND q.document = d.document
+                AND q.settled_at IS NULL)",
+            Kind::Integer,
+        ),
+        alone(
+            "last_refusal",
+            "(SELECT q.code FROM quarantine q WHERE q.institute = d.institute AND q.document = d.document
+                AND q.settled_at IS NULL ORDER BY q.refused_at DESC LIMIT 1)",
+            Kind::Text,
         ),
     ],
     key: &["document"],
@@ -274,23 +287,24 @@ pub(crate) static DOCUMENTS: Collection = Collection {
     sorts: &[by("subject", &["kind", "subject"])],
 };
 
+/// Those that nobody has settled.
 pub(crate) static QUARANTINE: Collection = Collection {
     record: "quarantined change",
-    from: "quarantine q",
+    from: "(SELECT * FROM quarantine WHERE settled_at IS NULL) q",
     institute: "q.institute",
     columns: &[
-        column("log", "q.log", Kind::Text),
-        column("sequence", "q.sequence", Kind::Integer),
         column("document", "q.document", Kind::Text),
+        column("hash", "lower(hex(q.hash))", Kind::Text),
         column("user", "q.\"user\"", Kind::Text),
         column("device", "q.device", Kind::Text),
         column("edge", "q.edge", Kind::Text),
         column("code", "q.code", Kind::Text),
-        column("received_at", "q.received_at", Kind::Time),
+        column("bytes", "octet_length(q.bytes)", Kind::Integer),
+        column("refused_at", "q.refused_at", Kind::Time),
     ],
-    key: &["log", "sequence"],
-    filters: &[equal("document", "q.document"), from("q.received_at"), until("q.received_at")],
-    sorts: &[by("received_at", &["received_at", "log", "sequence"])],
+    key: &["document", "hash"],
+    filters: &[equal("document", "q.document"), from("q.refused_at"), until("q.refused_at")],
+    sorts: &[by("refused_at", &["refused_at", "document", "hash"])],
 };
 
 /// A sign-in on a device: the one of its refresh tokens that was not used yet.

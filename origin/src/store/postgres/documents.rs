@@ -1,9 +1,8 @@
 //! Documents: their records, the log of their changes, snapshots, and the changes that were refused.
 
-use super::transaction::{Millis, Transaction, millis, some_millis};
+use super::transaction::{Millis, Transaction, millis};
 use crate::store::documents::{
-    ChangeRow, DocumentCounts, DocumentFigures, LoggedDocument, NewDocument, RawDocument, ReadDocuments,
-    WriteDocuments,
+    ChangeRow, DocumentCounts, LoggedDocument, NewDocument, RawDocument, ReadDocuments, WriteDocuments,
 };
 use crate::store::error::StoreError;
 use crate::store::transaction::{to_i64, to_u64};
@@ -103,41 +102,6 @@ impl ReadDocuments for Transaction<'_> {
             row.try_get::<_, Vec<u8>>(0)
         })?;
         Ok(found.into_iter().filter_map(|hash| hash.try_into().ok()).collect())
-    }
-
-    fn document_figures(
-        &self,
-        after: Option<DocumentId>,
-        limit: u32,
-    ) -> Result<Vec<DocumentFigures>, StoreError> {
-        let after = after.map(|document| document.to_string()).unwrap_or_default();
-        self.all(
-            "SELECT d.document, d.kind, d.subject, to_json(d.heads)::text, d.changes, c.bytes, c.last, d.deleted_at,
-                 (SELECT count(*) FROM quarantine q
-                  WHERE q.institute = d.institute AND q.document = d.document AND q.settled_at IS NULL),
-                 (SELECT q.code FROM quarantine q
-                  WHERE q.institute = d.institute AND q.document = d.document AND q.settled_at IS NULL
-                  ORDER BY q.refused_at DESC LIMIT 1)
-             FROM documents d CROSS JOIN LATERAL (
-                 SELECT coalesce(sum(octet_length(c.bytes)), 0)::bigint AS bytes, max(c.received_at) AS last
-                 FROM changes c WHERE c.document = d.document AND c.institute = d.institute) c
-             WHERE d.institute = $1 AND d.document > $2 ORDER BY d.document LIMIT $3",
-            &[&self.institute, &after, &i64::from(limit)],
-            |row| {
-                Ok(DocumentFigures {
-                    document: row.try_get(0)?,
-                    kind: row.try_get(1)?,
-                    subject: row.try_get(2)?,
-                    heads: row.try_get(3)?,
-                    changes: to_u64(row.try_get(4)?),
-                    bytes: to_u64(row.try_get(5)?),
-                    last_change_at: some_millis(row, 6)?,
-                    deleted_at: some_millis(row, 7)?,
-                    quarantined: to_u64(row.try_get(8)?),
-                    last_refusal: row.try_get(9)?,
-                })
-            },
-        )
     }
 
     fn document_counts(&self) -> Result<DocumentCounts, StoreError> {

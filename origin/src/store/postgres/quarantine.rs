@@ -2,9 +2,7 @@
 
 use super::transaction::{Millis, Transaction, millis};
 use crate::store::error::StoreError;
-use crate::store::quarantine::{
-    QuarantineOutcome, QuarantinePlace, QuarantineRow, ReadQuarantine, WriteQuarantine,
-};
+use crate::store::quarantine::{QuarantineOutcome, QuarantineRow, ReadQuarantine, WriteQuarantine};
 use crate::store::transaction::to_u64;
 use sync_protocol::document_id::DocumentId;
 use sync_protocol::quarantine::Usage;
@@ -57,30 +55,14 @@ impl ReadQuarantine for Transaction<'_> {
         Ok((of_device.unwrap_or_default(), of_institute.unwrap_or_default()))
     }
 
-    fn quarantine_after(
-        &self,
-        place: Option<&QuarantinePlace>,
-        document: Option<DocumentId>,
-        limit: u32,
-    ) -> Result<Vec<(QuarantineRow, u64)>, StoreError> {
+    fn quarantine_of(&self, document: DocumentId, limit: u32) -> Result<Vec<QuarantineRow>, StoreError> {
         let sql = format!(
-            "SELECT {WITHOUT_BYTES}, octet_length(bytes)::bigint FROM quarantine
-             WHERE institute = $1 AND settled_at IS NULL AND (refused_at, document, hash) > ($2, $3, $4)
-                 AND ($5::text IS NULL OR document = $5)
-             ORDER BY refused_at, document, hash LIMIT $6"
+            "SELECT {WITHOUT_BYTES} FROM quarantine WHERE institute = $1 AND document = $2 AND settled_at IS NULL
+             ORDER BY refused_at, hash LIMIT $3"
         );
-        let (at, after, hash) = match place {
-            Some(place) => (place.refused_at, place.document.to_string(), place.hash.to_vec()),
-            // Before all that a clock has shown.
-            None => (0, String::new(), Vec::new()),
-        };
-        let document = document.map(|document| document.to_string());
-        let rows = self.all(
-            &sql,
-            &[&self.institute, &Millis(at), &after, &hash, &document, &i64::from(limit)],
-            |row| Ok((read_row(row)?, to_u64(row.try_get(8)?))),
-        )?;
-        rows.into_iter().map(|(row, size)| Ok((parse(row)?, size))).collect()
+        let document = document.to_string();
+        let rows = self.all(&sql, &[&self.institute, &document, &i64::from(limit)], read_row)?;
+        rows.into_iter().map(parse).collect()
     }
 
     fn quarantined(

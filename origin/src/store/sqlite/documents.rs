@@ -2,8 +2,7 @@
 
 use super::transaction::Transaction;
 use crate::store::documents::{
-    ChangeRow, DocumentCounts, DocumentFigures, LoggedDocument, NewDocument, RawDocument, ReadDocuments,
-    WriteDocuments,
+    ChangeRow, DocumentCounts, LoggedDocument, NewDocument, RawDocument, ReadDocuments, WriteDocuments,
 };
 use crate::store::error::StoreError;
 use crate::store::transaction::{to_i64, to_json, to_u64};
@@ -93,40 +92,6 @@ impl ReadDocuments for Transaction<'_> {
         let document = document.to_string();
         let found = hashes.iter().map(|hash| self.one(sql, (&document, &hash[..]), |row| row.get(0)));
         found.filter_map(Result::transpose).collect()
-    }
-
-    fn document_figures(
-        &self,
-        after: Option<DocumentId>,
-        limit: u32,
-    ) -> Result<Vec<DocumentFigures>, StoreError> {
-        let after = after.map(|document| document.to_string()).unwrap_or_default();
-        self.all(
-            "SELECT d.document, d.kind, d.subject, d.heads, d.changes,
-                 (SELECT coalesce(sum(length(c.bytes)), 0) FROM changes c WHERE c.document = d.document),
-                 (SELECT max(c.received_at) FROM changes c WHERE c.document = d.document), d.deleted_at,
-                 (SELECT count(*) FROM quarantine q
-                  WHERE q.institute = d.institute AND q.document = d.document AND q.settled_at IS NULL),
-                 (SELECT q.code FROM quarantine q
-                  WHERE q.institute = d.institute AND q.document = d.document AND q.settled_at IS NULL
-                  ORDER BY q.refused_at DESC LIMIT 1)
-             FROM documents d WHERE d.institute = ?1 AND d.document > ?2 ORDER BY d.document LIMIT ?3",
-            (self.institute, after, limit),
-            |row| {
-                Ok(DocumentFigures {
-                    document: row.get(0)?,
-                    kind: row.get(1)?,
-                    subject: row.get(2)?,
-                    heads: row.get(3)?,
-                    changes: to_u64(row.get(4)?),
-                    bytes: to_u64(row.get(5)?),
-                    last_change_at: row.get(6)?,
-                    deleted_at: row.get(7)?,
-                    quarantined: to_u64(row.get(8)?),
-                    last_refusal: row.get(9)?,
-                })
-            },
-        )
     }
 
     fn document_counts(&self) -> Result<DocumentCounts, StoreError> {
