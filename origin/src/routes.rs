@@ -7,6 +7,9 @@ mod error;
 mod extract;
 mod health;
 mod link;
+mod notifications;
+mod observed;
+mod operators;
 mod views;
 
 #[cfg(test)]
@@ -19,6 +22,8 @@ use axum::middleware::{Next, from_fn};
 use axum::response::{IntoResponse as _, Response};
 use axum::routing::{get, post};
 use error::ApiError;
+use metrics_exporter_prometheus::PrometheusHandle;
+pub(crate) use observed::describe;
 use std::time::Duration;
 use tower_http::catch_panic::CatchPanicLayer;
 use tower_http::trace::TraceLayer;
@@ -41,6 +46,8 @@ pub(crate) fn router(app: App) -> Router {
         .route("/api/teachers/dashboard", get(views::teacher_dashboard))
         .route("/api/teachers/schedule", get(views::teacher_schedule))
         .route("/api/admin/dashboard", get(views::admin_dashboard))
+        .route("/api/notifications", get(notifications::list))
+        .route("/api/notifications/read", post(notifications::mark_read))
         .route("/api/documents", post(documents::register))
         .route("/api/documents/{document}", get(documents::fetch))
         .route("/commands", post(commands::apply))
@@ -52,8 +59,23 @@ pub(crate) fn router(app: App) -> Router {
         .layer(DefaultBodyLimit::max(MAX_BODY_BYTES))
         .layer(from_fn(within_time))
         .layer(CatchPanicLayer::custom(|_| ApiError::PANIC.into_response()))
+        .layer(from_fn(observed::observe))
         .layer(TraceLayer::new_for_http())
         .with_state(app)
+}
+
+/// What operators are served, on an address of their own.
+pub(crate) fn operators(app: App, collected: PrometheusHandle) -> Router {
+    let health = Router::new()
+        .route("/health", get(health::health))
+        .route("/health/ready", get(health::ready))
+        .with_state(app.clone());
+    Router::new()
+        .route("/metrics", get(operators::metrics))
+        .with_state((app, collected))
+        .merge(health)
+        .fallback(async || ApiError::NO_ROUTE)
+        .layer(from_fn(within_time))
 }
 
 /// The WebSocket of the link is not bound by this: its upgrade answers at once.

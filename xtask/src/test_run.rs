@@ -11,6 +11,7 @@ pub(crate) fn run(arguments: &[String]) -> anyhow::Result<ExitCode> {
     packages::openssl()?;
     packages::node()?;
     packages::postgres()?;
+    packages::servers()?;
     install_client(&root().join("tests/js"))?;
     components::build()?;
     components::build_guests()?;

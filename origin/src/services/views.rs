@@ -15,6 +15,7 @@ pub(crate) use {
     admin::AdminDashboard, schedule::Schedule, student::StudentDashboard, teacher::TeacherDashboard,
 };
 
+use super::cache::{Cache, Computed, Key, Served, Strategy};
 use super::local_time::LocalTime;
 use crate::clock::unix_ms;
 use crate::store::{Account, AttendanceFigures, ClassRow, Institute, Records, Store, StoreError};
@@ -44,17 +45,24 @@ pub(crate) enum ViewError {
     Store(#[from] StoreError),
 }
 
-/// A computed view: JSON, what it depends on, and the revision that it shows.
-#[derive(Debug)]
-pub(crate) struct View {
-    pub(crate) body: Vec<u8>,
-    pub(crate) tags: Vec<String>,
-    pub(crate) bookmark: Bookmark,
-}
-
 #[derive(Clone)]
 pub(crate) struct ViewService {
     store: Store,
+    cache: Cache,
+}
+
+/// Under which name a view is kept, and for how long.
+struct Kept {
+    strategy: Strategy,
+    name: &'static str,
+    /// Of a schedule whose day was asked for by its date.
+    date: Option<Date>,
+}
+
+impl Kept {
+    const fn dashboard(name: &'static str) -> Self {
+        Self { strategy: Strategy::Dashboard, name, date: None }
+    }
 }
 
 /// What every view is computed from.
@@ -70,32 +78,32 @@ struct Scene<'r> {
 }
 
 impl ViewService {
-    pub(crate) fn new(store: Store) -> Self {
-        Self { store }
+    pub(crate) fn new(store: Store, cache: Cache) -> Self {
+        Self { store, cache }
     }
 
     pub(crate) async fn student_dashboard(
         &self,
         claims: &Claims,
         seen: Option<Bookmark>,
-    ) -> Result<View, ViewError> {
-        self.view(claims, Role::Student, seen, student::dashboard).await
+    ) -> Result<Served, ViewError> {
+        self.view(claims, Role::Student, seen, Kept::dashboard("student"), student::dashboard).await
     }
 
     pub(crate) async fn teacher_dashboard(
         &self,
         claims: &Claims,
         seen: Option<Bookmark>,
-    ) -> Result<View, ViewError> {
-        self.view(claims, Role::Teacher, seen, teacher::dashboard).await
+    ) -> Result<Served, ViewError> {
+        self.view(claims, Role::Teacher, seen, Kept::dashboard("teacher"), teacher::dashboard).await
     }
 
     pub(crate) async fn admin_dashboard(
         &self,
         claims: &Claims,
         seen: Option<Bookmark>,
-    ) -> Result<View, ViewError> {
-        self.view(claims, Role::Admin, seen, admin::dashboard).await
+    ) -> Result<Served, ViewError> {
+        self.view(claims, Role::Admin, seen, Kept::dashboard("admin"), admin::dashboard).await
     }
 
     /// The classes of one day, today when `date` is absent, for the student or teacher that the claims name.
@@ -105,9 +113,10 @@ impl ViewService {
         role: Role,
         date: Option<&str>,
         seen: Option<Bookmark>,
-    ) -> Result<View, ViewError> {
+    ) -> Result<Served, ViewError> {
         let date = date.map(parse_date).transpose()?;
-        self.view(claims, role, seen, move |scene| schedule::schedule(scene, date)).await
+        let kept = Kept { strategy: Strategy::Api, name: "schedule", date };
+        self.view(claims, role, seen, kept, move |scene| schedule::schedule(scene, date)).await
     }
 
     async fn view<T: Serialize>(
@@ -115,14 +124,17 @@ impl ViewService {
         claims: &Claims,
         role: Role,
         seen: Option<Bookmark>,
+        kept: Kept,
         compute: impl FnOnce(&Scene<'_>) -> Result<T, StoreError> + Send + 'static,
-    ) -> Result<View, ViewError> {
+    ) -> Result<Served, ViewError> {
         if claims.role != role {
             return Err(ViewError::WrongRole(role));
         }
         let user = claims.sub.clone();
-        self.store
-            .read_after(&claims.inst, seen, move |records| {
+        let day = kept.date.map_or_else(String::new, |date| date.to_string());
+        let key = Key::new(kept.strategy, &claims.inst, &[kept.name, role.as_str(), &user, &day]);
+        let computed = || {
+            self.store.read_after(&claims.inst, seen, move |records| {
                 let current = Bookmark { epoch: records.epoch(), revision: records.revision()? };
                 if let Some(seen) = seen.filter(|seen| *seen > current) {
                     return Err(ViewError::Behind { current, seen });
@@ -130,9 +142,12 @@ impl ViewService {
                 let scene = Scene::open(records, &user)?;
                 let view = compute(&scene)?;
                 let body = serde_json::to_vec(&view).expect("texts and finite numbers are always JSON");
-                Ok(View { body, tags: scene.tags(), bookmark: current })
+                // What shows today and what comes next is another thing tomorrow.
+                let valid_until = kept.date.is_none().then(|| scene.time.day(scene.today).1);
+                Ok(Computed { body, tags: scene.tags(), bookmark: current, valid_until })
             })
-            .await
+        };
+        self.cache.get_or_compute(key, seen, computed).await
     }
 }
 
