@@ -60,7 +60,7 @@ async fn what_an_origin_counts_is_well_formed_and_true() {
     let dashboard = "route=\"/api/students/dashboard\"";
     assert_eq!(value(&metrics, &["http_requests_total", dashboard, "status=\"200\""]), 3.0);
     assert_eq!(value(&metrics, &["duration_seconds_count", dashboard]), 3.0);
-    assert_eq!(value(&metrics, &["http_requests_total", "route=\"none\"", "status=\"404\""]), 1.0);
+    assert_eq!(value(&metrics, &["http_requests_total", "route=\"none\"", "status=\"404\""]), 2.0);
     assert_eq!(value(&metrics, &["cache_requests_total", "layer=\"local\"", "outcome=\"hit\""]), 2.0);
     assert_eq!(value(&metrics, &["cache_requests_total", "layer=\"store\""]), 1.0);
     assert_eq!(value(&metrics, &["commands_total", "post-message", "refused"]), 1.0);

@@ -7,10 +7,11 @@
 //! lost is published again after a while.
 
 use super::topology::{self, DEAD, EXCHANGE};
-use super::{Outcome, QueueService};
+use super::{Outcome, QueueService, workers};
 use crate::services::events::Consumer;
 use crate::store::{AfterFailure, StoreError, Work};
 use futures_util::StreamExt as _;
+use futures_util::stream::FuturesUnordered;
 use lapin::message::Delivery;
 use lapin::options::{
     BasicAckOptions, BasicConsumeOptions, BasicPublishOptions, BasicQosOptions, BasicRejectOptions,
@@ -24,10 +25,16 @@ use serde_json::Value;
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 /// Longest wait for a connection, and for an answer to what sets it up.
-const CONNECT_MAX: Duration = Duration::from_secs(10);
+///
+/// Long: a broker that was killed opens its port before all of its queues have recovered.
+const CONNECT_MAX: Duration = Duration::from_secs(30);
+/// Longest wait for the end of a connection to be heard, and AMQP's code for an end without a fault.
+const CLOSE_MAX: Duration = Duration::from_secs(1);
+const REPLY_SUCCESS: u16 = 200;
 /// A broker that says nothing for two of these is given up, in seconds.
 const HEARTBEAT_S: u16 = 5;
 /// Longest wait for the confirmation of a message: the broker writes it to a majority's disks before.
@@ -35,6 +42,9 @@ const CONFIRM_MAX: Duration = Duration::from_secs(10);
 /// Shortest and longest pause between two connections.
 const PAUSE: Duration = Duration::from_millis(200);
 const PAUSE_MAX: Duration = Duration::from_secs(5);
+/// The process works without the broker when there was none for so long, which is looked at so often.
+const STAND_IN_AFTER: Duration = Duration::from_secs(10);
+const STAND_IN_LOOK: Duration = Duration::from_millis(500);
 /// Messages that are published at a time.
 const CLAIM: u32 = 128;
 /// How often the outbox is looked at when this process commits nothing.
@@ -116,8 +126,26 @@ impl Broker {
         *self.problem.lock().unwrap_or_else(PoisonError::into_inner) = problem;
     }
 
-    /// Publishes and consumes until the process stops, over as many connections as it takes.
+    /// Publishes and consumes until the process stops. While the broker does not work, the process works by itself.
     pub(super) async fn run(&self, queue: &QueueService, stopping: &CancellationToken) {
+        tokio::select! {
+            () = self.stay_connected(queue, stopping) => {}
+            () = self.stand_in(queue) => {}
+        }
+    }
+
+    /// Does the work of the outbox as without a broker, for as long as there has been none for a while.
+    async fn stand_in(&self, queue: &QueueService) {
+        let mut missed = Duration::ZERO;
+        loop {
+            let pause = if missed >= STAND_IN_AFTER { workers::turn(queue).await } else { STAND_IN_LOOK };
+            tokio::time::sleep(pause).await;
+            missed = if self.is_connected() { Duration::ZERO } else { missed + pause };
+        }
+    }
+
+    /// Over as many connections as it takes.
+    async fn stay_connected(&self, queue: &QueueService, stopping: &CancellationToken) {
         let mut pause = PAUSE;
         loop {
             let ended = tokio::select! {
@@ -143,6 +171,18 @@ impl Broker {
         let properties = ConnectionProperties::default().with_connection_name("rollcall-origin".into());
         let uri = AMQPUri::clone(&self.uri);
         let connection = in_time(CONNECT_MAX, Connection::connect_uri(uri, properties)).await?;
+        let ended = self.serve(queue, &connection).await;
+        // Else one that the broker holds up would stay open.
+        let closing = connection.close(REPLY_SUCCESS, "".into());
+        drop(tokio::time::timeout(CLOSE_MAX, closing).await);
+        ended
+    }
+
+    async fn serve(
+        &self,
+        queue: &QueueService,
+        connection: &Connection,
+    ) -> Result<std::convert::Infallible, SessionEnd> {
         let channel = in_time(CONNECT_MAX, connection.create_channel()).await?;
         in_time(CONNECT_MAX, topology::declare(&channel)).await?;
         in_time(CONNECT_MAX, channel.confirm_select(ConfirmSelectOptions::default())).await?;
@@ -150,9 +190,9 @@ impl Broker {
         let mut consumers = Vec::new();
         for consumer in Consumer::ALL {
             let name = topology::queue_of(consumer);
-            consumers.push(in_time(CONNECT_MAX, consume(&connection, &name)).await?);
+            consumers.push(in_time(CONNECT_MAX, consume(connection, &name)).await?);
         }
-        let dead = in_time(CONNECT_MAX, consume(&connection, DEAD)).await?;
+        let dead = in_time(CONNECT_MAX, consume(connection, DEAD)).await?;
         tracing::info!("RabbitMQ answers");
         self.note(None);
         let working = futures_util::future::select_all(
@@ -181,18 +221,13 @@ impl Broker {
                 }
                 continue;
             }
-            let published = in_time(CONFIRM_MAX, publish(channel, &claimed)).await;
-            let confirmed = match published {
-                Ok(confirmed) => confirmed,
-                Err(problem) => {
-                    // Some may be with the broker: they are published twice, and done once.
-                    let none = vec![false; claimed.len()];
-                    self.settle(queue, claimed, &none).await?;
-                    return Err(problem);
-                }
-            };
+            let (confirmed, problem) = publish(channel, &claimed).await;
             let refused = confirmed.iter().filter(|confirmed| !**confirmed).count();
+            // Some of the others may be with the broker all the same: they are published twice, and done once.
             self.settle(queue, claimed, &confirmed).await?;
+            if let Some(problem) = problem {
+                return Err(problem);
+            }
             if refused > 0 {
                 return Err(SessionEnd::Refused(refused));
             }
@@ -234,36 +269,43 @@ where
     }
 }
 
-/// Whether each is in a queue, on disk.
-async fn publish(channel: &Channel, works: &[Work]) -> Result<Vec<bool>, SessionEnd> {
-    let mut confirmations = Vec::with_capacity(works.len());
-    for work in works {
-        let events = serde_json::from_str(&work.events).unwrap_or(Value::Null);
-        let message = Message {
-            institute: &work.institute,
-            consumer: &work.consumer,
-            revision: work.revision,
-            committed_at: work.committed_at,
-            events,
-        };
-        let body = serde_json::to_vec(&message).expect("texts and numbers are always JSON");
-        let id = format!("{}/{}/{}", work.institute, work.consumer, work.revision);
-        let properties = BasicProperties::default()
-            .with_delivery_mode(PERSISTENT)
-            .with_content_type("application/json".into())
-            .with_message_id(id.into());
-        let options = BasicPublishOptions { mandatory: true, immediate: false };
-        let consumer = work.consumer.as_str().into();
-        let confirmation =
-            channel.basic_publish(EXCHANGE.into(), consumer, options, &body, properties).await?;
-        confirmations.push(confirmation);
+/// Which are in a queue, on disk, and what came in the way of the others.
+async fn publish(channel: &Channel, works: &[Work]) -> (Vec<bool>, Option<SessionEnd>) {
+    let mut confirmed = vec![false; works.len()];
+    // All at once: one after the other waits for the connection's thread each time.
+    let sent =
+        works.iter().enumerate().map(|(at, work)| async move { (at, publish_one(channel, work).await) });
+    let mut sent: FuturesUnordered<_> = sent.collect();
+    let until = Instant::now() + CONFIRM_MAX;
+    loop {
+        match tokio::time::timeout_at(until, sent.next()).await {
+            Ok(Some((at, Ok(done)))) => confirmed[at] = done,
+            Ok(Some((_, Err(problem)))) => return (confirmed, Some(problem.into())),
+            Ok(None) => return (confirmed, None),
+            Err(_) => return (confirmed, Some(SessionEnd::NoAnswer(CONFIRM_MAX))),
+        }
     }
-    let mut confirmed = Vec::with_capacity(works.len());
-    for confirmation in confirmations {
-        // One that comes back was routed nowhere.
-        confirmed.push(matches!(confirmation.await?, Confirmation::Ack(None)));
-    }
-    Ok(confirmed)
+}
+
+async fn publish_one(channel: &Channel, work: &Work) -> Result<bool, lapin::Error> {
+    let message = Message {
+        institute: &work.institute,
+        consumer: &work.consumer,
+        revision: work.revision,
+        committed_at: work.committed_at,
+        events: serde_json::from_str(&work.events).unwrap_or(Value::Null),
+    };
+    let body = serde_json::to_vec(&message).expect("texts and numbers are always JSON");
+    let id = format!("{}/{}/{}", work.institute, work.consumer, work.revision);
+    let properties = BasicProperties::default()
+        .with_delivery_mode(PERSISTENT)
+        .with_content_type("application/json".into())
+        .with_message_id(id.into());
+    let options = BasicPublishOptions { mandatory: true, immediate: false };
+    let key = work.consumer.as_str().into();
+    let confirmation = channel.basic_publish(EXCHANGE.into(), key, options, &body, properties).await?;
+    // One that comes back was routed nowhere.
+    Ok(matches!(confirmation.await?, Confirmation::Ack(None)))
 }
 
 async fn consume(connection: &Connection, queue: &str) -> Result<lapin::Consumer, SessionEnd> {

@@ -19,22 +19,27 @@ const OUTAGE_PAUSE: Duration = Duration::from_secs(1);
 
 pub(super) async fn run(queue: QueueService, stopping: CancellationToken) {
     loop {
-        let pause = match queue.claim(queue.config.lease, CLAIM).await {
-            Ok(claimed) if claimed.is_empty() => LOOK_EVERY,
-            Ok(claimed) => {
-                work_through(&queue, claimed).await;
-                Duration::ZERO
-            }
-            Err(error) => {
-                tracing::warn!(%error, "the outbox cannot be read");
-                OUTAGE_PAUSE
-            }
-        };
+        let pause = turn(&queue).await;
         tokio::select! {
             biased;
             () = stopping.cancelled() => return,
             () = queue.store.work_committed(), if pause == LOOK_EVERY => {}
             () = tokio::time::sleep(pause) => {}
+        }
+    }
+}
+
+/// Takes up what is due, once; how long to wait before the next time.
+pub(super) async fn turn(queue: &QueueService) -> Duration {
+    match queue.claim(queue.config.lease, CLAIM).await {
+        Ok(claimed) if claimed.is_empty() => LOOK_EVERY,
+        Ok(claimed) => {
+            work_through(queue, claimed).await;
+            Duration::ZERO
+        }
+        Err(error) => {
+            tracing::warn!(%error, "the outbox cannot be read");
+            OUTAGE_PAUSE
         }
     }
 }

@@ -1,4 +1,4 @@
-//! The same promises with a real RabbitMQ in between, which is killed, paused and emptied.
+//! The same promises with a real RabbitMQ in between, which hangs, loses a queue and dies.
 
 use super::*;
 use crate::services::queue::config::BrokerConfig;
@@ -87,23 +87,12 @@ impl TestQueue {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
-async fn nothing_is_lost_or_done_twice_while_the_broker_is_killed_paused_and_emptied() {
+async fn nothing_is_lost_or_done_twice_while_the_broker_hangs_loses_a_queue_and_dies() {
     let mut broker = start_broker().await;
     let mut test = TestQueue::postgres().await.with(&broker);
     test.work(2);
     let writer = Writer::start(&test);
     test.goes_on("a quiet start").await;
-    broker.kill9();
-    tokio::time::sleep(Duration::from_millis(500)).await;
-    let waiting = test.queue.figures().await.unwrap().waiting;
-    assert!(waiting > 0, "work waits in the outbox while there is no broker");
-    broker = tokio::task::spawn_blocking(move || {
-        broker.start_again();
-        broker
-    })
-    .await
-    .unwrap();
-    test.goes_on("life after the broker was killed").await;
     // The queue goes with what is in it, and comes back empty.
     broker = tokio::task::spawn_blocking(move || {
         broker.delete_queue("rollcall.events.notifications");
@@ -116,6 +105,16 @@ async fn nothing_is_lost_or_done_twice_while_the_broker_is_killed_paused_and_emp
     tokio::time::sleep(Duration::from_secs(1)).await;
     broker.resume();
     test.goes_on("life after the broker hung").await;
+    broker.kill9();
+    // The origins work by themselves when they have missed it for a while.
+    test.goes_on("life without a broker").await;
+    let _broker = tokio::task::spawn_blocking(move || {
+        broker.start_again();
+        broker
+    })
+    .await
+    .unwrap();
+    test.goes_on("life after the broker was killed").await;
     let graded = writer.stop().await;
     test.until_waiting(0).await;
     let told = test.told().await;
