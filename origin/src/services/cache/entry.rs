@@ -105,7 +105,7 @@ impl Entry {
 }
 
 impl Content {
-    fn new(body: Bytes, tags: &[String]) -> Arc<Self> {
+    pub(crate) fn new(body: Bytes, tags: &[String]) -> Arc<Self> {
         let etag = format!("\"{}\"", hex::encode(&Sha256::digest(&body)[..16]));
         Arc::new(Self { etag, tags: tags.join(", "), body })
     }
