@@ -1,11 +1,11 @@
 //! Registration of shared documents, and a whole document for an edge without a link.
 
 use super::error::ApiError;
-use super::extract::{Admin, Identity, JsonBody, PageQuery};
+use super::extract::{Identity, JsonBody};
 use crate::app::App;
-use crate::services::documents::{DocumentPage, Registered, Registration};
+use crate::services::documents::{Registered, Registration};
 use axum::Json;
-use axum::extract::{Path, Query, State};
+use axum::extract::{Path, State};
 use axum::http::header::CONTENT_TYPE;
 use axum::response::IntoResponse;
 use sync_protocol::link::LinkMessage;

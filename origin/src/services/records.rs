@@ -71,6 +71,7 @@ impl Subject {
                 let institute = records.institute()?.map(|institute| vec![institute.institute]);
                 Self::of(&collections::INSTITUTES, institute)
             }
+            Command::DeleteDocument { document } => known(&collections::DOCUMENTS, &[document]),
             Command::RevokeDevice { user, device } => {
                 Self { kind: "device", collection: None, key: Some(vec![user.clone(), device.clone()]) }
             }

@@ -121,9 +121,7 @@ impl Engine {
             Some(
                 Slot::Loading { .. } | Slot::Pulling { .. } | Slot::Awaited { .. } | Slot::Deleted { .. },
             )
-            | None => {
-                self.parked.get(&document).map(|parked| &parked.readers)
-            }
+            | None => self.parked.get(&document).map(|parked| &parked.readers),
         };
         readers.into_iter().flatten().copied()
     }

@@ -61,7 +61,10 @@ fn a_cancelled_class_is_on_no_timetable_and_keeps_its_marks(TestStore { store, .
     school(store);
     write(store, |tx| {
         let (student, mark) = ("ann".into(), "late".into());
-        tx.put_attendance("c1", &AttendanceRow { student, mark, marks: None, document: None })?;
+        tx.put_attendance(
+            "c1",
+            &AttendanceRow { student, mark, marks: None, document: None, heads: None, writers: None },
+        )?;
         assert!(tx.cancel_class("c1", AT)?);
         assert!(!tx.cancel_class("c1", AT + 1)?);
         Ok(())
@@ -266,7 +269,10 @@ fn a_student_has_marked_classes_and_a_batch_its_active_students(TestStore { stor
     school(store);
     write(store, |tx| {
         let (student, mark) = ("ann".into(), "late".into());
-        tx.put_attendance("c1", &AttendanceRow { student, mark, marks: None, document: None })?;
+        tx.put_attendance(
+            "c1",
+            &AttendanceRow { student, mark, marks: None, document: None, heads: None, writers: None },
+        )?;
         tx.set_deactivated("bob", Some(AT))?;
         Ok(())
     })
