@@ -9,7 +9,10 @@ mod error;
 mod extract;
 mod health;
 mod link;
+mod notifications;
+mod observed;
 mod openapi;
+mod operators;
 mod quarantine;
 mod views;
 
@@ -23,6 +26,8 @@ use axum::response::{IntoResponse as _, Response};
 use axum::routing::{get, post};
 use axum::{Extension, Router};
 use error::ApiError;
+use metrics_exporter_prometheus::PrometheusHandle;
+pub(crate) use observed::describe;
 use std::time::Duration;
 use tower_http::catch_panic::CatchPanicLayer;
 use tower_http::trace::TraceLayer;
@@ -47,6 +52,8 @@ fn public() -> OpenApiRouter<App> {
         .routes(routes!(auth::refresh))
         .merge(views())
         .routes(routes!(batch::read))
+        .routes(routes!(notifications::list))
+        .routes(routes!(notifications::mark_read))
         .routes(routes!(documents::register))
         .routes(routes!(documents::fetch))
         .routes(routes!(quarantine::show))
@@ -87,8 +94,23 @@ pub(crate) fn router(app: App) -> Router {
         .layer(DefaultBodyLimit::max(MAX_BODY_BYTES))
         .layer(from_fn(within_time))
         .layer(CatchPanicLayer::custom(|_| ApiError::PANIC.into_response()))
+        .layer(from_fn(observed::observe))
         .layer(TraceLayer::new_for_http())
         .with_state(app)
+}
+
+/// What operators are served, on an address of their own.
+pub(crate) fn operators(app: App, collected: PrometheusHandle) -> Router {
+    let health = Router::new()
+        .route("/health", get(health::health))
+        .route("/health/ready", get(health::ready))
+        .with_state(app.clone());
+    Router::new()
+        .route("/metrics", get(operators::metrics))
+        .with_state((app, collected))
+        .merge(health)
+        .fallback(async || ApiError::NO_ROUTE)
+        .layer(from_fn(within_time))
 }
 
 /// The WebSocket of the link is not bound by this: its upgrade answers at once.

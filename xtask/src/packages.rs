@@ -2,6 +2,7 @@
 
 use crate::cargo::{self, command, succeeds};
 use anyhow::bail;
+use std::path::Path;
 
 /// The oldest Node.js that the JavaScript client of the tests runs on.
 const NODE_MAJOR_MIN: u32 = 18;
@@ -63,9 +64,7 @@ pub(crate) fn python() -> anyhow::Result<()> {
 
 /// Tests of what is kept in Redis start servers of their own.
 pub(crate) fn redis() -> anyhow::Result<()> {
-    let there = || {
-        succeeds(command("redis-server").arg("--version")) && succeeds(command("redis-cli").arg("--version"))
-    };
+    let there = || succeeds(command("redis-server").arg("--version"));
     if there() {
         return Ok(());
     }
@@ -73,7 +72,22 @@ pub(crate) fn redis() -> anyhow::Result<()> {
     if install("redis-server", there) {
         return Ok(());
     }
-    bail!("the tests need redis-server and redis-cli: install them and try again");
+    bail!("the tests need redis-server: install it and try again");
+}
+
+/// Tests of the queue start brokers of their own; a broker of the system is not touched.
+pub(crate) fn rabbitmq() -> anyhow::Result<()> {
+    let there = || Path::new("/usr/lib/rabbitmq/bin/rabbitmq-server").exists();
+    if there() {
+        return Ok(());
+    }
+    eprintln!("installing RabbitMQ, which the tests of the queue start");
+    if install("rabbitmq-server", there) {
+        return Ok(());
+    }
+    bail!(
+        "the tests need /usr/lib/rabbitmq/bin/rabbitmq-server: install it (on Debian `rabbitmq-server`) and try again"
+    );
 }
 
 /// The tests let Prometheus judge the metrics.
@@ -105,12 +119,22 @@ pub(crate) fn openssl() -> anyhow::Result<()> {
     );
 }
 
+/// Debian starts a server when it is installed, unless `policy-rc.d` says no (invoke-rc.d(8)): what tests need are the
+/// programs, and a service on its usual port could disturb somebody.
+const INSTALL: &str = r#"
+policy=/usr/sbin/policy-rc.d
+if [ ! -e $policy ]; then
+    trap 'rm -f /usr/sbin/policy-rc.d' EXIT
+    printf '#!/bin/sh\nexit 101\n' >$policy && chmod 755 $policy
+fi
+export DEBIAN_FRONTEND=noninteractive
+apt-get install --yes "$@" || { apt-get update && apt-get install --yes "$@"; }
+"#;
+const AS_ROOT: &str = r#"if [ "$(id -u)" = 0 ]; then exec "$@"; else exec sudo --non-interactive "$@"; fi"#;
+
 /// Installs packages of the system; whether they are there at the end.
 fn install(packages: &str, there: impl Fn() -> bool) -> bool {
-    let install = format!("DEBIAN_FRONTEND=noninteractive apt-get install --yes {packages}");
-    [install.clone(), format!("apt-get update && {install}")].iter().any(|install| {
-        let as_root =
-            format!("if [ $(id -u) = 0 ]; then {install}; else sudo --non-interactive sh -c '{install}'; fi");
-        cargo::run(command("sh").args(["-c", &as_root])).is_ok() && there()
-    })
+    let mut install = command("sh");
+    install.args(["-c", AS_ROOT, "as-root", "sh", "-c", INSTALL, "install"]);
+    cargo::run(install.args(packages.split(' '))).is_ok() && there()
 }

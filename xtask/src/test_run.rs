@@ -14,6 +14,7 @@ pub(crate) fn run(arguments: &[String]) -> anyhow::Result<ExitCode> {
     packages::python()?;
     install_schemathesis()?;
     packages::redis()?;
+    packages::rabbitmq()?;
     packages::promtool()?;
     install_client(&root().join("tests/js"))?;
     components::build()?;

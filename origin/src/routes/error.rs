@@ -7,6 +7,7 @@ use crate::services::auth::AuthError;
 use crate::services::commands::{CommandFault, RefusalCode};
 use crate::services::documents::DocumentError;
 use crate::services::import::{Fault, ImportError};
+use crate::services::notifications::NotificationError;
 use crate::services::views::ViewError;
 use crate::store::StoreError;
 use axum::http::{HeaderValue, StatusCode, header};
@@ -116,6 +117,8 @@ impl ApiError {
         "precondition-required",
         "this change needs the header If-Match with the record's entity tag",
     );
+    /// With a body of its own.
+    pub(super) const NOT_READY: StatusCode = StatusCode::SERVICE_UNAVAILABLE;
     pub(super) const NOT_A_WEBSOCKET: Self =
         Self::fixed(StatusCode::UPGRADE_REQUIRED, "websocket-required", "this path is a WebSocket");
 
@@ -304,6 +307,20 @@ impl From<AdminError> for ApiError {
             }
             AdminError::Command(fault) => fault.into(),
             AdminError::Store(error) => error.into(),
+        }
+    }
+}
+
+impl From<NotificationError> for ApiError {
+    fn from(error: NotificationError) -> Self {
+        let detail = error.to_string();
+        match error {
+            NotificationError::Id(field) => Self::invalid_field(field.to_owned(), detail),
+            NotificationError::UnknownUser => Self::new(StatusCode::FORBIDDEN, "forbidden", detail),
+            NotificationError::Behind { .. } => {
+                Self::new(StatusCode::SERVICE_UNAVAILABLE, "origin-behind", detail).retry()
+            }
+            NotificationError::Store(error) => error.into(),
         }
     }
 }

@@ -4,13 +4,13 @@ use super::error::ApiError;
 use super::extract::{Day, Identity, Seen};
 use crate::app::App;
 use crate::services::admin::orders::Day as DayShape;
+use crate::services::cache::Served;
 use crate::services::views::{
-    AdminDashboard, Attendance, Grades, Roster, Schedule, StudentDashboard, TeacherDashboard, View,
+    AdminDashboard, Attendance, Grades, Roster, Schedule, StudentDashboard, TeacherDashboard,
 };
 use axum::extract::{Path, State};
 use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
-use sha2::{Digest as _, Sha256};
 use sync_protocol::bookmark::BOOKMARK_HEADER;
 use sync_protocol::tag::TAGS_HEADER;
 use sync_protocol::token::Role;
@@ -109,8 +109,8 @@ pub(super) async fn class_roster(
 }
 
 /// The view with its headers, or 304 when the reader has this very body.
-fn answer(view: View, request: &HeaderMap) -> Response {
-    let etag = format!("\"{}\"", hex::encode(&Sha256::digest(&view.body)[..16]));
+fn answer(Served { content, bookmark }: Served, request: &HeaderMap) -> Response {
+    let etag = content.etag.as_str();
     let known = request.get(header::IF_NONE_MATCH).and_then(|tags| tags.to_str().ok());
     // Weak comparison (RFC 9110, section 13.1.2).
     let same = known.is_some_and(|tags| {
@@ -120,14 +120,14 @@ fn answer(view: View, request: &HeaderMap) -> Response {
     let mut response = if same {
         StatusCode::NOT_MODIFIED.into_response()
     } else {
-        ([(header::CONTENT_TYPE, "application/json")], view.body).into_response()
+        ([(header::CONTENT_TYPE, "application/json")], content.body.clone()).into_response()
     };
     let headers = [
-        (header::ETAG, text(&etag)),
+        (header::ETAG, text(etag)),
         (header::CACHE_CONTROL, Some(HeaderValue::from_static("private, no-cache"))),
-        (HeaderName::from_static(BOOKMARK_HEADER), text(&view.bookmark.to_string())),
+        (HeaderName::from_static(BOOKMARK_HEADER), text(&bookmark.to_string())),
         // Ids are of ASCII: see the words in ARCHITECTURE.md.
-        (HeaderName::from_static(TAGS_HEADER), text(&view.tags.join(", "))),
+        (HeaderName::from_static(TAGS_HEADER), text(&content.tags)),
     ];
     response.headers_mut().extend(headers.into_iter().filter_map(|(name, value)| Some((name, value?))));
     response

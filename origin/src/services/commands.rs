@@ -20,6 +20,8 @@ use uuid::Uuid;
 /// future, count from the time when they arrive.
 const MAX_AGE_MS: i64 = 30 * 24 * 60 * 60 * 1000;
 
+const COMMANDS: &str = "rollcall_origin_commands_total";
+
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum CommandFault {
     #[error(transparent)]
@@ -154,12 +156,30 @@ impl CommandService {
         let user = identity.sub.clone();
         let device = identity.dev.clone();
         let request_hash = hash_request(&user, &order);
+        let name = order.command.name();
         let decided = self.store.write(&identity.inst, move |tx| match tx.decision(&order.key)? {
-            Some(decision) if decision.request_hash == request_hash => Ok(decision),
+            Some(decision) if decision.request_hash == request_hash => Ok((decision, "repeated")),
             Some(_) => Err(CommandFault::KeyReused),
-            None => decide(tx, Request { user, device, request_hash, order }),
+            None => {
+                let decision = decide(tx, Request { user, device, request_hash, order })?;
+                let outcome = decision.status.as_str();
+                Ok((decision, outcome))
+            }
         });
-        self.answer(&decided.await?.value)
+        let decided = decided.await;
+        let outcome = match &decided {
+            Ok(decided) => decided.value.1,
+            Err(CommandFault::Store(_)) => "failed",
+            Err(CommandFault::KeyReused) => "key-reused",
+            Err(
+                CommandFault::Invalid(_)
+                | CommandFault::Refused(_)
+                | CommandFault::IfMatch
+                | CommandFault::UnknownKey,
+            ) => "refused",
+        };
+        metrics::counter!(COMMANDS, "command" => name, "outcome" => outcome).increment(1);
+        self.answer(&decided?.value.0)
     }
 
     /// What became of the command with this key, for the device that gave it.
@@ -188,6 +208,11 @@ impl CommandService {
     fn bookmark(&self, decision: &Decision) -> Bookmark {
         Bookmark { epoch: self.store.epoch(), revision: decision.revision }
     }
+}
+
+/// Says what the metrics of commands mean, to whoever collects them.
+pub(crate) fn describe() {
+    metrics::describe_counter!(COMMANDS, "Commands that were well formed, by name and outcome.");
 }
 
 struct Request {

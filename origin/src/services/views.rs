@@ -18,6 +18,7 @@ pub(crate) use {
     student::StudentDashboard, teacher::TeacherDashboard,
 };
 
+use super::cache::{Cache, Computed, Key, Served, Strategy};
 use super::local_time::LocalTime;
 use crate::clock::unix_ms;
 use crate::store::{Account, AttendanceFigures, ClassRow, Institute, Records, Store, StoreError};
@@ -52,17 +53,31 @@ pub(crate) enum ViewError {
     Store(#[from] StoreError),
 }
 
-/// A computed view: JSON, what it depends on, and the revision that it shows.
-#[derive(Debug)]
-pub(crate) struct View {
-    pub(crate) body: Vec<u8>,
-    pub(crate) tags: Vec<String>,
-    pub(crate) bookmark: Bookmark,
-}
-
 #[derive(Clone)]
 pub(crate) struct ViewService {
     store: Store,
+    cache: Cache,
+}
+
+/// Under which name a view is kept, and for how long.
+struct Kept {
+    strategy: Strategy,
+    name: &'static str,
+    /// What of that name was asked for: a schedule's day, if by its date, or a roster's class; else empty.
+    of: String,
+    /// Whether the view shows what is today and what comes next.
+    until_midnight: bool,
+}
+
+impl Kept {
+    const fn dashboard(name: &'static str) -> Self {
+        Self { strategy: Strategy::Dashboard, name, of: String::new(), until_midnight: true }
+    }
+
+    /// Of a view that says what the records say, whatever the day.
+    const fn records(name: &'static str, of: String) -> Self {
+        Self { strategy: Strategy::Api, name, of, until_midnight: false }
+    }
 }
 
 /// What every view is computed from.
@@ -78,44 +93,45 @@ struct Scene<'r> {
 }
 
 impl ViewService {
-    pub(crate) fn new(store: Store) -> Self {
-        Self { store }
+    pub(crate) fn new(store: Store, cache: Cache) -> Self {
+        Self { store, cache }
     }
 
     pub(crate) async fn student_dashboard(
         &self,
         claims: &Claims,
         seen: Option<Bookmark>,
-    ) -> Result<View, ViewError> {
-        self.view(claims, Role::Student, seen, student::dashboard).await
+    ) -> Result<Served, ViewError> {
+        self.view(claims, Role::Student, seen, Kept::dashboard("student"), student::dashboard).await
     }
 
     pub(crate) async fn teacher_dashboard(
         &self,
         claims: &Claims,
         seen: Option<Bookmark>,
-    ) -> Result<View, ViewError> {
-        self.view(claims, Role::Teacher, seen, teacher::dashboard).await
+    ) -> Result<Served, ViewError> {
+        self.view(claims, Role::Teacher, seen, Kept::dashboard("teacher"), teacher::dashboard).await
     }
 
     pub(crate) async fn admin_dashboard(
         &self,
         claims: &Claims,
         seen: Option<Bookmark>,
-    ) -> Result<View, ViewError> {
-        self.view(claims, Role::Admin, seen, admin::dashboard).await
+    ) -> Result<Served, ViewError> {
+        self.view(claims, Role::Admin, seen, Kept::dashboard("admin"), admin::dashboard).await
     }
 
-    pub(crate) async fn grades(&self, claims: &Claims, seen: Option<Bookmark>) -> Result<View, ViewError> {
-        self.view(claims, Role::Student, seen, grades::grades).await
+    pub(crate) async fn grades(&self, claims: &Claims, seen: Option<Bookmark>) -> Result<Served, ViewError> {
+        self.view(claims, Role::Student, seen, Kept::records("grades", String::new()), grades::grades).await
     }
 
     pub(crate) async fn attendance(
         &self,
         claims: &Claims,
         seen: Option<Bookmark>,
-    ) -> Result<View, ViewError> {
-        self.view(claims, Role::Student, seen, attendance::attendance).await
+    ) -> Result<Served, ViewError> {
+        let kept = Kept::records("attendance", String::new());
+        self.view(claims, Role::Student, seen, kept, attendance::attendance).await
     }
 
     /// The students of a class, for teachers of its batch and admins.
@@ -124,11 +140,10 @@ impl ViewService {
         claims: &Claims,
         class: String,
         seen: Option<Bookmark>,
-    ) -> Result<View, ViewError> {
-        let user = claims.sub.clone();
-        self.compute(claims, seen, move |records| {
-            let scene = Scene::open(records, &user)?;
-            let (roster, tags) = roster::roster(&scene, &class)?;
+    ) -> Result<Served, ViewError> {
+        let kept = Kept::records("roster", class.clone());
+        self.keep(claims, seen, kept, move |scene| {
+            let (roster, tags) = roster::roster(scene, &class)?;
             Ok((to_json(&roster), tags))
         })
         .await
@@ -141,9 +156,15 @@ impl ViewService {
         role: Role,
         date: Option<&str>,
         seen: Option<Bookmark>,
-    ) -> Result<View, ViewError> {
+    ) -> Result<Served, ViewError> {
         let date = date.map(parse_date).transpose()?;
-        self.view(claims, role, seen, move |scene| schedule::schedule(scene, date)).await
+        let kept = Kept {
+            strategy: Strategy::Api,
+            name: "schedule",
+            of: date.map_or_else(String::new, |date| date.to_string()),
+            until_midnight: date.is_none(),
+        };
+        self.view(claims, role, seen, kept, move |scene| schedule::schedule(scene, date)).await
     }
 
     async fn view<T: Serialize>(
@@ -151,36 +172,42 @@ impl ViewService {
         claims: &Claims,
         role: Role,
         seen: Option<Bookmark>,
+        kept: Kept,
         compute: impl FnOnce(&Scene<'_>) -> Result<T, StoreError> + Send + 'static,
-    ) -> Result<View, ViewError> {
+    ) -> Result<Served, ViewError> {
         if claims.role != role {
             return Err(ViewError::WrongRole(role));
         }
-        let user = claims.sub.clone();
-        self.compute(claims, seen, move |records| {
-            let scene = Scene::open(records, &user)?;
-            Ok((to_json(&compute(&scene)?), scene.tags()))
-        })
-        .await
+        self.keep(claims, seen, kept, move |scene| Ok((to_json(&compute(scene)?), scene.tags()))).await
     }
 
-    /// Computes body and tags in one transaction that shows at least what the reader has seen.
-    async fn compute(
+    /// What is kept, or body and tags computed in one transaction that shows at least what the reader has seen.
+    ///
+    /// The key holds the user and the role of the token: what one reader may see is never served to another.
+    async fn keep(
         &self,
         claims: &Claims,
         seen: Option<Bookmark>,
-        compute: impl FnOnce(&dyn Records) -> Result<(Vec<u8>, Vec<String>), ViewError> + Send + 'static,
-    ) -> Result<View, ViewError> {
-        self.store
-            .read_after(&claims.inst, seen, move |records| {
+        kept: Kept,
+        compute: impl FnOnce(&Scene<'_>) -> Result<(Vec<u8>, Vec<String>), ViewError> + Send + 'static,
+    ) -> Result<Served, ViewError> {
+        let user = claims.sub.clone();
+        let parts = [kept.name, claims.role.as_str(), &user, &kept.of];
+        let key = Key::new(kept.strategy, &claims.inst, &parts);
+        let computed = || {
+            self.store.read_after(&claims.inst, seen, move |records| {
                 let current = Bookmark { epoch: records.epoch(), revision: records.revision()? };
                 if let Some(seen) = seen.filter(|seen| *seen > current) {
                     return Err(ViewError::Behind { current, seen });
                 }
-                let (body, tags) = compute(records)?;
-                Ok(View { body, tags, bookmark: current })
+                let scene = Scene::open(records, &user)?;
+                let (body, tags) = compute(&scene)?;
+                // What shows today and what comes next is another thing tomorrow.
+                let valid_until = kept.until_midnight.then(|| scene.time.day(scene.today).1);
+                Ok(Computed { body, tags, bookmark: current, valid_until })
             })
-            .await
+        };
+        self.cache.get_or_compute(key, seen, computed).await
     }
 }
 

@@ -10,6 +10,7 @@ mod records;
 mod timetable;
 
 use super::{CommandFault, Refusal, RefusalCode};
+use crate::services::events::{self, Event};
 use crate::services::local_time::LocalTime;
 use crate::store::{Account, NewMessage, NewSubmission, PaymentRow, StoreError, WriteTx};
 use jiff::Timestamp;
@@ -96,6 +97,14 @@ fn grade_submission(
     tx.grade_submission(&work.submission, score, feedback, &by.user, at)?;
     tx.touch(tag::batch(&found.batch));
     tx.touch(tag::user(student));
+    let graded = Event::SubmissionGraded {
+        student: student.to_owned(),
+        assignment: assignment.to_owned(),
+        title: found.title,
+        score,
+        max_score: found.max_score,
+    };
+    events::emit(tx, &graded);
     Ok(json!({
         "command": "grade-submission", "submission": work.submission, "assignment": assignment,
         "student": student, "score": score, "max_score": found.max_score,
@@ -112,6 +121,14 @@ fn record_payment(tx: &mut WriteTx<'_>, by: &Account, payment: &PaymentRow) -> R
     }
     tx.add_payment(payment)?;
     tx.touch(tag::user(&invoice.student));
+    let recorded = Event::PaymentRecorded {
+        student: invoice.student.clone(),
+        payment: payment.payment.clone(),
+        invoice: payment.invoice.clone(),
+        amount_minor: payment.amount_minor,
+        due_minor: due - payment.amount_minor,
+    };
+    events::emit(tx, &recorded);
     Ok(json!({
         "command": "record-payment", "payment": payment.payment, "invoice": payment.invoice,
         "student": invoice.student, "amount_minor": payment.amount_minor,
@@ -150,11 +167,20 @@ fn post_message(
     tx.add_message(&NewMessage {
         message: message.clone(),
         author: by.user.clone(),
-        recipient,
-        batch,
+        recipient: recipient.clone(),
+        batch: batch.clone(),
         text: text.to_owned(),
         posted_at: at,
     })?;
+    let posted = Event::MessagePosted {
+        message: message.clone(),
+        author: by.user.clone(),
+        author_name: by.name.clone(),
+        recipient,
+        batch,
+        excerpt: events::excerpt(text),
+    };
+    events::emit(tx, &posted);
     Ok(json!({"command": "post-message", "message": message, "posted_at": local(tx, at)?}))
 }
 
@@ -215,6 +241,16 @@ fn reschedule_class(
     }
     tx.move_class(class, starts_at, ends_at, room)?;
     tx.touch(tag::batch(&found.batch));
+    let moved = Event::ClassRescheduled {
+        class: class.to_owned(),
+        batch: found.batch.clone(),
+        by: by.user.clone(),
+        title: found.title.clone(),
+        starts_at,
+        ends_at,
+        room: room.unwrap_or(&found.room).to_owned(),
+    };
+    events::emit(tx, &moved);
     Ok(json!({
         "command": "reschedule-class", "class": class, "starts_at": local(tx, starts_at)?,
         "ends_at": local(tx, ends_at)?, "room": room.unwrap_or(&found.room),
