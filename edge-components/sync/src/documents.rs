@@ -7,11 +7,12 @@ use http::{HeaderMap, Method, StatusCode};
 use rollcall_guest::{Answer, Call, Origin, OriginError, Problem, answer, body};
 use serde::{Deserialize, Serialize};
 use spin_sdk::http::Request;
+use std::collections::BTreeSet;
 use sync_protocol::actor::Binding;
 use sync_protocol::document_id::DocumentId;
 use sync_protocol::engine::Effect;
 use sync_protocol::kind::{self, Kind};
-use sync_protocol::link::{DocumentRecord, LinkMessage, MAX_LINK_MESSAGE_BYTES};
+use sync_protocol::link::{DocumentRecord, Hash, LinkMessage, MAX_LINK_MESSAGE_BYTES};
 use sync_protocol::token::Claims;
 
 /// A registration is two short texts.
@@ -127,14 +128,19 @@ fn store(
         for binding in actors {
             log.write(Effect::SaveBinding { document, binding })?;
         }
+        let mut heads = BTreeSet::<Hash>::new();
         for chunk in chunks {
             for change in
                 sync_protocol::gate::changes_in(&chunk).map_err(|e| LogError::Store(e.to_string()))?
             {
                 let (hash, bytes) = (change.hash().into(), change.raw_bytes().to_vec());
+                heads.retain(|head| !change.deps().contains(&(*head).into()));
+                heads.insert(hash);
                 log.write(Effect::Append { document, hash, author: author.clone(), bytes })?;
             }
         }
+        // What the origin has named, it has.
+        log.write(Effect::SaveCommitted { document, heads: heads.into_iter().collect() })?;
         log.commit()
     })();
     if outcome.is_err() {

@@ -125,9 +125,17 @@ impl Cache {
         }
     }
 
-    /// Whether there is a Redis, and whether it answers.
+    /// Whether there is a Redis, and whether it answered when it was asked last.
+    #[cfg(test)]
     pub(crate) fn remote_state(&self) -> Option<RemoteState> {
         self.remote.as_ref().map(|remote| remote.state())
+    }
+
+    /// Whether there is a Redis, and whether it answers now.
+    pub(crate) async fn probe_remote(&self) -> Option<RemoteState> {
+        let remote = self.remote.as_ref()?;
+        remote.probe().await;
+        Some(remote.state())
     }
 
     /// Sets the gauges.

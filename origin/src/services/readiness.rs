@@ -72,7 +72,7 @@ pub(crate) async fn check(store: &Store, cache: &Cache, queue: &QueueService) ->
     } else {
         Dependency::ok(kind)
     };
-    let cache = match cache.remote_state() {
+    let cache = match cache.probe_remote().await {
         None => Dependency::ok("in-process"),
         Some(RemoteState::Answers) => Dependency::ok("redis"),
         Some(RemoteState::Left { .. }) => {

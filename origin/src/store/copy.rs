@@ -300,7 +300,7 @@ impl Table {
                     (Real, _) => "double precision",
                     (Bytes, _) => "bytea",
                     (Date, _) => "date",
-                    (Json, "tags" | "heads") => "text[]",
+                    (Json, _) if self.is_list(name) => "text[]",
                     (Json, "documents") => "jsonb",
                     (Json, _) => "json",
                 };
@@ -308,6 +308,11 @@ impl Table {
             })
             .collect();
         columns.join(", ")
+    }
+
+    /// Whether Postgres has a list where SQLite has JSON.
+    fn is_list(&self, column: &str) -> bool {
+        matches!((self.name, column), ("feed", "tags") | ("documents", "heads"))
     }
 
     /// All rows of the transaction's institute, each column as the text that [`Kind::plain`] understands.
@@ -318,7 +323,7 @@ impl Table {
             .map(|(name, kind)| match (kind, *name) {
                 (Time, _) => format!("(extract(epoch FROM \"{name}\") * 1000)::bigint::text"),
                 (Bytes, _) => format!("'\\x' || encode(\"{name}\", 'hex')"),
-                (Json, "tags" | "heads") => format!("array_to_json(\"{name}\")::text"),
+                (Json, _) if self.is_list(name) => format!("array_to_json(\"{name}\")::text"),
                 (Text | Integer | Real | Date | Json, _) => format!("\"{name}\"::text"),
             })
             .collect();

@@ -146,38 +146,3 @@ fn a_right_that_is_lost_ends_the_reading_of_documents_that_were_put_away() {
     assert_eq!(edge.sent.iter().filter(unavailable).count(), DOCUMENTS as usize);
     assert_eq!((edge.engine.usage().parked, edge.loads), (0, loads));
 }
-
-/// A device brings a document's next change; everything is loaded and in step.
-fn price_of_a_change(history: u64) -> Cost {
-    let mut edge = Edge::new(Limits::default());
-    let mut doc = with_changes(edge.register(1, Kind::Notes), history);
-    edge.store(1, &doc);
-    edge.join(1, "tara", "a");
-    let mut state = State::new();
-    let mut cost = None;
-    for n in 0..6 {
-        if n == 4 {
-            edit(&mut doc, |tx| tx.put(ROOT, "n", "new").unwrap());
-        }
-        let Some(message) = doc.generate_sync_message(&mut state) else { continue };
-        let bytes = message.encode();
-        let ((), spent) = cost_of(|| edge.say(1, 1, bytes));
-        if n == 4 {
-            cost = Some(spent);
-        }
-        let answers: Vec<Vec<u8>> = edge.sent.iter().filter_map(|sent| data(sent, 1)).collect();
-        edge.sent.clear();
-        for data in answers {
-            doc.receive_sync_message(&mut state, Message::decode(&data).unwrap()).unwrap();
-        }
-    }
-    assert_eq!(edge.appended, 1);
-    cost.expect("the change was brought")
-}
-
-#[test]
-fn a_change_costs_no_more_than_twice_as_much_in_a_document_a_hundred_times_as_old() {
-    let (young, old) = (price_of_a_change(1_000), price_of_a_change(100_000));
-    assert!(old.total < 2 * young.total, "{old:?} after {young:?}");
-    assert!(old.peak < 2 * young.peak, "{old:?} after {young:?}");
-}

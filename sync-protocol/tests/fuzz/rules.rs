@@ -4,7 +4,7 @@
 use crate::gate::{following, walk};
 use crate::input::Input;
 use automerge::transaction::{Transactable as _, Transaction};
-use automerge::{ActorId, Automerge, ObjId, ObjType, ROOT, ReadDoc, ScalarValue, Value};
+use automerge::{ActorId, Automerge, ObjId, ObjType, ROOT, ReadDoc, ScalarValue, Value, hydrate};
 use std::collections::BTreeMap;
 use sync_protocol::document_id::DocumentId;
 use sync_protocol::gate::{self, Counters};
@@ -156,7 +156,7 @@ fn marks_are_marks(doc: &Automerge) {
 }
 
 /// The question, and the answers by their ids: author and all that they say.
-fn words(doc: &Automerge) -> (String, BTreeMap<String, (Option<String>, String)>) {
+fn words(doc: &Automerge) -> (String, BTreeMap<String, (Option<String>, Option<hydrate::Value>)>) {
     let Ok(Some((Value::Object(ObjType::Text), question))) = doc.get(ROOT, "question") else {
         panic!("the question is gone")
     };
@@ -172,7 +172,7 @@ fn words(doc: &Automerge) -> (String, BTreeMap<String, (Option<String>, String)>
             Some((Value::Scalar(scalar), _)) => scalar.as_str().map(str::to_owned),
             Some((Value::Object(_), _)) | None => None,
         };
-        (id.to_string(), (author, format!("{:?}", ReadDoc::hydrate(doc, &id, None))))
+        (id.to_string(), (author, ReadDoc::hydrate(doc, &id, None).ok()))
     });
     let marked = format!("{}{:?}", doc.text(&question).unwrap(), doc.marks(&question).unwrap());
     (marked, answers.collect())

@@ -140,6 +140,8 @@ impl Device {
             RepoMessage::Committed { document, heads, .. } => {
                 self.committed.insert(document, heads.into_iter().map(Into::into).collect());
             }
+            // The edge was short of memory; it closes the connection, and the device makes another.
+            RepoMessage::Error { message, .. } if message == "a document had to be loaded again" => {}
             RepoMessage::Error { message, .. } => panic!("the edge refused an honest device: {message}"),
             // It carried another's change to an edge that the link has not brought it to yet.
             RepoMessage::Refused { code, .. } if code == FOREIGN_ACTOR => {}

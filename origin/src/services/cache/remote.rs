@@ -139,6 +139,11 @@ impl Remote {
         }
     }
 
+    /// Asks whether it is there, so that the state is true when nobody else has asked for a while.
+    pub(super) async fn probe(&self) {
+        self.ask(&redis::cmd("PING")).await;
+    }
+
     pub(super) async fn get(&self, key: &str) -> Option<Entry> {
         let found = self.ask(redis::cmd("GET").arg(self.name(key))).await?;
         match found {

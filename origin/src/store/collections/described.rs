@@ -299,7 +299,7 @@ pub(crate) static QUARANTINE: Collection = Collection {
         column("device", "q.device", Kind::Text),
         column("edge", "q.edge", Kind::Text),
         column("code", "q.code", Kind::Text),
-        column("bytes", "octet_length(q.bytes)", Kind::Integer),
+        column("bytes", "CAST(octet_length(q.bytes) AS bigint)", Kind::Integer),
         column("refused_at", "q.refused_at", Kind::Time),
     ],
     key: &["document", "hash"],
