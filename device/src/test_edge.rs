@@ -296,6 +296,7 @@ async fn sync(State(shared): State<Arc<Shared>>, headers: HeaderMap, upgrade: We
 }
 
 /// automerge-repo's protocol, as its JS server speaks it.
+#[expect(clippy::too_many_lines, reason = "one arm for each message")]
 async fn serve(shared: &Shared, mut socket: WebSocket) {
     let mut version = shared.version.subscribe();
     let mut states: HashMap<DocumentId, SyncState> = HashMap::new();

@@ -73,14 +73,14 @@ pub fn describe(doc: &Automerge, change: &Change) -> Description {
                 steps.push(places.step(&id, &op));
             }
         }
-        typed_after = letter.is_some().then(|| Key::Seq(ElementId::Id(id)));
+        typed_after = letter.is_some().then_some(Key::Seq(ElementId::Id(id)));
         told += 1;
     }
     Description {
         actor: change.actor_id().to_hex_string(),
         sequence: change.seq(),
         time: change.timestamp(),
-        message: change.message().map(|message| shortened(message)),
+        message: change.message().map(shortened),
         steps,
         more: total - told,
     }

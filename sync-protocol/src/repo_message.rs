@@ -101,6 +101,7 @@ struct Fields<'a> {
 }
 
 impl RepoMessage {
+    #[expect(clippy::too_many_lines, reason = "one arm for each message")]
     pub fn decode(bytes: &[u8]) -> Result<Self, RepoMessageError> {
         if bytes.len() > MAX_FRAME_BYTES {
             return Err(RepoMessageError::TooLong(bytes.len()));
@@ -172,6 +173,7 @@ impl RepoMessage {
         out
     }
 
+    #[expect(clippy::too_many_lines, reason = "one arm for each message")]
     fn write(
         &self,
         e: &mut Encoder<&mut Vec<u8>>,

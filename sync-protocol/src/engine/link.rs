@@ -278,6 +278,10 @@ impl Engine {
         self.pull_later(vec![document]);
     }
 
+    #[expect(
+        clippy::too_many_lines,
+        reason = "one state after the other of a document that the origin answers about"
+    )]
     fn pulled(&mut self, now: u64, answer: OriginDocument) {
         let document = answer.document;
         if answer.deleted {

@@ -76,6 +76,7 @@ impl Log {
         (!rows.is_empty()).then(|| rows[n % rows.len()])
     }
 
+    #[expect(clippy::too_many_lines, reason = "one arm for each effect")]
     pub(crate) fn carry_out(&mut self, effect: Effect, events: &mut VecDeque<Event>) {
         match effect {
             Effect::Load(document) => events.push_front(self.load(document)),

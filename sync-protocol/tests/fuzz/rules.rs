@@ -155,8 +155,11 @@ fn marks_are_marks(doc: &Automerge) {
     }
 }
 
-/// The question, and the answers by their ids: author and all that they say.
-fn words(doc: &Automerge) -> (String, BTreeMap<String, (Option<String>, Option<hydrate::Value>)>) {
+/// Who names himself as the author, and all that he says.
+type Answer = (Option<String>, Option<hydrate::Value>);
+
+/// The question, and the answers by their ids.
+fn words(doc: &Automerge) -> (String, BTreeMap<String, Answer>) {
     let Ok(Some((Value::Object(ObjType::Text), question))) = doc.get(ROOT, "question") else {
         panic!("the question is gone")
     };

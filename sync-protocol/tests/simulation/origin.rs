@@ -35,6 +35,7 @@ impl Origin {
         self.feed.get(revision as usize).cloned()
     }
 
+    #[expect(clippy::too_many_lines, reason = "one arm for each message")]
     pub(crate) fn handle(
         &mut self,
         edge: usize,

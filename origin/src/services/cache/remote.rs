@@ -34,8 +34,11 @@ pub(super) struct Remote {
     /// Why it is not asked.
     problem: Mutex<Option<String>>,
     writes: mpsc::Sender<(String, Arc<Entry>)>,
-    waiting: Mutex<Option<mpsc::Receiver<(String, Arc<Entry>)>>>,
+    waiting: Mutex<Option<Writes>>,
 }
+
+/// Entries with their keys that wait to be written.
+type Writes = mpsc::Receiver<(String, Arc<Entry>)>;
 
 /// Whether Redis answers.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -163,7 +166,7 @@ impl Remote {
         }
     }
 
-    async fn write(&self, mut waiting: mpsc::Receiver<(String, Arc<Entry>)>) {
+    async fn write(&self, mut waiting: Writes) {
         while let Some((key, entry)) = waiting.recv().await {
             let left = entry.expires_at.saturating_sub(unix_ms());
             if left > 0 {
