@@ -58,10 +58,14 @@ async fn a_change_is_at_the_edge_and_then_at_the_origin_over_restarts_of_both() 
     assert!(teacher.committed(sheet).unwrap());
     // An edge that starts again tells a device that comes back, without any news from the origin.
     teacher.close().await;
+    // It signs in while somebody is there who can tell who it is.
+    let assistant = house.device(ASSISTANT, "tablet");
+    assistant.wait_until_connected(SOON).await.unwrap();
+    assistant.go_offline();
     house.origin.stop().await;
     house.edge.kill9().await;
     house.edge.start_again().await;
-    let assistant = house.device(ASSISTANT, "tablet");
+    assistant.go_online();
     assistant.find(sheet, SOON).await.unwrap();
     assistant.wait_until_committed(sheet, SOON).await.unwrap();
 }
