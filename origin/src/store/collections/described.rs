@@ -252,7 +252,7 @@ pub(crate) static MESSAGES: Collection = Collection {
 
 pub(crate) static DOCUMENTS: Collection = Collection {
     record: "document",
-    from: "documents d",
+    from: "(SELECT * FROM documents WHERE deleted_at IS NULL) d",
     institute: "d.institute",
     columns: &[
         column("document", "d.document", Kind::Text),
@@ -262,7 +262,6 @@ pub(crate) static DOCUMENTS: Collection = Collection {
         column("owner", "d.owner", Kind::Text),
         column("changes", "d.changes", Kind::Integer),
         column("created_at", "d.created_at", Kind::Time),
-        column("deleted_at", "d.deleted_at", Kind::Time),
         alone("heads", "d.heads", Kind::List),
         alone(
             "bytes",
