@@ -5,7 +5,9 @@ use crate::services::auth::{AuthError, AuthService};
 use crate::services::commands::CommandService;
 use crate::services::documents::DocumentService;
 use crate::services::link::LinkService;
+use crate::services::mail::Post;
 use crate::services::views::ViewService;
+use crate::services::webhooks::{WebhookService, Webhooks};
 use crate::store::Store;
 use std::sync::Arc;
 use tokio_util::sync::CancellationToken;
@@ -19,6 +21,7 @@ pub(crate) struct App {
     pub(crate) commands: CommandService,
     pub(crate) documents: DocumentService,
     pub(crate) link: LinkService,
+    pub(crate) webhooks: WebhookService,
     /// Absent: no edge is let in.
     pub(crate) edge_secret: Option<Arc<EdgeSecret>>,
     /// Cancelled when the process stops: the links end.
@@ -27,11 +30,17 @@ pub(crate) struct App {
 
 impl App {
     /// Blocks for the signing key and the first password hash.
-    pub(crate) fn new(store: Store, edge_secret: Option<EdgeSecret>) -> Result<Self, AuthError> {
-        let auth = AuthService::open(store.clone())?;
+    pub(crate) fn new(
+        store: Store,
+        edge_secret: Option<EdgeSecret>,
+        post: Option<Post>,
+        webhooks: Webhooks,
+    ) -> Result<Self, AuthError> {
+        let auth = AuthService::open(store.clone(), post)?;
         let documents = DocumentService::new(store.clone());
         Ok(Self {
             views: ViewService::new(store.clone()),
+            webhooks: WebhookService::new(store.clone(), webhooks),
             commands: CommandService::new(store.clone()),
             link: LinkService::new(store.clone(), auth.clone(), documents.clone()),
             auth,

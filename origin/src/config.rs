@@ -4,6 +4,8 @@
 //! capitals after `ROLLCALL_ORIGIN_`, for example `ROLLCALL_ORIGIN_EDGE_SECRET`, with `__` for the dot of a group:
 //! `ROLLCALL_ORIGIN_STORE__URL`.
 
+use crate::services::mail::{MailConfig, MailSettings};
+use crate::services::webhooks::{WebhookSettings, Webhooks};
 use crate::store::{PostgresConfig, StoreSettings};
 use clap::{Args, Parser, Subcommand};
 use figment::Figment;
@@ -37,6 +39,8 @@ pub(crate) enum Action {
     Import(ImportFlags),
     /// Bring the schema of the store to this program's version.
     Migrate(DataFlags),
+    /// The keys that sign access tokens.
+    Keys(KeysFlags),
     /// Copy the embedded store into the empty Postgres database of `store.url`, and check every table.
     Copy(DataFlags),
 }
@@ -90,6 +94,26 @@ pub(crate) struct ImportFlags {
     pub(crate) source: ImportSource,
 }
 
+#[derive(Args)]
+pub(crate) struct KeysFlags {
+    #[command(flatten)]
+    data: DataFlags,
+    #[command(subcommand)]
+    pub(crate) action: KeysAction,
+}
+
+#[derive(Debug, Clone, Copy, Subcommand)]
+pub(crate) enum KeysAction {
+    /// Publish a new key, which signs after a while. Origins that run need no restart, edges no new connection.
+    Rotate {
+        /// Seconds from publishing to signing: longer than caches of the key set keep it.
+        #[arg(long, value_name = "SECONDS", default_value_t = 600)]
+        lead: u32,
+    },
+    /// List the keys with the time from which each signs.
+    List,
+}
+
 #[derive(Debug, Clone, Subcommand)]
 pub(crate) enum ImportSource {
     /// A folder of the Open University Learning Analytics Dataset (.csv or .csv.gz).
@@ -141,6 +165,10 @@ struct Settings {
     seed: bool,
     #[serde(default)]
     store: StoreSettings,
+    #[serde(default)]
+    mail: MailSettings,
+    #[serde(default)]
+    payment_webhooks: Vec<WebhookSettings>,
 }
 
 impl Default for Settings {
@@ -153,6 +181,8 @@ impl Default for Settings {
             edge_secret: None,
             seed: false,
             store: StoreSettings::default(),
+            mail: MailSettings::default(),
+            payment_webhooks: Vec::new(),
         }
     }
 }
@@ -168,6 +198,9 @@ pub(crate) struct Config {
     /// Without it no edge is let in.
     pub(crate) edge_secret: Option<EdgeSecret>,
     pub(crate) seed: bool,
+    /// Without it no mail is sent: nobody sets a forgotten password.
+    pub(crate) mail: Option<MailConfig>,
+    pub(crate) webhooks: Webhooks,
     /// A filter of `tracing-subscriber`.
     pub(crate) log: String,
     pub(crate) log_format: LogFormat,
@@ -189,6 +222,7 @@ impl Config {
                 (&flags.config, Figment::from(Serialized::defaults(flags)))
             }
             Action::Import(flags) => (&flags.data.config, Figment::from(Serialized::defaults(&flags.data))),
+            Action::Keys(flags) => (&flags.data.config, Figment::from(Serialized::defaults(&flags.data))),
         };
         let file = match file {
             Some(file) => Toml::file_exact(file),
@@ -221,6 +255,8 @@ impl Settings {
             faults.push(format!("log is {:?}: {error}", self.log));
         }
         let postgres = self.store.check(&mut faults);
+        let mail = self.mail.check(&mut faults);
+        let webhooks = Webhooks::check(self.payment_webhooks, &mut faults);
         match listen {
             Ok(listen) if faults.is_empty() => Ok(Config {
                 data: self.data,
@@ -228,6 +264,8 @@ impl Settings {
                 listen,
                 edge_secret: self.edge_secret.as_deref().map(EdgeSecret::new),
                 seed: self.seed,
+                mail,
+                webhooks,
                 log: self.log,
                 log_format: self.log_format,
             }),

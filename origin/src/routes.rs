@@ -8,6 +8,7 @@ mod extract;
 mod health;
 mod link;
 mod views;
+mod webhooks;
 
 #[cfg(test)]
 mod tests;
@@ -17,7 +18,7 @@ use axum::Router;
 use axum::extract::{DefaultBodyLimit, Request};
 use axum::middleware::{Next, from_fn};
 use axum::response::{IntoResponse as _, Response};
-use axum::routing::{get, post};
+use axum::routing::{delete, get, post, put};
 use error::ApiError;
 use std::time::Duration;
 use tower_http::catch_panic::CatchPanicLayer;
@@ -36,8 +37,19 @@ pub(crate) fn router(app: App) -> Router {
         .route("/.well-known/jwks.json", get(auth::key_set))
         .route("/api/auth/login", post(auth::login))
         .route("/api/auth/refresh", post(auth::refresh))
+        .route("/api/auth/logout", post(auth::logout))
+        .route("/api/auth/logout-everywhere", post(auth::logout_everywhere))
+        .route("/api/auth/sessions", get(auth::sessions))
+        .route("/api/auth/sessions/{session}", delete(auth::end_session))
+        .route("/api/auth/devices", get(auth::devices))
+        .route("/api/auth/devices/{device}", put(auth::register_device).delete(auth::remove_device))
+        .route("/api/auth/password", post(auth::change_password))
+        .route("/api/auth/password/forgot", post(auth::request_password_reset))
+        .route("/api/auth/password/reset", post(auth::reset_password))
         .route("/api/students/dashboard", get(views::student_dashboard))
         .route("/api/students/schedule", get(views::student_schedule))
+        .route("/api/students/fees", get(views::student_fees))
+        .route("/api/admin/fees", get(views::admin_fees))
         .route("/api/teachers/dashboard", get(views::teacher_dashboard))
         .route("/api/teachers/schedule", get(views::teacher_schedule))
         .route("/api/admin/dashboard", get(views::admin_dashboard))
@@ -45,6 +57,7 @@ pub(crate) fn router(app: App) -> Router {
         .route("/api/documents/{document}", get(documents::fetch))
         .route("/commands", post(commands::apply))
         .route("/commands/{key}", get(commands::state))
+        .route("/webhooks/payments/{institute}/{provider}", post(webhooks::receive))
         .route("/edge/v1/commands", post(commands::apply_forwarded))
         .route("/edge/v1/link", get(link::open))
         .fallback(async || ApiError::NO_ROUTE)

@@ -23,6 +23,8 @@ pub(crate) async fn run(app: App, listen: SocketAddr) -> anyhow::Result<()> {
     let listener = TcpListener::bind(listen).await.with_context(|| format!("cannot listen on {listen}"))?;
     let address = listener.local_addr()?;
     let stopping = app.stopping.clone();
+    let (auth, stop) = (app.auth.clone(), stopping.clone());
+    tokio::spawn(async move { auth.follow_keys(stop).await });
     let service = routes::router(app).into_make_service_with_connect_info::<SocketAddr>();
     let drain = stopping.clone();
     let serving = axum::serve(listener, service)

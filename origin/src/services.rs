@@ -3,10 +3,13 @@
 pub(crate) mod auth;
 pub(crate) mod commands;
 pub(crate) mod documents;
+pub(crate) mod fees;
 pub(crate) mod import;
 pub(crate) mod link;
 pub(crate) mod local_time;
+pub(crate) mod mail;
 pub(crate) mod passwords;
 pub(crate) mod rate_limit;
 pub(crate) mod seed;
 pub(crate) mod views;
+pub(crate) mod webhooks;

@@ -38,6 +38,7 @@ pub mod problem;
 pub mod proxies;
 pub mod proxy_protocol;
 pub mod request_target;
+mod revocations;
 pub mod route;
 pub mod server;
 pub mod spin_headers;

@@ -10,6 +10,12 @@ pub const MAX_IDEMPOTENCY_KEY_BYTES: usize = 200;
 pub const MAX_COMMAND_BYTES: usize = 64 * 1024;
 /// Longest record id, in bytes.
 pub const MAX_ID_BYTES: usize = 64;
+/// Longest title of an invoice or reason of a refund, in bytes.
+pub const MAX_TITLE_BYTES: usize = 200;
+/// Longest id that a payment provider gives, in bytes.
+pub const MAX_PROVIDER_ID_BYTES: usize = 128;
+/// Largest amount of one invoice, payment or refund: sums of millions of them stay within 64 bits.
+pub const MAX_AMOUNT_MINOR: i64 = 1_000_000_000_000;
 /// Longest message text, in bytes.
 pub const MAX_TEXT_BYTES: usize = 16 * 1024;
 
@@ -23,6 +29,24 @@ pub enum Command {
         score: f64,
         #[serde(default)]
         feedback: Option<String>,
+    },
+    /// By an admin. `due_on` is `YYYY-MM-DD`; `currency` (ISO 4217), if it is there, has to be the institute's.
+    IssueInvoice {
+        student: String,
+        title: String,
+        amount_minor: i64,
+        due_on: String,
+        #[serde(default)]
+        currency: Option<String>,
+    },
+    /// By an admin, of an invoice of which nothing is paid.
+    VoidInvoice { invoice: String },
+    /// By an admin: all of a payment, or a part.
+    RefundPayment {
+        payment: String,
+        amount_minor: i64,
+        #[serde(default)]
+        reason: Option<String>,
     },
     /// By an admin. `amount_minor` is in the currency's minor unit (paise, cents).
     RecordPayment {
@@ -112,8 +136,11 @@ impl CommandError {
 }
 
 /// The names by which clients call the commands.
-pub const NAMES: [&str; 13] = [
+pub const NAMES: [&str; 16] = [
     "grade-submission",
+    "issue-invoice",
+    "void-invoice",
+    "refund-payment",
     "record-payment",
     "post-message",
     "submit-assignment",
@@ -166,6 +193,9 @@ impl Command {
     pub fn name(&self) -> &'static str {
         match self {
             Command::GradeSubmission { .. } => "grade-submission",
+            Command::IssueInvoice { .. } => "issue-invoice",
+            Command::VoidInvoice { .. } => "void-invoice",
+            Command::RefundPayment { .. } => "refund-payment",
             Command::RecordPayment { .. } => "record-payment",
             Command::PostMessage { .. } => "post-message",
             Command::SubmitAssignment { .. } => "submit-assignment",
@@ -191,11 +221,20 @@ impl Command {
                 }
                 optional_text("feedback", feedback)
             }
+            Command::IssueInvoice { student, title, amount_minor, due_on, currency } => {
+                id("student", student)?;
+                amount(*amount_minor)?;
+                invoice_terms(title, due_on, currency.as_deref())
+            }
+            Command::VoidInvoice { invoice } => id("invoice", invoice),
+            Command::RefundPayment { payment, amount_minor, reason } => {
+                payment_id("payment", payment)?;
+                amount(*amount_minor)?;
+                reason.as_deref().map_or(Ok(()), |reason| short_text("reason", reason))
+            }
             Command::RecordPayment { invoice, amount_minor, method, reference } => {
                 id("invoice", invoice)?;
-                if *amount_minor <= 0 || *amount_minor > 1_000_000_000_000 {
-                    return Err(field("amount_minor", "amount_minor is not between 1 and 1000000000000"));
-                }
+                amount(*amount_minor)?;
                 id("method", method)?;
                 optional_text("reference", reference)
             }
@@ -247,6 +286,54 @@ fn id(name: &str, value: &str) -> Result<(), CommandError> {
     let allowed = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'_' | b'-');
     if value.is_empty() || value.len() > MAX_ID_BYTES || !value.bytes().all(allowed) {
         let message = format!("{name} is not 1 to {MAX_ID_BYTES} characters out of A-Z a-z 0-9 . _ -");
+        return Err(CommandError::Field { field: name.into(), message });
+    }
+    Ok(())
+}
+
+fn invoice_terms(title: &str, due_on: &str, currency: Option<&str>) -> Result<(), CommandError> {
+    short_text("title", title)?;
+    if !is_date_shaped(due_on) {
+        return Err(field("due_on", "due_on is not YYYY-MM-DD"));
+    }
+    match currency {
+        Some(code) if code.len() != 3 || !code.bytes().all(|b| b.is_ascii_uppercase()) => {
+            Err(field("currency", "currency is not a code of ISO 4217, such as INR"))
+        }
+        Some(_) | None => Ok(()),
+    }
+}
+
+fn amount(amount_minor: i64) -> Result<(), CommandError> {
+    if (1..=MAX_AMOUNT_MINOR).contains(&amount_minor) {
+        return Ok(());
+    }
+    let message = format!("amount_minor is {amount_minor}, not between 1 and {MAX_AMOUNT_MINOR}");
+    Err(CommandError::Field { field: "amount_minor".into(), message })
+}
+
+/// A payment's id is ours, or `PROVIDER:ID` with the provider's own.
+fn payment_id(name: &str, value: &str) -> Result<(), CommandError> {
+    let (provider, own) = value.split_once(':').unwrap_or(("", value));
+    if !provider.is_empty() {
+        id(name, provider)?;
+    }
+    if own.is_empty() || own.len() > MAX_PROVIDER_ID_BYTES || !own.bytes().all(|b| b.is_ascii_graphic()) {
+        let message = format!("{name} is not 1 to {MAX_PROVIDER_ID_BYTES} visible ASCII characters");
+        return Err(CommandError::Field { field: name.into(), message });
+    }
+    Ok(())
+}
+
+/// Whether it exists, the calendar says.
+fn is_date_shaped(text: &str) -> bool {
+    let shape = |(at, b): (usize, u8)| if at == 4 || at == 7 { b == b'-' } else { b.is_ascii_digit() };
+    text.len() == 10 && text.bytes().enumerate().all(shape)
+}
+
+fn short_text(name: &str, value: &str) -> Result<(), CommandError> {
+    if value.trim().is_empty() || value.len() > MAX_TITLE_BYTES || value.chars().any(char::is_control) {
+        let message = format!("{name} is not 1 to {MAX_TITLE_BYTES} bytes in one line");
         return Err(CommandError::Field { field: name.into(), message });
     }
     Ok(())
@@ -304,9 +391,33 @@ mod tests {
     }
 
     #[test]
+    fn money_is_bounded_and_dated() {
+        let faulty = |rest: &str| {
+            let json = format!(r#"{{"command":"issue-invoice","student":"s"{rest}}}"#);
+            decode(&json).unwrap_err().field().map(str::to_owned).unwrap()
+        };
+        assert_eq!(faulty(r#","title":"T","amount_minor":0,"due_on":"2026-11-02""#), "amount_minor");
+        assert_eq!(
+            faulty(r#","title":"T","amount_minor":1000000000001,"due_on":"2026-11-02""#),
+            "amount_minor"
+        );
+        assert_eq!(faulty(r#","title":"T","amount_minor":1,"due_on":"2026-1-2""#), "due_on");
+        assert_eq!(faulty(r#","title":"a\nb","amount_minor":1,"due_on":"2026-11-02""#), "title");
+        let currency = r#","title":"T","amount_minor":1,"due_on":"2026-11-02","currency":"inr""#;
+        assert_eq!(faulty(currency), "currency");
+        let fraction = r#"{"command":"refund-payment","payment":"p","amount_minor":1.5}"#;
+        assert_eq!(decode(fraction).unwrap_err().code(), "invalid-field");
+        let payment = r#"{"command":"refund-payment","payment":"a b:c","amount_minor":1}"#;
+        assert_eq!(decode(payment).unwrap_err().field(), Some("payment"));
+    }
+
+    #[test]
     fn every_name_is_read_and_is_the_name_of_what_was_read() {
         let fields = [
             ("grade-submission", r#","assignment":"a","student":"s","score":1"#),
+            ("issue-invoice", r#","student":"s","title":"Fees","amount_minor":1,"due_on":"2026-11-02""#),
+            ("void-invoice", r#","invoice":"i""#),
+            ("refund-payment", r#","payment":"stripe:pi_1","amount_minor":1"#),
             ("record-payment", r#","invoice":"i","amount_minor":1,"method":"cash""#),
             ("post-message", r#","to":{"user":"u"},"text":"t""#),
             ("submit-assignment", r#","assignment":"a","text":"t""#),

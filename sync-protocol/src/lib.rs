@@ -13,6 +13,7 @@ pub mod gate;
 pub mod kind;
 pub mod link;
 pub mod repo_message;
+pub mod revocation;
 pub mod rules;
 pub mod tag;
 pub mod token;

@@ -10,6 +10,7 @@ mod http;
 mod import;
 mod isolation;
 mod other_hosts;
+mod sessions;
 mod sync;
 mod tidy;
 mod up;

@@ -23,7 +23,8 @@ pub(super) async fn apply(
     let key = check_key(key)?.to_owned();
     let command = Command::decode(&body)?;
     let now = unix_ms();
-    Ok(answer(app.commands.apply(&claims, key, command, now, now).await?))
+    let receipt = app.commands.apply(&claims, key, command, now, now).await?;
+    Ok(answer(&app, &claims.inst, receipt))
 }
 
 pub(super) async fn apply_forwarded(
@@ -31,7 +32,9 @@ pub(super) async fn apply_forwarded(
     _: Edge,
     JsonBody(forwarded): JsonBody<ForwardedCommand>,
 ) -> Result<impl IntoResponse, ApiError> {
-    Ok(answer(app.commands.apply_forwarded(forwarded, unix_ms()).await?))
+    let institute = forwarded.identity.inst.clone();
+    let receipt = app.commands.apply_forwarded(forwarded, unix_ms()).await?;
+    Ok(answer(&app, &institute, receipt))
 }
 
 pub(super) async fn state(
@@ -39,9 +42,13 @@ pub(super) async fn state(
     Identity(claims): Identity,
     Path(key): Path<String>,
 ) -> Result<Json<CommandState>, ApiError> {
-    Ok(Json(app.commands.state(&claims, key).await?))
+    let mut state = app.commands.state(&claims, key).await?;
+    state.bookmark = app.auth.prove_bookmark(&claims.inst, state.bookmark, 0);
+    Ok(Json(state))
 }
 
-fn answer(receipt: Receipt) -> impl IntoResponse {
+fn answer(app: &App, institute: &str, receipt: Receipt) -> impl IntoResponse + use<> {
+    let bookmark = app.auth.prove_bookmark(institute, receipt.bookmark, receipt.position);
+    let receipt = Receipt { bookmark, ..receipt };
     ([(BOOKMARK_HEADER, receipt.bookmark.to_string())], Json(receipt))
 }

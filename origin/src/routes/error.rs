@@ -5,7 +5,9 @@
 use crate::services::auth::AuthError;
 use crate::services::commands::{CommandFault, RefusalCode};
 use crate::services::documents::DocumentError;
+use crate::services::passwords::PasswordError;
 use crate::services::views::ViewError;
+use crate::services::webhooks::{MAX_EVENT_BYTES, WebhookError};
 use crate::store::StoreError;
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
@@ -73,7 +75,7 @@ impl ApiError {
     pub(super) const BOOKMARK: Self = Self::fixed(
         StatusCode::BAD_REQUEST,
         "invalid-field",
-        "header Rollcall-Bookmark is not EPOCH.REVISION",
+        "header Rollcall-Bookmark is not one that this service gave",
     );
     pub(super) const NOT_A_WEBSOCKET: Self =
         Self::fixed(StatusCode::UPGRADE_REQUIRED, "websocket-required", "this path is a WebSocket");
@@ -197,8 +199,22 @@ impl From<AuthError> for ApiError {
             AuthError::RefreshInvalid => {
                 Self::new(StatusCode::UNAUTHORIZED, "token-invalid", detail).challenge()
             }
+            AuthError::ResetInvalid => {
+                Self::new(StatusCode::UNPROCESSABLE_ENTITY, "reset-token-invalid", detail)
+                    .with_field(Some("token"))
+            }
+            AuthError::UnknownSession | AuthError::UnknownDevice => {
+                Self::new(StatusCode::NOT_FOUND, "not-found", detail)
+            }
+            AuthError::NoMail => Self::new(StatusCode::SERVICE_UNAVAILABLE, "mail-not-configured", detail),
+            AuthError::Busy | AuthError::Password(PasswordError::Busy) => {
+                Self::new(StatusCode::SERVICE_UNAVAILABLE, "overloaded", detail).retry()
+            }
             AuthError::Token(error) => error.into(),
-            AuthError::Password(error) => Self::internal(&error),
+            AuthError::Password(PasswordError::Hash(_) | PasswordError::Closed)
+            | AuthError::Mail(_)
+            | AuthError::TooManyKeys
+            | AuthError::Open(_) => Self::internal(&error),
             AuthError::Store(error) => error.into(),
         }
     }
@@ -208,14 +224,29 @@ impl From<ViewError> for ApiError {
     fn from(error: ViewError) -> Self {
         let detail = error.to_string();
         match error {
-            ViewError::WrongRole(_) | ViewError::UnknownUser => {
+            ViewError::WrongRole(_) | ViewError::UnknownUser | ViewError::NotTheirs => {
                 Self::new(StatusCode::FORBIDDEN, "forbidden", detail)
             }
+            ViewError::Token(error) => error.into(),
             ViewError::Date => Self::invalid_field("date".to_owned(), detail),
             ViewError::Behind { .. } => {
                 Self::new(StatusCode::SERVICE_UNAVAILABLE, "origin-behind", detail).retry()
             }
             ViewError::Store(error) => error.into(),
+        }
+    }
+}
+
+impl From<WebhookError> for ApiError {
+    fn from(error: WebhookError) -> Self {
+        let detail = error.to_string();
+        match error {
+            WebhookError::Signature => {
+                Self::new(StatusCode::UNAUTHORIZED, "signature-invalid", detail).challenge()
+            }
+            WebhookError::TooLong(_) => Self::body_too_large(MAX_EVENT_BYTES),
+            WebhookError::Malformed(_) => Self::new(StatusCode::BAD_REQUEST, "invalid-event", detail),
+            WebhookError::Store(error) => error.into(),
         }
     }
 }
@@ -256,6 +287,7 @@ impl From<CommandFault> for ApiError {
                 Self::new(StatusCode::UNPROCESSABLE_ENTITY, "idempotency-key-reused", detail)
             }
             CommandFault::UnknownKey => Self::new(StatusCode::NOT_FOUND, "not-found", detail),
+            CommandFault::Token(error) => error.into(),
             CommandFault::Store(error) => error.into(),
         }
     }
@@ -271,6 +303,7 @@ impl From<DocumentError> for ApiError {
                 Self::new(StatusCode::NOT_FOUND, "not-found", detail).with_field(Some("subject"))
             }
             DocumentError::Forbidden => Self::new(StatusCode::FORBIDDEN, "forbidden", detail),
+            DocumentError::Token(error) => error.into(),
             DocumentError::Damaged { .. } | DocumentError::Raced(_) | DocumentError::Panicked => {
                 Self::internal(&error)
             }

@@ -3,6 +3,8 @@
 mod auth;
 mod commands;
 mod failover;
+mod fees;
+mod sessions;
 mod views;
 
 use crate::testing::TestOrigin;

@@ -1,7 +1,7 @@
 //! The views, with the headers that let edges keep them.
 
 use super::error::ApiError;
-use super::extract::{Day, Identity, Seen};
+use super::extract::{Day, Identity, Seen, Student};
 use crate::app::App;
 use crate::services::views::View;
 use axum::extract::State;
@@ -18,7 +18,7 @@ pub(super) async fn student_dashboard(
     Seen(seen): Seen,
     headers: HeaderMap,
 ) -> Result<Response, ApiError> {
-    Ok(answer(app.views.student_dashboard(&claims, seen).await?, &headers))
+    Ok(answer(&app, &claims.inst, app.views.student_dashboard(&claims, seen).await?, &headers))
 }
 
 pub(super) async fn teacher_dashboard(
@@ -27,7 +27,7 @@ pub(super) async fn teacher_dashboard(
     Seen(seen): Seen,
     headers: HeaderMap,
 ) -> Result<Response, ApiError> {
-    Ok(answer(app.views.teacher_dashboard(&claims, seen).await?, &headers))
+    Ok(answer(&app, &claims.inst, app.views.teacher_dashboard(&claims, seen).await?, &headers))
 }
 
 pub(super) async fn admin_dashboard(
@@ -36,7 +36,26 @@ pub(super) async fn admin_dashboard(
     Seen(seen): Seen,
     headers: HeaderMap,
 ) -> Result<Response, ApiError> {
-    Ok(answer(app.views.admin_dashboard(&claims, seen).await?, &headers))
+    Ok(answer(&app, &claims.inst, app.views.admin_dashboard(&claims, seen).await?, &headers))
+}
+
+pub(super) async fn student_fees(
+    State(app): State<App>,
+    Identity(claims): Identity,
+    Seen(seen): Seen,
+    Student(student): Student,
+    headers: HeaderMap,
+) -> Result<Response, ApiError> {
+    Ok(answer(&app, &claims.inst, app.views.student_fees(&claims, student, seen).await?, &headers))
+}
+
+pub(super) async fn admin_fees(
+    State(app): State<App>,
+    Identity(claims): Identity,
+    Seen(seen): Seen,
+    headers: HeaderMap,
+) -> Result<Response, ApiError> {
+    Ok(answer(&app, &claims.inst, app.views.admin_fees(&claims, seen).await?, &headers))
 }
 
 pub(super) async fn student_schedule(
@@ -47,7 +66,7 @@ pub(super) async fn student_schedule(
     headers: HeaderMap,
 ) -> Result<Response, ApiError> {
     let view = app.views.schedule(&claims, Role::Student, date.as_deref(), seen).await?;
-    Ok(answer(view, &headers))
+    Ok(answer(&app, &claims.inst, view, &headers))
 }
 
 pub(super) async fn teacher_schedule(
@@ -58,11 +77,13 @@ pub(super) async fn teacher_schedule(
     headers: HeaderMap,
 ) -> Result<Response, ApiError> {
     let view = app.views.schedule(&claims, Role::Teacher, date.as_deref(), seen).await?;
-    Ok(answer(view, &headers))
+    Ok(answer(&app, &claims.inst, view, &headers))
 }
 
 /// The view with its headers, or 304 when the reader has this very body.
-fn answer(view: View, request: &HeaderMap) -> Response {
+fn answer(app: &App, institute: &str, view: View, request: &HeaderMap) -> Response {
+    // Where the log was when this was read, nobody asked.
+    let bookmark = app.auth.prove_bookmark(institute, view.bookmark, 0);
     let etag = format!("\"{}\"", hex::encode(&Sha256::digest(&view.body)[..16]));
     let known = request.get(header::IF_NONE_MATCH).and_then(|tags| tags.to_str().ok());
     // Weak comparison (RFC 9110, section 13.1.2).
@@ -78,7 +99,7 @@ fn answer(view: View, request: &HeaderMap) -> Response {
     let headers = [
         (header::ETAG, text(&etag)),
         (header::CACHE_CONTROL, Some(HeaderValue::from_static("private, no-cache"))),
-        (HeaderName::from_static(BOOKMARK_HEADER), text(&view.bookmark.to_string())),
+        (HeaderName::from_static(BOOKMARK_HEADER), text(&bookmark.to_string())),
         // Ids are of ASCII: see the words in ARCHITECTURE.md.
         (HeaderName::from_static(TAGS_HEADER), text(&view.tags.join(", "))),
     ];

@@ -11,7 +11,7 @@ use serde_json::Value;
 use sha2::{Digest as _, Sha256};
 use sync_protocol::bookmark::Bookmark;
 use sync_protocol::command::{Command, CommandError};
-use sync_protocol::token::Claims;
+use sync_protocol::token::{Claims, TokenError};
 
 /// A command is dated at most this far back: an edge keeps it while the origin is away. Older ones, and ones from the
 /// future, count from the time when they arrive.
@@ -27,6 +27,8 @@ pub(crate) enum CommandFault {
     KeyReused,
     #[error("there is no command with this key")]
     UnknownKey,
+    #[error(transparent)]
+    Token(#[from] TokenError),
     #[error(transparent)]
     Store(#[from] StoreError),
 }
@@ -67,6 +69,9 @@ pub(crate) struct Receipt {
     pub(crate) outcome: Value,
     #[serde(serialize_with = "as_text")]
     pub(crate) bookmark: Bookmark,
+    /// A place in the database's log that is not before the commit; 0 when it is not known.
+    #[serde(skip)]
+    pub(crate) position: u64,
 }
 
 /// What became of a command, by its key.
@@ -77,7 +82,7 @@ pub(crate) struct CommandState {
     /// As [`Receipt::outcome`], or a [`Refusal`].
     outcome: Value,
     #[serde(serialize_with = "as_text")]
-    bookmark: Bookmark,
+    pub(crate) bookmark: Bookmark,
 }
 
 /// A command as an edge forwards it, with the identity that the edge verified when it took the command.
@@ -112,7 +117,8 @@ impl CommandService {
         let command = Command::decode(&json)?;
         let plausible = (now - MAX_AGE_MS..=now).contains(&forwarded.accepted_at);
         let at = if plausible { forwarded.accepted_at } else { now };
-        self.apply(&forwarded.identity, key, command, at, now).await
+        // The edge has verified the token when it took the command: what ends later ends no command.
+        self.decide_once(&forwarded.identity, key, command, Given { at, now, shown: None }).await
     }
 
     /// Decides a command, or repeats what was decided under its key.
@@ -126,22 +132,46 @@ impl CommandService {
         at: i64,
         now: i64,
     ) -> Result<Receipt, CommandFault> {
+        self.decide_once(identity, key, command, Given { at, now, shown: Some(identity.clone()) }).await
+    }
+
+    async fn decide_once(
+        &self,
+        identity: &Claims,
+        key: String,
+        command: Command,
+        given: Given,
+    ) -> Result<Receipt, CommandFault> {
         let user = identity.sub.clone();
         let device = identity.dev.clone();
         let request_hash = hash_request(&user, &command);
-        let decided = self.store.write(&identity.inst, move |tx| match tx.decision(&key)? {
-            Some(decision) if decision.request_hash == request_hash => Ok(decision),
-            Some(_) => Err(CommandFault::KeyReused),
-            None => decide(tx, &key, Request { user, device, request_hash, command, at, now }),
+        let decided = self.store.write(&identity.inst, move |tx| {
+            let Given { at, now, shown } = given;
+            if let Some(claims) = shown
+                && let Some(account) = tx.account(&user)?
+            {
+                account.admit(&claims)?;
+            }
+            match tx.decision(&key)? {
+                Some(decision) if decision.request_hash == request_hash => Ok(decision),
+                Some(_) => Err(CommandFault::KeyReused),
+                None => decide(tx, &key, Request { user, device, request_hash, command, at, now }),
+            }
         });
-        self.answer(&decided.await?.value)
+        let decided = decided.await?;
+        self.answer(&decided.value, decided.position)
     }
 
     /// What became of the command with this key, for the device that gave it.
     pub(crate) async fn state(&self, identity: &Claims, key: String) -> Result<CommandState, CommandFault> {
         sync_protocol::command::check_key(Some(&key))?;
-        let decision =
-            self.store.read::<_, CommandFault, _>(&identity.inst, move |records| Ok(records.decision(&key)?));
+        let claims = identity.clone();
+        let decision = self.store.read::<_, CommandFault, _>(&identity.inst, move |records| {
+            if let Some(account) = records.account(&claims.sub)? {
+                account.admit(&claims)?;
+            }
+            Ok(records.decision(&key)?)
+        });
         let own = |decision: &Decision| decision.user == identity.sub && decision.device == identity.dev;
         let decision = decision.await?.filter(own).ok_or(CommandFault::UnknownKey)?;
         let status = match decision.status {
@@ -151,18 +181,25 @@ impl CommandService {
         Ok(CommandState { status, outcome: parse(&decision)?, bookmark: self.bookmark(&decision) })
     }
 
-    fn answer(&self, decision: &Decision) -> Result<Receipt, CommandFault> {
+    fn answer(&self, decision: &Decision, position: u64) -> Result<Receipt, CommandFault> {
         match decision.status {
             DecisionStatus::Delivered => {
-                Ok(Receipt { outcome: parse(decision)?, bookmark: self.bookmark(decision) })
+                Ok(Receipt { outcome: parse(decision)?, bookmark: self.bookmark(decision), position })
             }
             DecisionStatus::Refused => Err(CommandFault::Refused(parse(decision)?)),
         }
     }
 
     fn bookmark(&self, decision: &Decision) -> Bookmark {
-        Bookmark { epoch: self.store.epoch(), revision: decision.revision }
+        Bookmark::new(self.store.epoch(), decision.revision)
     }
+}
+
+/// When a command was given and arrived, and the token that came with it, if it is to be judged now.
+struct Given {
+    at: i64,
+    now: i64,
+    shown: Option<Claims>,
 }
 
 struct Request {

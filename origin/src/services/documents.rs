@@ -22,7 +22,7 @@ use sync_protocol::document_id::DocumentId;
 use sync_protocol::kind::{self, Access, Kind, KindError};
 use sync_protocol::link::{self, DocumentRecord, Hash, MAX_LINK_MESSAGE_BYTES};
 use sync_protocol::tag;
-use sync_protocol::token::Claims;
+use sync_protocol::token::{Claims, TokenError};
 
 /// Longest subject: a batch, a slash and a name of an id's length.
 const MAX_SUBJECT_BYTES: usize = 160;
@@ -50,6 +50,8 @@ pub(crate) enum DocumentError {
     Raced(DocumentId),
     #[error("the merge worker panicked")]
     Panicked,
+    #[error(transparent)]
+    Token(#[from] TokenError),
     #[error(transparent)]
     Store(#[from] StoreError),
 }
@@ -121,8 +123,13 @@ impl DocumentService {
         let subject = registration.subject;
         // Most calls find the document: they need not wait for the writer.
         let known = {
-            let (user, subject) = (user.clone(), subject.clone());
-            self.store.read(&claims.inst, move |records| registered(records, kind, &subject, &user)).await?
+            let (claims, subject) = (claims.clone(), subject.clone());
+            let institute = claims.inst.clone();
+            let known = self.store.read(&institute, move |records| {
+                admit(records, &claims)?;
+                registered(records, kind, &subject, &claims.sub)
+            });
+            known.await?
         };
         if let Some(known) = known {
             return Ok(known);
@@ -170,11 +177,14 @@ impl DocumentService {
         claims: &Claims,
         document: DocumentId,
     ) -> Result<Option<link::Document>, DocumentError> {
-        let (institute, user) = (claims.inst.clone(), claims.sub.clone());
+        let asking = claims.clone();
         let readable = self.store.read(&claims.inst, move |records| {
-            let known = records.document_anywhere(document)?.filter(|known| known.institute == institute);
-            let member = Membership::load(records, &user)?;
-            Ok::<_, StoreError>(known.zip(member).is_some_and(|(k, m)| m.access(&k.record) != Access::None))
+            admit(records, &asking)?;
+            let known = records.document_anywhere(document)?.filter(|known| known.institute == asking.inst);
+            let member = Membership::load(records, &asking.sub)?;
+            Ok::<_, DocumentError>(
+                known.zip(member).is_some_and(|(k, m)| m.access(&k.record) != Access::None),
+            )
         });
         if !readable.await? {
             return Ok(None);
@@ -213,6 +223,12 @@ fn chunks_beyond(doc: &Automerge, have: &[Hash]) -> Vec<minicbor::bytes::ByteVec
         return vec![doc.save().into()];
     }
     changes.iter().map(|change| change.raw_bytes().to_vec().into()).collect()
+}
+
+/// Refuses a token that was revoked.
+fn admit(records: &dyn crate::store::Records, claims: &Claims) -> Result<(), DocumentError> {
+    let account = records.account(&claims.sub)?.ok_or(DocumentError::Forbidden)?;
+    Ok(account.admit(claims)?)
 }
 
 /// The document of a kind and subject, if it is there and the user may reach it.

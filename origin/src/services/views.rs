@@ -3,16 +3,18 @@
 //! Every answer is JSON in `snake_case`. Times are RFC 3339 with the institute's offset, dates `YYYY-MM-DD`, money in
 //! minor units of `currency`, shares between 0 and 1; a figure that nothing supports yet is `null`. Lists are bounded.
 //! Field by field the shapes are the structs of this module: [`StudentDashboard`], [`TeacherDashboard`],
-//! [`AdminDashboard`] and [`Schedule`].
+//! [`AdminDashboard`], [`Schedule`], [`StudentFees`] and [`AdminFees`].
 
 mod admin;
+mod fees;
 mod schedule;
 mod student;
 mod teacher;
 
 #[expect(unused_imports, reason = "the shapes are named in the documentation of this module")]
 pub(crate) use {
-    admin::AdminDashboard, schedule::Schedule, student::StudentDashboard, teacher::TeacherDashboard,
+    admin::AdminDashboard, fees::AdminFees, fees::StudentFees, schedule::Schedule, student::StudentDashboard,
+    teacher::TeacherDashboard,
 };
 
 use super::local_time::LocalTime;
@@ -22,7 +24,7 @@ use jiff::civil::Date;
 use serde::Serialize;
 use sync_protocol::bookmark::Bookmark;
 use sync_protocol::tag;
-use sync_protocol::token::{Claims, Role};
+use sync_protocol::token::{Claims, Role, TokenError};
 
 /// Most entries of one list in a view, so that a view's size does not follow an institute's age.
 const LIST: u32 = 50;
@@ -35,6 +37,10 @@ pub(crate) enum ViewError {
     WrongRole(Role),
     #[error("the user is not of this institute any more")]
     UnknownUser,
+    #[error("only the student, a guardian and an admin may see this")]
+    NotTheirs,
+    #[error(transparent)]
+    Token(#[from] TokenError),
     #[error("date is not YYYY-MM-DD")]
     Date,
     /// The reader has seen a later state than this store holds: an older copy answers, or this one was restored.
@@ -110,6 +116,37 @@ impl ViewService {
         self.view(claims, role, seen, move |scene| schedule::schedule(scene, date)).await
     }
 
+    /// Fees of the student that the claims name, or of `student`, whose guardian they name.
+    pub(crate) async fn student_fees(
+        &self,
+        claims: &Claims,
+        student: Option<String>,
+        seen: Option<Bookmark>,
+    ) -> Result<View, ViewError> {
+        if student.is_none() && claims.role != Role::Student {
+            return Err(ViewError::WrongRole(Role::Student));
+        }
+        let student = student.unwrap_or_else(|| claims.sub.clone());
+        let compute = move |scene: &Scene<'_>| {
+            let account = scene.visible_student(&student)?;
+            let mut tags = vec![tag::EVERYTHING.to_owned(), tag::user(&student)];
+            if scene.account.user != student {
+                // Who is whose guardian changes with it.
+                tags.push(tag::user(&scene.account.user));
+            }
+            Ok((fees::student_fees(scene, &account)?, tags))
+        };
+        self.tagged_view(claims, seen, compute).await
+    }
+
+    pub(crate) async fn admin_fees(
+        &self,
+        claims: &Claims,
+        seen: Option<Bookmark>,
+    ) -> Result<View, ViewError> {
+        self.view(claims, Role::Admin, seen, fees::admin_fees).await
+    }
+
     async fn view<T: Serialize>(
         &self,
         claims: &Claims,
@@ -120,17 +157,28 @@ impl ViewService {
         if claims.role != role {
             return Err(ViewError::WrongRole(role));
         }
-        let user = claims.sub.clone();
+        self.tagged_view(claims, seen, move |scene| Ok((compute(scene)?, scene.tags()))).await
+    }
+
+    async fn tagged_view<T: Serialize>(
+        &self,
+        claims: &Claims,
+        seen: Option<Bookmark>,
+        compute: impl FnOnce(&Scene<'_>) -> Result<(T, Vec<String>), ViewError> + Send + 'static,
+    ) -> Result<View, ViewError> {
+        let claims = claims.clone();
+        let institute = claims.inst.clone();
         self.store
-            .read_after(&claims.inst, seen, move |records| {
-                let current = Bookmark { epoch: records.epoch(), revision: records.revision()? };
+            .read_after(&institute, seen, move |records| {
+                let current = Bookmark::new(records.epoch(), records.revision()?);
                 if let Some(seen) = seen.filter(|seen| *seen > current) {
                     return Err(ViewError::Behind { current, seen });
                 }
-                let scene = Scene::open(records, &user)?;
-                let view = compute(&scene)?;
+                let scene = Scene::open(records, &claims.sub)?;
+                scene.account.admit(&claims)?;
+                let (view, tags) = compute(&scene)?;
                 let body = serde_json::to_vec(&view).expect("texts and finite numbers are always JSON");
-                Ok(View { body, tags: scene.tags(), bookmark: current })
+                Ok(View { body, tags, bookmark: current })
             })
             .await
     }
@@ -145,6 +193,22 @@ impl<'r> Scene<'r> {
         let now = unix_ms();
         let today = time.date(now);
         Ok(Self { records, account, institute, time, now, today, batches })
+    }
+
+    /// A student whose records the reader may see: themselves, their ward, or anybody for an admin.
+    fn visible_student(&self, student: &str) -> Result<Account, ViewError> {
+        if student == self.account.user {
+            return Ok(self.account.clone());
+        }
+        let guardian = || -> Result<bool, StoreError> {
+            let entry = self.records.directory_entry(&self.account.user)?;
+            Ok(entry.is_some_and(|entry| entry.guardian_of.iter().any(|ward| ward == student)))
+        };
+        if self.account.role != Role::Admin && !guardian()? {
+            return Err(ViewError::NotTheirs);
+        }
+        let account = self.records.account(student)?.filter(|account| account.role == Role::Student);
+        account.ok_or(ViewError::NotTheirs)
     }
 
     /// What the view depends on: the user and their batches, or the whole institute.
@@ -300,6 +364,11 @@ mod tests {
         let steps = crate::store::plans::of(|| {
             let read = store.read_blocking::<_, ViewError>("northside.example", |records| {
                 student::dashboard(&Scene::open(records, &user("student"))?)?;
+                let student = Scene::open(records, &user("student"))?;
+                fees::student_fees(&student, &student.account)?;
+                records.sessions(&user("student"), unix_ms())?;
+                records.devices(&user("student"))?;
+                fees::admin_fees(&Scene::open(records, &user("admin"))?)?;
                 schedule::schedule(&Scene::open(records, &user("student"))?, None)?;
                 teacher::dashboard(&Scene::open(records, &user("teacher"))?)?;
                 admin::dashboard(&Scene::open(records, &user("admin"))?)?;
@@ -321,6 +390,8 @@ mod tests {
             "FROM institutes",
             "SELECT coalesce(sum(",
             "FROM payments",
+            "FROM invoices INDEXED BY invoices_open",
+            "FROM payment_events INDEXED BY",
             "SELECT count(*) FROM batches",
             "SELECT count(*) FROM submissions WHERE",
             "SELECT count(*) FROM quarantine",
@@ -350,6 +421,9 @@ mod tests {
             student::dashboard(&Scene::open(records, "student-7")?)?;
             schedule::schedule(&Scene::open(records, "student-7")?, None)?;
             teacher::dashboard(&Scene::open(records, "teacher-3")?)?;
+            let student = Scene::open(records, "student-7")?;
+            fees::student_fees(&student, &student.account)?;
+            records.sessions("student-7", unix_ms())?;
             records.share_batch("student-7", "teacher-3")?;
             records.account_by_email("student-7@large.example")?;
             records.submission("assignment-3", "student-7")?;
@@ -361,7 +435,16 @@ mod tests {
         let log = database.server.whole_log();
         let plans = log.matches("Query Text:").count();
         assert!(plans > 25, "{plans} plans in the log");
-        let large = ["submissions", "users", "enrolments", "attendance", "messages", "invoices", "payments"];
+        let large = [
+            "submissions",
+            "users",
+            "enrolments",
+            "attendance",
+            "messages",
+            "invoices",
+            "payments",
+            "ledger",
+        ];
         let scans: Vec<&str> = log
             .lines()
             // A partition of a quarter to come is empty, and reading nothing costs nothing.

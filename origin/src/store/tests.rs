@@ -1,8 +1,24 @@
 //! What the store promises whoever writes and reads it, the same on both engines, and what one of them promises alone.
 
+/// The same claims, checked on each engine.
+macro_rules! on_each_engine {
+    ($($claim:ident,)*) => {
+        mod sqlite {
+            use super::TestStore;
+            $(#[test] fn $claim() { super::$claim(&TestStore::sqlite()); })*
+        }
+        mod postgres {
+            use super::TestStore;
+            $(#[test] fn $claim() { super::$claim(&TestStore::postgres()); })*
+        }
+    };
+}
+
 mod cluster;
 mod conformance;
+mod fees;
 mod moving;
+mod sessions;
 mod tenants;
 
 use super::*;

@@ -11,6 +11,7 @@ use super::feed::{ReadFeed, WriteFeed};
 use super::fees::{ReadFees, WriteFees};
 use super::idempotency::{ReadDecisions, WriteDecisions};
 use super::messages::{ReadMessages, WriteMessages};
+use super::sessions::{ReadSessions, WriteSessions};
 use super::timetable::{ReadTimetable, WriteTimetable};
 use std::collections::BTreeSet;
 use std::ops::Deref;
@@ -33,6 +34,7 @@ pub(crate) trait Records:
     + ReadFeed
     + ReadFees
     + ReadMessages
+    + ReadSessions
     + ReadTimetable
 {
 }
@@ -46,6 +48,7 @@ impl<T> Records for T where
         + ReadFeed
         + ReadFees
         + ReadMessages
+        + ReadSessions
         + ReadTimetable
 {
 }
@@ -62,6 +65,7 @@ pub(crate) trait Writes:
     + WriteFeed
     + WriteFees
     + WriteMessages
+    + WriteSessions
     + WriteTimetable
 {
 }
@@ -77,6 +81,7 @@ impl<T> Writes for T where
         + WriteFeed
         + WriteFees
         + WriteMessages
+        + WriteSessions
         + WriteTimetable
 {
 }
@@ -112,6 +117,8 @@ pub(crate) struct FeedEntry {
 pub(crate) struct Committed<T> {
     pub(crate) value: T,
     pub(crate) revision: u64,
+    /// A place in the log of a cluster that is not before the commit; 0 for the embedded store.
+    pub(crate) position: u64,
 }
 
 /// Writes the records of one institute within one transaction.

@@ -116,6 +116,7 @@ impl Edge {
             iat: 0,
             exp: i64::MAX,
             jti: String::new(),
+            sid: String::new(),
         };
         let bytes =
             RepoMessage::Join { sender: peer.into(), versions: vec!["1".into()], extended: true }.encode();

@@ -154,7 +154,7 @@ where
         let mut tx = WriteTx::new(&transaction);
         let value = work(&mut tx)?;
         let revision = tx.finish()?;
-        Ok(Committed { value, revision })
+        Ok(Committed { value, revision, position: 0 })
     }));
     let outcome = outcome.unwrap_or_else(|_| Err(StoreError::Panicked.into()));
     let end = if outcome.is_ok() { "RELEASE job" } else { "ROLLBACK TO job; RELEASE job" };

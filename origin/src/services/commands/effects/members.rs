@@ -42,13 +42,7 @@ pub(super) fn apply(
             Ok(json!({"command": name, "teacher": teacher, "batch": batch, "unassigned": changed}))
         }
         Command::AddGuardian { guardian, student } => {
-            if guardian == student {
-                return Err(invalid("guardian", "guardian is the student".to_owned()));
-            }
-            tx.account(guardian)?.ok_or_else(|| not_found("guardian", guardian))?;
-            require_student(tx, student)?;
-            let changed = tx.add_guardian(guardian, student)?;
-            touch(tx, guardian, changed);
+            let changed = add_guardian(tx, guardian, student)?;
             Ok(json!({"command": name, "guardian": guardian, "student": student, "added": changed}))
         }
         Command::RemoveGuardian { guardian, student } => {
@@ -69,6 +63,9 @@ pub(super) fn apply(
         }
         Command::GradeSubmission { .. }
         | Command::RecordPayment { .. }
+        | Command::IssueInvoice { .. }
+        | Command::VoidInvoice { .. }
+        | Command::RefundPayment { .. }
         | Command::PostMessage { .. }
         | Command::SubmitAssignment { .. }
         | Command::RescheduleClass { .. } => Err(forbidden("the command is not about members")),
@@ -89,6 +86,17 @@ fn in_batch(
         tx.touch(tag::batch(batch));
     }
     touch(tx, user, changed);
+    Ok(changed)
+}
+
+fn add_guardian(tx: &mut WriteTx<'_>, guardian: &str, student: &str) -> Result<bool, CommandFault> {
+    if guardian == student {
+        return Err(invalid("guardian", "guardian is the student".to_owned()));
+    }
+    tx.account(guardian)?.ok_or_else(|| not_found("guardian", guardian))?;
+    require_student(tx, student)?;
+    let changed = tx.add_guardian(guardian, student)?;
+    touch(tx, guardian, changed);
     Ok(changed)
 }
 
