@@ -1,6 +1,7 @@
 //! The one place where the parts are put together.
 
 use crate::config::EdgeSecret;
+use crate::services::admin::AdminService;
 use crate::services::auth::{AuthError, AuthService};
 use crate::services::commands::CommandService;
 use crate::services::documents::DocumentService;
@@ -16,6 +17,7 @@ use tokio_util::sync::CancellationToken;
 #[derive(Clone)]
 pub(crate) struct App {
     pub(crate) store: Store,
+    pub(crate) admin: AdminService,
     pub(crate) auth: AuthService,
     pub(crate) views: ViewService,
     pub(crate) commands: CommandService,
@@ -38,10 +40,12 @@ impl App {
     ) -> Result<Self, AuthError> {
         let auth = AuthService::open(store.clone(), post)?;
         let documents = DocumentService::new(store.clone());
+        let commands = CommandService::new(store.clone());
         Ok(Self {
+            admin: AdminService::new(store.clone(), commands.clone()),
             views: ViewService::new(store.clone()),
             webhooks: WebhookService::new(store.clone(), webhooks),
-            commands: CommandService::new(store.clone()),
+            commands,
             link: LinkService::new(store.clone(), auth.clone(), documents.clone()),
             auth,
             documents,

@@ -41,6 +41,9 @@ pub(crate) enum Action {
     Migrate(DataFlags),
     /// The keys that sign access tokens.
     Keys(KeysFlags),
+    /// Make the rows that documents are projected into what the documents' log says. Beside a serving origin too when the store
+    /// is Postgres.
+    RebuildProjections(RebuildFlags),
     /// Copy the embedded store into the empty Postgres database of `store.url`, and check every table.
     Copy(DataFlags),
 }
@@ -78,6 +81,14 @@ pub(crate) struct ServeFlags {
     #[arg(long)]
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     seed: bool,
+}
+
+#[derive(Args)]
+pub(crate) struct RebuildFlags {
+    #[command(flatten)]
+    data: DataFlags,
+    #[arg(long, value_name = "INSTITUTE")]
+    pub(crate) institute: String,
 }
 
 #[derive(Args)]
@@ -223,6 +234,9 @@ impl Config {
             }
             Action::Import(flags) => (&flags.data.config, Figment::from(Serialized::defaults(&flags.data))),
             Action::Keys(flags) => (&flags.data.config, Figment::from(Serialized::defaults(&flags.data))),
+            Action::RebuildProjections(flags) => {
+                (&flags.data.config, Figment::from(Serialized::defaults(&flags.data)))
+            }
         };
         let file = match file {
             Some(file) => Toml::file_exact(file),

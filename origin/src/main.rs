@@ -17,6 +17,7 @@ use anyhow::Context as _;
 use app::App;
 use clap::Parser as _;
 use config::{Action, Cli, Config, KeysAction};
+use services::documents::DocumentService;
 use services::mail::Post;
 use services::{auth, import, seed};
 use std::process::ExitCode;
@@ -42,6 +43,7 @@ fn main() -> ExitCode {
         Action::Import(flags) => load_files(&config, flags),
         Action::Migrate(_) => migrate(config),
         Action::Keys(flags) => keys(&config, flags.action),
+        Action::RebuildProjections(flags) => rebuild_projections(&config, &flags.institute),
         Action::Copy(_) => copy(&config),
     };
     match done {
@@ -102,6 +104,12 @@ fn migrate(config: Config) -> anyhow::Result<()> {
         None => Store::open(&config.data).map(|_| 0)?,
     };
     println!("the schema is up to date, {ran} migrations ran");
+    Ok(())
+}
+
+fn rebuild_projections(config: &Config, institute: &str) -> anyhow::Result<()> {
+    let rebuilt = DocumentService::new(open_store(config)?).rebuild_projections(institute)?;
+    println!("{} documents projected, {} rows corrected", rebuilt.documents, rebuilt.corrected);
     Ok(())
 }
 

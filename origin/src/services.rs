@@ -1,5 +1,6 @@
 //! What the origin does: access, the order of steps, transactions. No HTTP type and no SQL.
 
+pub(crate) mod admin;
 pub(crate) mod auth;
 pub(crate) mod commands;
 pub(crate) mod documents;
@@ -10,6 +11,7 @@ pub(crate) mod local_time;
 pub(crate) mod mail;
 pub(crate) mod passwords;
 pub(crate) mod rate_limit;
+pub(crate) mod records;
 pub(crate) mod seed;
 pub(crate) mod views;
 pub(crate) mod webhooks;

@@ -5,6 +5,8 @@
 //! institute's revision by one and leaves one row in the feed, in the same transaction.
 
 mod accounts;
+mod audit;
+pub(crate) mod collections;
 mod copy;
 mod coursework;
 mod directory;
@@ -15,6 +17,7 @@ mod fees;
 mod idempotency;
 mod messages;
 mod postgres;
+mod quarantine;
 mod sessions;
 mod settings;
 mod sqlite;
@@ -26,10 +29,11 @@ mod watchers;
 mod tests;
 
 pub(crate) use accounts::{Account, NewUser, RefreshToken, StoredKey, parse_role};
+pub(crate) use audit::AuditEntry;
 pub(crate) use copy::copy;
 pub(crate) use coursework::{Assignment, NewSubmission, StudentSubmission};
 pub(crate) use directory::Institute;
-pub(crate) use documents::{ChangeRow, LoggedDocument, NewDocument, QuarantineRow};
+pub(crate) use documents::{ChangeRow, LoggedDocument, NewDocument};
 pub(crate) use error::{OpenError, StoreError};
 pub(crate) use feed::FeedRow;
 #[cfg(test)]
@@ -40,13 +44,16 @@ pub(crate) use fees::{
 pub(crate) use idempotency::{Decision, DecisionStatus};
 pub(crate) use messages::NewMessage;
 pub(crate) use postgres::{ServerFigures, migrate};
+pub(crate) use quarantine::{QuarantineOutcome, QuarantineRow};
 #[cfg(test)]
 pub(crate) use sessions::Session;
 pub(crate) use sessions::{Device, PasswordReset};
 pub(crate) use settings::{PostgresConfig, StoreSettings};
 #[cfg(test)]
 pub(crate) use sqlite::plans;
-pub(crate) use timetable::{AttendanceFigures, AttendanceRow, ClassConflict, ClassRow, NewClass};
+pub(crate) use timetable::{
+    AttendanceFigures, AttendanceRow, ClassChange, ClassConflict, ClassRow, NewClass,
+};
 pub(crate) use transaction::{Committed, Records, WriteTx};
 
 use postgres::Seen;

@@ -1,5 +1,8 @@
 //! Commands: authoritative writes, validated and applied once at the origin.
 
+mod checks;
+
+use crate::token::Role;
 use serde::{Deserialize, Serialize};
 
 /// The header that names a command for good: the same key never has two effects.
@@ -10,14 +13,21 @@ pub const MAX_IDEMPOTENCY_KEY_BYTES: usize = 200;
 pub const MAX_COMMAND_BYTES: usize = 64 * 1024;
 /// Longest record id, in bytes.
 pub const MAX_ID_BYTES: usize = 64;
-/// Longest title of an invoice or reason of a refund, in bytes.
-pub const MAX_TITLE_BYTES: usize = 200;
 /// Longest id that a payment provider gives, in bytes.
 pub const MAX_PROVIDER_ID_BYTES: usize = 128;
 /// Largest amount of one invoice, payment or refund: sums of millions of them stay within 64 bits.
 pub const MAX_AMOUNT_MINOR: i64 = 1_000_000_000_000;
 /// Longest message text, in bytes.
 pub const MAX_TEXT_BYTES: usize = 16 * 1024;
+/// Longest name of a person, a batch, a class, a room or an invoice, and longest reason of a refund, in characters: what
+/// fits on a line of a list.
+pub const MAX_TITLE_CHARS: usize = 200;
+/// Longest e-mail address (RFC 5321, section 4.5.3.1.3, without the brackets).
+pub const MAX_EMAIL_BYTES: usize = 254;
+/// Longest name of a device, as signing in takes it.
+pub const MAX_DEVICE_BYTES: usize = 64;
+/// Highest score: more digits than any mark has.
+pub const MAX_SCORE: f64 = 1_000_000.0;
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "command", rename_all = "kebab-case", deny_unknown_fields)]
@@ -29,15 +39,6 @@ pub enum Command {
         score: f64,
         #[serde(default)]
         feedback: Option<String>,
-    },
-    /// By an admin. `due_on` is `YYYY-MM-DD`; `currency` (ISO 4217), if it is there, has to be the institute's.
-    IssueInvoice {
-        student: String,
-        title: String,
-        amount_minor: i64,
-        due_on: String,
-        #[serde(default)]
-        currency: Option<String>,
     },
     /// By an admin, of an invoice of which nothing is paid.
     VoidInvoice { invoice: String },
@@ -76,6 +77,8 @@ pub enum Command {
     DeactivateUser { user: String },
     /// By an admin.
     ReactivateUser { user: String },
+    /// By an admin, or by the owner of what is his alone: for everybody and for good.
+    DeleteDocument { document: String },
     /// By the class's teacher, or an admin. Times are RFC 3339 with an offset.
     RescheduleClass {
         class: String,
@@ -84,6 +87,90 @@ pub enum Command {
         #[serde(default)]
         room: Option<String>,
     },
+    /// By an admin. The origin makes the id; the user cannot sign in before they have a password.
+    CreateUser { email: String, name: String, role: Role },
+    /// By an admin. What is absent stays as it is, here and in the other commands that change a record.
+    ChangeUser {
+        user: String,
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        name: Option<String>,
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        email: Option<String>,
+    },
+    /// By an admin.
+    CreateBatch { batch: String, title: String },
+    /// By an admin.
+    ChangeBatch { batch: String, title: String },
+    /// By a teacher of the batch, or an admin. Without an id the origin makes one, here and below.
+    CreateClass {
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        class: Option<String>,
+        batch: String,
+        title: String,
+        #[serde(default)]
+        room: String,
+        teacher: String,
+        starts_at: String,
+        ends_at: String,
+    },
+    /// By a teacher of the batch, or an admin. The two times come together.
+    ChangeClass {
+        class: String,
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        title: Option<String>,
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        room: Option<String>,
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        teacher: Option<String>,
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        starts_at: Option<String>,
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        ends_at: Option<String>,
+    },
+    /// By the class's teacher, or an admin: it is on no timetable any more, and what was marked stays.
+    CancelClass { class: String },
+    /// By a teacher of the batch, or an admin.
+    CreateAssignment {
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        assignment: Option<String>,
+        batch: String,
+        title: String,
+        #[serde(default)]
+        due_at: Option<String>,
+        max_score: f64,
+    },
+    /// By a teacher of the batch, or an admin. The full score does not fall below a score that was given.
+    ChangeAssignment {
+        assignment: String,
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        title: Option<String>,
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        due_at: Option<String>,
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        max_score: Option<f64>,
+    },
+    /// By an admin. `due_on` is a local date, `YYYY-MM-DD`; `currency` (ISO 4217), if it is there, has to be the institute's.
+    CreateInvoice {
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        invoice: Option<String>,
+        student: String,
+        title: String,
+        amount_minor: i64,
+        due_on: String,
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        currency: Option<String>,
+    },
+    /// By an admin. `time_zone` is an IANA name, `currency` an ISO 4217 code.
+    ChangeInstitute {
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        name: Option<String>,
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        time_zone: Option<String>,
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        currency: Option<String>,
+    },
+    /// By an admin: no refresh token of the device works any more.
+    RevokeDevice { user: String, device: String },
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -136,9 +223,8 @@ impl CommandError {
 }
 
 /// The names by which clients call the commands.
-pub const NAMES: [&str; 16] = [
+pub const NAMES: [&str; 28] = [
     "grade-submission",
-    "issue-invoice",
     "void-invoice",
     "refund-payment",
     "record-payment",
@@ -152,7 +238,20 @@ pub const NAMES: [&str; 16] = [
     "remove-guardian",
     "deactivate-user",
     "reactivate-user",
+    "delete-document",
     "reschedule-class",
+    "create-user",
+    "change-user",
+    "create-batch",
+    "change-batch",
+    "create-class",
+    "change-class",
+    "cancel-class",
+    "create-assignment",
+    "change-assignment",
+    "create-invoice",
+    "change-institute",
+    "revoke-device",
 ];
 
 /// Checks the value of the `Idempotency-Key` header.
@@ -193,7 +292,6 @@ impl Command {
     pub fn name(&self) -> &'static str {
         match self {
             Command::GradeSubmission { .. } => "grade-submission",
-            Command::IssueInvoice { .. } => "issue-invoice",
             Command::VoidInvoice { .. } => "void-invoice",
             Command::RefundPayment { .. } => "refund-payment",
             Command::RecordPayment { .. } => "record-payment",
@@ -207,156 +305,28 @@ impl Command {
             Command::RemoveGuardian { .. } => "remove-guardian",
             Command::DeactivateUser { .. } => "deactivate-user",
             Command::ReactivateUser { .. } => "reactivate-user",
+            Command::DeleteDocument { .. } => "delete-document",
             Command::RescheduleClass { .. } => "reschedule-class",
+            Command::CreateUser { .. } => "create-user",
+            Command::ChangeUser { .. } => "change-user",
+            Command::CreateBatch { .. } => "create-batch",
+            Command::ChangeBatch { .. } => "change-batch",
+            Command::CreateClass { .. } => "create-class",
+            Command::ChangeClass { .. } => "change-class",
+            Command::CancelClass { .. } => "cancel-class",
+            Command::CreateAssignment { .. } => "create-assignment",
+            Command::ChangeAssignment { .. } => "change-assignment",
+            Command::CreateInvoice { .. } => "create-invoice",
+            Command::ChangeInstitute { .. } => "change-institute",
+            Command::RevokeDevice { .. } => "revoke-device",
         }
     }
-
-    fn validate(&self) -> Result<(), CommandError> {
-        match self {
-            Command::GradeSubmission { assignment, student, score, feedback } => {
-                id("assignment", assignment)?;
-                id("student", student)?;
-                if !score.is_finite() || *score < 0.0 || *score > 1_000_000.0 {
-                    return Err(field("score", "score is not between 0 and 1000000"));
-                }
-                optional_text("feedback", feedback)
-            }
-            Command::IssueInvoice { student, title, amount_minor, due_on, currency } => {
-                id("student", student)?;
-                amount(*amount_minor)?;
-                invoice_terms(title, due_on, currency.as_deref())
-            }
-            Command::VoidInvoice { invoice } => id("invoice", invoice),
-            Command::RefundPayment { payment, amount_minor, reason } => {
-                payment_id("payment", payment)?;
-                amount(*amount_minor)?;
-                reason.as_deref().map_or(Ok(()), |reason| short_text("reason", reason))
-            }
-            Command::RecordPayment { invoice, amount_minor, method, reference } => {
-                id("invoice", invoice)?;
-                amount(*amount_minor)?;
-                id("method", method)?;
-                optional_text("reference", reference)
-            }
-            Command::PostMessage { to, text: body } => {
-                match to {
-                    Recipient::User(user) => id("to.user", user)?,
-                    Recipient::Batch(batch) => id("to.batch", batch)?,
-                }
-                text("text", body)
-            }
-            Command::SubmitAssignment { assignment, text: body } => {
-                id("assignment", assignment)?;
-                text("text", body)
-            }
-            Command::EnrollStudent { student, batch } | Command::WithdrawStudent { student, batch } => {
-                id("student", student)?;
-                id("batch", batch)
-            }
-            Command::AssignTeacher { teacher, batch } | Command::UnassignTeacher { teacher, batch } => {
-                id("teacher", teacher)?;
-                id("batch", batch)
-            }
-            Command::AddGuardian { guardian, student } | Command::RemoveGuardian { guardian, student } => {
-                id("guardian", guardian)?;
-                id("student", student)
-            }
-            Command::DeactivateUser { user } | Command::ReactivateUser { user } => id("user", user),
-            Command::RescheduleClass { class, starts_at, ends_at, room } => {
-                id("class", class)?;
-                id_sized("starts_at", starts_at)?;
-                id_sized("ends_at", ends_at)?;
-                optional_text("room", room)
-            }
-        }
-    }
-}
-
-fn field(field: &str, message: &str) -> CommandError {
-    CommandError::Field { field: field.into(), message: message.into() }
 }
 
 /// serde names the field between back quotes: ``missing field `score` ``.
 fn field_error(message: &str) -> CommandError {
     let name = message.split('`').nth(1).unwrap_or("command").to_owned();
     CommandError::Field { field: name, message: message.to_owned() }
-}
-
-fn id(name: &str, value: &str) -> Result<(), CommandError> {
-    let allowed = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'_' | b'-');
-    if value.is_empty() || value.len() > MAX_ID_BYTES || !value.bytes().all(allowed) {
-        let message = format!("{name} is not 1 to {MAX_ID_BYTES} characters out of A-Z a-z 0-9 . _ -");
-        return Err(CommandError::Field { field: name.into(), message });
-    }
-    Ok(())
-}
-
-fn invoice_terms(title: &str, due_on: &str, currency: Option<&str>) -> Result<(), CommandError> {
-    short_text("title", title)?;
-    if !is_date_shaped(due_on) {
-        return Err(field("due_on", "due_on is not YYYY-MM-DD"));
-    }
-    match currency {
-        Some(code) if code.len() != 3 || !code.bytes().all(|b| b.is_ascii_uppercase()) => {
-            Err(field("currency", "currency is not a code of ISO 4217, such as INR"))
-        }
-        Some(_) | None => Ok(()),
-    }
-}
-
-fn amount(amount_minor: i64) -> Result<(), CommandError> {
-    if (1..=MAX_AMOUNT_MINOR).contains(&amount_minor) {
-        return Ok(());
-    }
-    let message = format!("amount_minor is {amount_minor}, not between 1 and {MAX_AMOUNT_MINOR}");
-    Err(CommandError::Field { field: "amount_minor".into(), message })
-}
-
-/// A payment's id is ours, or `PROVIDER:ID` with the provider's own.
-fn payment_id(name: &str, value: &str) -> Result<(), CommandError> {
-    let (provider, own) = value.split_once(':').unwrap_or(("", value));
-    if !provider.is_empty() {
-        id(name, provider)?;
-    }
-    if own.is_empty() || own.len() > MAX_PROVIDER_ID_BYTES || !own.bytes().all(|b| b.is_ascii_graphic()) {
-        let message = format!("{name} is not 1 to {MAX_PROVIDER_ID_BYTES} visible ASCII characters");
-        return Err(CommandError::Field { field: name.into(), message });
-    }
-    Ok(())
-}
-
-/// Whether it exists, the calendar says.
-fn is_date_shaped(text: &str) -> bool {
-    let shape = |(at, b): (usize, u8)| if at == 4 || at == 7 { b == b'-' } else { b.is_ascii_digit() };
-    text.len() == 10 && text.bytes().enumerate().all(shape)
-}
-
-fn short_text(name: &str, value: &str) -> Result<(), CommandError> {
-    if value.trim().is_empty() || value.len() > MAX_TITLE_BYTES || value.chars().any(char::is_control) {
-        let message = format!("{name} is not 1 to {MAX_TITLE_BYTES} bytes in one line");
-        return Err(CommandError::Field { field: name.into(), message });
-    }
-    Ok(())
-}
-
-fn id_sized(name: &str, value: &str) -> Result<(), CommandError> {
-    if value.is_empty() || value.len() > MAX_ID_BYTES {
-        let message = format!("{name} is not 1 to {MAX_ID_BYTES} characters");
-        return Err(CommandError::Field { field: name.into(), message });
-    }
-    Ok(())
-}
-
-fn text(name: &str, value: &str) -> Result<(), CommandError> {
-    if value.trim().is_empty() || value.len() > MAX_TEXT_BYTES {
-        let message = format!("{name} is {} bytes, it must have 1 to {MAX_TEXT_BYTES}", value.len());
-        return Err(CommandError::Field { field: name.into(), message });
-    }
-    Ok(())
-}
-
-fn optional_text(name: &str, value: &Option<String>) -> Result<(), CommandError> {
-    value.as_deref().map_or(Ok(()), |value| text(name, value))
 }
 
 #[cfg(test)]
@@ -385,6 +355,22 @@ mod tests {
         );
         let unknown = r#"{"command":"enroll-student","student":"s","batch":"b","colour":"red"}"#;
         assert_eq!(fault(unknown).field(), Some("colour"));
+        for (json, field) in [
+            (r#"{"command":"create-user","email":"nobody","name":"N","role":"student"}"#, "email"),
+            (r#"{"command":"create-user","email":"a@b.example","name":" ","role":"student"}"#, "name"),
+            (r#"{"command":"change-user","user":"u"}"#, "user"),
+            (r#"{"command":"create-batch","batch":"b c","title":"T"}"#, "batch"),
+            (r#"{"command":"change-class","class":"c","starts_at":"2026-11-02T09:00:00Z"}"#, "ends_at"),
+            (r#"{"command":"create-assignment","batch":"b","title":"T","max_score":0}"#, "max_score"),
+            (
+                r#"{"command":"create-invoice","student":"s","title":"T","amount_minor":1,"due_on":"1.1.2027"}"#,
+                "due_on",
+            ),
+            (r#"{"command":"change-institute","currency":"rupees"}"#, "currency"),
+            (r#"{"command":"revoke-device","user":"u","device":""}"#, "device"),
+        ] {
+            assert_eq!(fault(json).field(), Some(field), "{json}");
+        }
         let payment = r#"{"command":"record-payment","invoice":"i","amount_minor":0,"method":"cash"}"#;
         assert_eq!(fault(payment).field(), Some("amount_minor"));
         assert_eq!(fault(&format!("{:?}", "x".repeat(MAX_COMMAND_BYTES))).code(), "body-too-large");
@@ -393,7 +379,7 @@ mod tests {
     #[test]
     fn money_is_bounded_and_dated() {
         let faulty = |rest: &str| {
-            let json = format!(r#"{{"command":"issue-invoice","student":"s"{rest}}}"#);
+            let json = format!(r#"{{"command":"create-invoice","student":"s"{rest}}}"#);
             decode(&json).unwrap_err().field().map(str::to_owned).unwrap()
         };
         assert_eq!(faulty(r#","title":"T","amount_minor":0,"due_on":"2026-11-02""#), "amount_minor");
@@ -415,7 +401,6 @@ mod tests {
     fn every_name_is_read_and_is_the_name_of_what_was_read() {
         let fields = [
             ("grade-submission", r#","assignment":"a","student":"s","score":1"#),
-            ("issue-invoice", r#","student":"s","title":"Fees","amount_minor":1,"due_on":"2026-11-02""#),
             ("void-invoice", r#","invoice":"i""#),
             ("refund-payment", r#","payment":"stripe:pi_1","amount_minor":1"#),
             ("record-payment", r#","invoice":"i","amount_minor":1,"method":"cash""#),
@@ -429,10 +414,26 @@ mod tests {
             ("remove-guardian", r#","guardian":"g","student":"s""#),
             ("deactivate-user", r#","user":"u""#),
             ("reactivate-user", r#","user":"u""#),
+            ("delete-document", r#","document":"p3u5PhN9wrNpsGCwfkeef2LzF9""#),
             (
                 "reschedule-class",
                 r#","class":"c","starts_at":"2026-11-02T09:00:00Z","ends_at":"2026-11-02T10:00:00Z""#,
             ),
+            ("create-user", r#","email":"a@b.example","name":"Ann","role":"student""#),
+            ("change-user", r#","user":"u","name":"Ann""#),
+            ("create-batch", r#","batch":"b","title":"Mathematics""#),
+            ("change-batch", r#","batch":"b","title":"Mathematics""#),
+            (
+                "create-class",
+                r#","batch":"b","title":"Algebra","teacher":"t","starts_at":"2026-11-02T09:00:00Z","ends_at":"2026-11-02T10:00:00Z""#,
+            ),
+            ("change-class", r#","class":"c","room":"1""#),
+            ("cancel-class", r#","class":"c""#),
+            ("create-assignment", r#","batch":"b","title":"Exercise","max_score":10"#),
+            ("change-assignment", r#","assignment":"a","max_score":20"#),
+            ("create-invoice", r#","student":"s","title":"Fees","amount_minor":1,"due_on":"2026-12-01""#),
+            ("change-institute", r#","time_zone":"Asia/Kolkata""#),
+            ("revoke-device", r#","user":"u","device":"a phone""#),
         ];
         assert_eq!(fields.map(|(name, _)| name), NAMES);
         for (name, rest) in fields {

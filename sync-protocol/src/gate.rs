@@ -56,6 +56,8 @@ pub enum GateError {
     InflatesTooFar,
     #[error("changes stand for more than {MAX_OPERATIONS} operations, or {MAX_MESSAGE_OPERATIONS} together")]
     TooManyOperations,
+    #[error("change is not written as the Automerge library writes it")]
+    NotCanonical,
     #[error("chunk is not an Automerge change or document")]
     BadChunk,
 }
@@ -68,7 +70,7 @@ impl GateError {
                 "invalid-sync-message"
             }
             GateError::TooManyOperations => "too-many-operations",
-            GateError::InflatesTooFar | GateError::BadChunk => "invalid-change",
+            GateError::InflatesTooFar | GateError::NotCanonical | GateError::BadChunk => "invalid-change",
         }
     }
 }
@@ -259,22 +261,38 @@ fn check_document(data: &[u8], allowance: &mut Allowance) -> Result<(), GateErro
     let mut r = Reader(data);
     let actors = columns::actors(&mut r)?;
     r.hashes("heads", MAX_HEADS)?;
-    let lists = [columns::column_list(&mut r)?, columns::column_list(&mut r)?];
-    for list in lists {
-        let mut table = Table { actors, most: MAX_MESSAGE_OPERATIONS, rows: 0 };
-        for (specification, length) in list {
-            let column = r.take(length)?;
-            if specification & DEFLATED_COLUMN == 0 {
-                allowance.spend(length)?;
-                table.column(specification, column, allowance)?;
-            } else {
-                let inflated = inflate(column, allowance)?;
-                table.column(specification, &inflated, allowance)?;
-            }
+    let (of_changes, of_operations) = (columns::column_list(&mut r)?, columns::column_list(&mut r)?);
+    let mut writes = actors == 0;
+    check_table(&mut r, of_changes, actors, allowance, |specification, data| {
+        if columns::is_change_actor(specification) {
+            writes = columns::names_every_actor(data, actors)?;
         }
-        table.spend(allowance)?;
+        Ok(())
+    })?;
+    check_table(&mut r, of_operations, actors, allowance, |_, _| Ok(()))?;
+    // The library removes actors without changes as it loads a document, and panics on it.
+    if writes { Ok(()) } else { Err(GateError::BadChunk) }
+}
+
+fn check_table(
+    r: &mut Reader<'_>,
+    list: Vec<(u64, u64)>,
+    actors: u64,
+    allowance: &mut Allowance,
+    mut visit: impl FnMut(u64, &[u8]) -> Result<(), GateError>,
+) -> Result<(), GateError> {
+    let mut table = Table { actors, most: MAX_MESSAGE_OPERATIONS, rows: 0 };
+    for (specification, length) in list {
+        let mut column = std::borrow::Cow::Borrowed(r.take(length)?);
+        if specification & DEFLATED_COLUMN == 0 {
+            allowance.spend(length)?;
+        } else {
+            column = inflate(&column, allowance)?.into();
+        }
+        table.column(specification, &column, allowance)?;
+        visit(specification, &column)?;
     }
-    Ok(())
+    table.spend(allowance)
 }
 
 /// Reads the changes out of chunks that were checked by [`decode_sync_message`] or come in one message of `limit` bytes.
@@ -290,6 +308,9 @@ pub fn changes_in(bytes: &[u8]) -> Result<Vec<Change>, GateError> {
                 if chunk[4..8] != change.hash().0[..4] {
                     return Err(GateError::BadChunk);
                 }
+                if !is_canonical(&change) {
+                    return Err(GateError::NotCanonical);
+                }
                 changes.push(change);
             }
             ChunkKind::Document => {
@@ -304,6 +325,12 @@ pub fn changes_in(bytes: &[u8]) -> Result<Vec<Change>, GateError> {
         Ok(())
     })?;
     Ok(changes)
+}
+
+/// Whether the library would write the change as it came. A saved document holds operations and not the changes' bytes: those are
+/// written anew when it is loaded, and a document with a change that comes out otherwise cannot be loaded any more, by anybody.
+fn is_canonical(change: &Change) -> bool {
+    Change::from(change.decode()).hash() == change.hash()
 }
 
 #[cfg(test)]

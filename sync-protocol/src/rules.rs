@@ -25,6 +25,8 @@ pub const ANSWER_WITHOUT_AUTHOR: &str = "answer-without-author";
 /// More operations than are judged one by one.
 pub const TOO_MANY_OPERATIONS: &str = "too-many-operations";
 
+/// An operation on an object that the document does not have.
+pub const UNKNOWN_OBJECT: &str = "unknown-object";
 /// An object that is further below the root than is judged.
 pub const NESTED_TOO_DEEP: &str = "nested-too-deep";
 
@@ -195,7 +197,8 @@ type Place = (ObjId, Option<Prop>);
 fn place_in(doc: &Automerge, object: &ObjId, container: &ObjId) -> Result<Option<Place>, &'static str> {
     let mut at = object.clone();
     let mut property = None;
-    let Ok(parents) = doc.parents(object) else { return Ok(None) };
+    // Nobody knows yet what it will be: somebody else's words, perhaps, whose number was guessed.
+    let parents = doc.parents(object).map_err(|_| UNKNOWN_OBJECT)?;
     for (depth, parent) in parents.enumerate() {
         if parent.obj == *container {
             return Ok(Some((at, property)));
@@ -255,7 +258,12 @@ fn check_answer(
     writer: Writer<'_>,
 ) -> Result<(), &'static str> {
     let removes = op.action == OpType::Delete;
-    for before in op.pred.iter() {
+    // An operation need not name what it takes the place of: the item that it is on was somebody's answer first.
+    let item = match &op.key {
+        Key::Seq(ElementId::Id(item)) if !op.insert && !operations.made.contains_key(item) => Some(item),
+        Key::Seq(_) | Key::Map(_) => None,
+    };
+    for before in op.pred.iter().chain(item) {
         let before = ObjId::Id(before.counter(), before.actor().clone(), 0);
         let own = author(doc, &before).as_deref() == Some(writer.user);
         let may = own || (removes && writer.moderates);

@@ -144,7 +144,7 @@ async fn fees_at_the_edge_are_cached_until_money_moves() {
     let first = fees().await.ok();
     until("the view to be kept", SOON, async || fees().await.is_hit().then_some(())).await;
     assert_eq!(fees().await.ok(), first);
-    let issue = json!({"command": "issue-invoice", "student": student.claims()["sub"], "title": "Trip",
+    let issue = json!({"command": "create-invoice", "student": student.claims()["sub"], "title": "Trip",
         "amount_minor": 700, "due_on": "2030-01-01"});
     assert_eq!(admin.commands("trip", &issue).await.status, 200);
     let balance = first["balance_minor"].as_i64().unwrap() + 700;

@@ -48,6 +48,47 @@ pub(crate) fn postgres() -> anyhow::Result<()> {
     bail!("the tests need a Postgres server of version {POSTGRES_MIN} or later in /usr/lib/postgresql");
 }
 
+/// schemathesis, which calls the origin by its own description, is Python.
+pub(crate) fn python() -> anyhow::Result<()> {
+    let there = || succeeds(command("python3").args(["-c", "import venv, ensurepip"]));
+    if there() {
+        return Ok(());
+    }
+    eprintln!("installing Python, which schemathesis needs");
+    if install("python3 python3-venv", there) {
+        return Ok(());
+    }
+    bail!("the tests need Python 3 with its module venv: install them and try again");
+}
+
+/// Tests of what is kept in Redis start servers of their own.
+pub(crate) fn redis() -> anyhow::Result<()> {
+    let there = || {
+        succeeds(command("redis-server").arg("--version")) && succeeds(command("redis-cli").arg("--version"))
+    };
+    if there() {
+        return Ok(());
+    }
+    eprintln!("installing the Redis server, which tests start");
+    if install("redis-server", there) {
+        return Ok(());
+    }
+    bail!("the tests need redis-server and redis-cli: install them and try again");
+}
+
+/// The tests let Prometheus judge the metrics.
+pub(crate) fn promtool() -> anyhow::Result<()> {
+    let there = || succeeds(command("promtool").arg("--version"));
+    if there() {
+        return Ok(());
+    }
+    eprintln!("installing promtool, which checks the metrics in the tests");
+    if install("prometheus", there) {
+        return Ok(());
+    }
+    bail!("the tests need promtool, which comes with Prometheus: install it and try again");
+}
+
 /// The origin's TLS to Postgres is the system's OpenSSL, whose headers the build needs.
 pub(crate) fn openssl() -> anyhow::Result<()> {
     let there = || succeeds(command("pkg-config").args(["--exists", "openssl"]));

@@ -1,4 +1,4 @@
-//! The views: their paths, their query, who may read them, and where they are kept.
+//! The nine views: their paths, their query, who may read them, and where they are kept.
 
 use rollcall_guest::Problem;
 use sync_protocol::command::MAX_ID_BYTES;
@@ -22,9 +22,11 @@ enum ViewKind {
     TeacherSchedule,
     StudentFees,
     AdminFees,
+    StudentGrades,
+    StudentAttendance,
 }
 
-const VIEWS: [ViewKind; 7] = [
+const VIEWS: [ViewKind; 9] = [
     ViewKind::StudentDashboard,
     ViewKind::TeacherDashboard,
     ViewKind::AdminDashboard,
@@ -32,6 +34,8 @@ const VIEWS: [ViewKind; 7] = [
     ViewKind::TeacherSchedule,
     ViewKind::StudentFees,
     ViewKind::AdminFees,
+    ViewKind::StudentGrades,
+    ViewKind::StudentAttendance,
 ];
 
 impl ViewKind {
@@ -44,12 +48,18 @@ impl ViewKind {
             ViewKind::TeacherSchedule => "/api/teachers/schedule",
             ViewKind::StudentFees => "/api/students/fees",
             ViewKind::AdminFees => "/api/admin/fees",
+            ViewKind::StudentGrades => "/api/students/grades",
+            ViewKind::StudentAttendance => "/api/students/attendance",
         }
     }
 
     fn role(self) -> Role {
         match self {
-            ViewKind::StudentDashboard | ViewKind::StudentSchedule | ViewKind::StudentFees => Role::Student,
+            ViewKind::StudentDashboard
+            | ViewKind::StudentSchedule
+            | ViewKind::StudentFees
+            | ViewKind::StudentGrades
+            | ViewKind::StudentAttendance => Role::Student,
             ViewKind::TeacherDashboard | ViewKind::TeacherSchedule => Role::Teacher,
             ViewKind::AdminDashboard | ViewKind::AdminFees => Role::Admin,
         }
@@ -209,7 +219,7 @@ mod tests {
     }
 
     #[test]
-    fn only_the_five_views_and_only_date_are_known() {
+    fn only_the_views_and_only_date_are_known() {
         assert_eq!(View::decode("/api/students/dashboards", None).unwrap_err().code, "not-found");
         let view = schedule("date=2026-11-22").unwrap();
         assert_eq!(view.path_and_query(), "/api/students/schedule?date=2026-11-22");

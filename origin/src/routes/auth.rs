@@ -4,7 +4,8 @@ use super::error::ApiError;
 use super::extract::{Address, Identity, JsonBody};
 use crate::app::App;
 use crate::services::auth::{
-    DeviceRegistration, Login, Logout, NewPassword, PasswordChange, PasswordResetRequest, Refresh,
+    DeviceList, DeviceRegistration, Login, Logout, NewPassword, PasswordChange, PasswordResetRequest,
+    Refresh, SessionList, Tokens,
 };
 use axum::Json;
 use axum::extract::{Path, State};
@@ -14,6 +15,8 @@ use axum::response::IntoResponse;
 /// What is told to one person is kept by nobody on the way.
 const NO_STORE: [(HeaderName, &str); 1] = [(header::CACHE_CONTROL, "no-store")];
 
+/// Signs in.
+#[utoipa::path(post, path = "/api/auth/login", tag = "Signing in", security(()), request_body = Login, responses((status = 200, description = "Tokens", body = Tokens)))]
 pub(super) async fn login(
     State(app): State<App>,
     Address(address): Address,
@@ -23,6 +26,8 @@ pub(super) async fn login(
     Ok((NO_STORE, Json(tokens)))
 }
 
+/// New tokens for a refresh token, which then works no more.
+#[utoipa::path(post, path = "/api/auth/refresh", tag = "Signing in", security(()), request_body = Refresh, responses((status = 200, description = "Tokens", body = Tokens)))]
 pub(super) async fn refresh(
     State(app): State<App>,
     JsonBody(refresh): JsonBody<Refresh>,
@@ -31,6 +36,8 @@ pub(super) async fn refresh(
     Ok((NO_STORE, Json(tokens)))
 }
 
+/// Ends the session of a refresh token. The answer is the same for a token that nobody has.
+#[utoipa::path(post, path = "/api/auth/logout", tag = "Signing in", security(()), request_body = Logout, responses((status = 204, description = "Done")))]
 pub(super) async fn logout(
     State(app): State<App>,
     JsonBody(logout): JsonBody<Logout>,
@@ -39,6 +46,8 @@ pub(super) async fn logout(
     Ok(StatusCode::NO_CONTENT)
 }
 
+/// Ends all sessions of the user: no token that was given out before counts any more.
+#[utoipa::path(post, path = "/api/auth/logout-everywhere", tag = "Signing in", responses((status = 204, description = "Done")))]
 pub(super) async fn logout_everywhere(
     State(app): State<App>,
     Identity(claims): Identity,
@@ -47,6 +56,8 @@ pub(super) async fn logout_everywhere(
     Ok(StatusCode::NO_CONTENT)
 }
 
+/// The user's own sessions.
+#[utoipa::path(get, path = "/api/auth/sessions", tag = "Signing in", responses((status = 200, description = "All of them", body = SessionList)))]
 pub(super) async fn sessions(
     State(app): State<App>,
     Identity(claims): Identity,
@@ -54,6 +65,8 @@ pub(super) async fn sessions(
     Ok((NO_STORE, Json(app.auth.sessions(claims).await?)))
 }
 
+/// Ends one of the user's own sessions.
+#[utoipa::path(delete, path = "/api/auth/sessions/{session}", tag = "Signing in", responses((status = 204, description = "Done")))]
 pub(super) async fn end_session(
     State(app): State<App>,
     Identity(claims): Identity,
@@ -63,6 +76,8 @@ pub(super) async fn end_session(
     Ok(StatusCode::NO_CONTENT)
 }
 
+/// The user's own devices.
+#[utoipa::path(get, path = "/api/auth/devices", tag = "Signing in", responses((status = 200, description = "All of them", body = DeviceList)))]
 pub(super) async fn devices(
     State(app): State<App>,
     Identity(claims): Identity,
@@ -70,6 +85,8 @@ pub(super) async fn devices(
     Ok((NO_STORE, Json(app.auth.devices(claims).await?)))
 }
 
+/// Registers one of the user's own devices, or names it anew.
+#[utoipa::path(put, path = "/api/auth/devices/{device}", tag = "Signing in", request_body = DeviceRegistration, responses((status = 204, description = "Done")))]
 pub(super) async fn register_device(
     State(app): State<App>,
     Identity(claims): Identity,
@@ -80,6 +97,8 @@ pub(super) async fn register_device(
     Ok(StatusCode::NO_CONTENT)
 }
 
+/// Removes one of the user's own devices and ends its sessions.
+#[utoipa::path(delete, path = "/api/auth/devices/{device}", tag = "Signing in", responses((status = 204, description = "Done")))]
 pub(super) async fn remove_device(
     State(app): State<App>,
     Identity(claims): Identity,
@@ -89,6 +108,8 @@ pub(super) async fn remove_device(
     Ok(StatusCode::NO_CONTENT)
 }
 
+/// Sets another password, which ends all other sessions.
+#[utoipa::path(post, path = "/api/auth/password", tag = "Signing in", request_body = PasswordChange, responses((status = 200, description = "Tokens", body = Tokens)))]
 pub(super) async fn change_password(
     State(app): State<App>,
     Identity(claims): Identity,
@@ -98,7 +119,8 @@ pub(super) async fn change_password(
     Ok((NO_STORE, Json(app.auth.change_password(claims, change, address).await?)))
 }
 
-/// The same answer whether or not anybody has the address.
+/// Sends a token that sets a password: the same answer whether or not anybody has the address.
+#[utoipa::path(post, path = "/api/auth/password/forgot", tag = "Signing in", security(()), request_body = PasswordResetRequest, responses((status = 202, description = "A mail is sent if somebody has the address")))]
 pub(super) async fn request_password_reset(
     State(app): State<App>,
     Address(address): Address,
@@ -108,6 +130,8 @@ pub(super) async fn request_password_reset(
     Ok(StatusCode::ACCEPTED)
 }
 
+/// Sets a password by a token that came by mail.
+#[utoipa::path(post, path = "/api/auth/password/reset", tag = "Signing in", security(()), request_body = NewPassword, responses((status = 204, description = "Done")))]
 pub(super) async fn reset_password(
     State(app): State<App>,
     Address(address): Address,
@@ -117,6 +141,8 @@ pub(super) async fn reset_password(
     Ok(StatusCode::NO_CONTENT)
 }
 
+/// The keys that verify access tokens (RFC 7517).
+#[utoipa::path(get, path = "/.well-known/jwks.json", tag = "Signing in", security(()), responses((status = 200, description = "A JSON Web Key Set", body = Object, content_type = "application/jwk-set+json")))]
 pub(super) async fn key_set(State(app): State<App>) -> impl IntoResponse {
     let headers = [
         (header::CONTENT_TYPE, "application/jwk-set+json"),

@@ -2,9 +2,11 @@
 //!
 //! A client sees the code and a plain sentence. What went wrong inside is logged here, once.
 
+use crate::services::admin::AdminError;
 use crate::services::auth::AuthError;
 use crate::services::commands::{CommandFault, RefusalCode};
 use crate::services::documents::DocumentError;
+use crate::services::import::{Fault, ImportError};
 use crate::services::passwords::PasswordError;
 use crate::services::views::ViewError;
 use crate::services::webhooks::{MAX_EVENT_BYTES, WebhookError};
@@ -16,6 +18,7 @@ use std::borrow::Cow;
 use std::time::Duration;
 use sync_protocol::command::CommandError;
 use sync_protocol::token::TokenError;
+use utoipa::ToSchema;
 
 /// When to try again after a fault that passes.
 const RETRY_AFTER: Duration = Duration::from_secs(1);
@@ -27,22 +30,53 @@ pub(crate) struct ApiError {
     detail: Cow<'static, str>,
     field: Option<Cow<'static, str>>,
     limit: Option<usize>,
+    faults: Vec<TableFault>,
     retry_after: Option<Duration>,
     /// Asks for a token, as 401 must (RFC 9110, section 11.6.1).
     challenge: bool,
 }
 
-#[derive(Serialize)]
-struct Problem<'a> {
+/// What went wrong (RFC 9457).
+#[derive(Serialize, ToSchema)]
+pub(super) struct Problem<'a> {
     r#type: &'static str,
     title: &'static str,
     status: u16,
+    /// Stable.
     code: &'static str,
     detail: &'a str,
+    /// The field or header that is at fault.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = String, required = false)]
     field: Option<&'a str>,
+    /// The limit that was passed.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = u64, required = false)]
     limit: Option<usize>,
+    /// Of a table.
+    #[serde(skip_serializing_if = "no_faults")]
+    #[schema(value_type = Vec<TableFault>, required = false)]
+    faults: &'a [TableFault],
+}
+
+/// What is wrong with a table.
+#[derive(Debug, Serialize, ToSchema)]
+struct TableFault {
+    /// The header is row 1.
+    row: u64,
+    column: String,
+    problem: String,
+}
+
+fn no_faults(faults: &&[TableFault]) -> bool {
+    faults.is_empty()
+}
+
+impl From<Fault> for TableFault {
+    fn from(fault: Fault) -> Self {
+        let (row, column, problem) = fault.into_parts();
+        Self { row, column, problem }
+    }
 }
 
 impl ApiError {
@@ -77,12 +111,26 @@ impl ApiError {
         "invalid-field",
         "header Rollcall-Bookmark is not one that this service gave",
     );
+    pub(super) const IF_MATCH_MISSING: Self = Self::fixed(
+        StatusCode::PRECONDITION_REQUIRED,
+        "precondition-required",
+        "this change needs the header If-Match with the record's entity tag",
+    );
     pub(super) const NOT_A_WEBSOCKET: Self =
         Self::fixed(StatusCode::UPGRADE_REQUIRED, "websocket-required", "this path is a WebSocket");
 
     const fn fixed(status: StatusCode, code: &'static str, detail: &'static str) -> Self {
         let detail = Cow::Borrowed(detail);
-        Self { status, code, detail, field: None, limit: None, retry_after: None, challenge: false }
+        Self {
+            status,
+            code,
+            detail,
+            field: None,
+            limit: None,
+            faults: Vec::new(),
+            retry_after: None,
+            challenge: false,
+        }
     }
 
     const fn retry(mut self) -> Self {
@@ -97,7 +145,16 @@ impl ApiError {
 
     fn new(status: StatusCode, code: &'static str, detail: String) -> Self {
         let detail = Cow::Owned(detail);
-        Self { status, code, detail, field: None, limit: None, retry_after: None, challenge: false }
+        Self {
+            status,
+            code,
+            detail,
+            field: None,
+            limit: None,
+            faults: Vec::new(),
+            retry_after: None,
+            challenge: false,
+        }
     }
 
     fn with_field(mut self, field: Option<impl Into<Cow<'static, str>>>) -> Self {
@@ -120,7 +177,7 @@ impl ApiError {
     }
 
     /// A fault inside: logged, and told without its cause.
-    fn internal(error: &dyn std::error::Error) -> Self {
+    pub(super) fn internal(error: &dyn std::error::Error) -> Self {
         tracing::error!(%error, "internal fault");
         Self::PANIC
     }
@@ -136,6 +193,7 @@ impl IntoResponse for ApiError {
             detail: &self.detail,
             field: self.field.as_deref(),
             limit: self.limit,
+            faults: &self.faults,
         };
         let body = serde_json::to_vec(&problem).expect("texts and numbers are always JSON");
         let mut response = (self.status, body).into_response();
@@ -224,9 +282,13 @@ impl From<ViewError> for ApiError {
     fn from(error: ViewError) -> Self {
         let detail = error.to_string();
         match error {
-            ViewError::WrongRole(_) | ViewError::UnknownUser | ViewError::NotTheirs => {
-                Self::new(StatusCode::FORBIDDEN, "forbidden", detail)
+            ViewError::NoClass(_) => {
+                Self::new(StatusCode::NOT_FOUND, "not-found", detail).with_field(Some("class"))
             }
+            ViewError::WrongRole(_)
+            | ViewError::NotTheirClass
+            | ViewError::UnknownUser
+            | ViewError::NotTheirs => Self::new(StatusCode::FORBIDDEN, "forbidden", detail),
             ViewError::Token(error) => error.into(),
             ViewError::Date => Self::invalid_field("date".to_owned(), detail),
             ViewError::Behind { .. } => {
@@ -247,6 +309,32 @@ impl From<WebhookError> for ApiError {
             WebhookError::TooLong(_) => Self::body_too_large(MAX_EVENT_BYTES),
             WebhookError::Malformed(_) => Self::new(StatusCode::BAD_REQUEST, "invalid-event", detail),
             WebhookError::Store(error) => error.into(),
+        }
+    }
+}
+
+impl From<AdminError> for ApiError {
+    fn from(error: AdminError) -> Self {
+        let detail = error.to_string();
+        match error {
+            AdminError::NotAdmin => Self::new(StatusCode::FORBIDDEN, "forbidden", detail),
+            AdminError::NotFound(_) => Self::new(StatusCode::NOT_FOUND, "not-found", detail),
+            AdminError::Field { field, .. } => Self::invalid_field(field, detail),
+            AdminError::Behind { .. } => {
+                Self::new(StatusCode::SERVICE_UNAVAILABLE, "origin-behind", detail).retry()
+            }
+            AdminError::Import(ImportError::Faults(faults)) => {
+                let detail = format!("nothing was imported, the table has {} faults", faults.len());
+                let error = Self::new(StatusCode::UNPROCESSABLE_ENTITY, "invalid-table", detail);
+                Self { faults: faults.into_iter().map(TableFault::from).collect(), ..error }
+            }
+            AdminError::Import(ImportError::Store(error)) => error.into(),
+            AdminError::Import(ImportError::File { .. } | ImportError::Institute(_)) | AdminError::Csv(_) => {
+                Self::internal(&error)
+            }
+            AdminError::Token(error) => error.into(),
+            AdminError::Command(fault) => fault.into(),
+            AdminError::Store(error) => error.into(),
         }
     }
 }
@@ -276,7 +364,8 @@ impl From<CommandFault> for ApiError {
                 let status = match refusal.code {
                     RefusalCode::Forbidden => StatusCode::FORBIDDEN,
                     RefusalCode::NotFound => StatusCode::NOT_FOUND,
-                    // Not 409: edges take that for a command in flight and try again.
+                    RefusalCode::PreconditionFailed => StatusCode::PRECONDITION_FAILED,
+                    RefusalCode::AlreadyExists => StatusCode::CONFLICT,
                     RefusalCode::InvalidField | RefusalCode::AlreadyGraded => {
                         StatusCode::UNPROCESSABLE_ENTITY
                     }
@@ -285,6 +374,9 @@ impl From<CommandFault> for ApiError {
             }
             CommandFault::KeyReused => {
                 Self::new(StatusCode::UNPROCESSABLE_ENTITY, "idempotency-key-reused", detail)
+            }
+            CommandFault::IfMatch => {
+                Self::new(StatusCode::BAD_REQUEST, "invalid-field", detail).with_field(Some("If-Match"))
             }
             CommandFault::UnknownKey => Self::new(StatusCode::NOT_FOUND, "not-found", detail),
             CommandFault::Token(error) => error.into(),
@@ -304,6 +396,10 @@ impl From<DocumentError> for ApiError {
             }
             DocumentError::Forbidden => Self::new(StatusCode::FORBIDDEN, "forbidden", detail),
             DocumentError::Token(error) => error.into(),
+            DocumentError::NotQuarantined => Self::new(StatusCode::NOT_FOUND, "not-found", detail),
+            DocumentError::NotAcceptable(_) => {
+                Self::new(StatusCode::UNPROCESSABLE_ENTITY, "not-acceptable", detail)
+            }
             DocumentError::Damaged { .. } | DocumentError::Raced(_) | DocumentError::Panicked => {
                 Self::internal(&error)
             }

@@ -37,6 +37,19 @@ impl FromRequestParts<App> for Identity {
     }
 }
 
+/// The verified claims of somebody who is an admin now.
+pub(super) struct Admin(pub(super) Claims);
+
+impl FromRequestParts<App> for Admin {
+    type Rejection = ApiError;
+
+    async fn from_request_parts(parts: &mut Parts, app: &App) -> Result<Self, ApiError> {
+        let Identity(claims) = Identity::from_request_parts(parts, app).await?;
+        app.admin.admit(&claims).await?;
+        Ok(Self(claims))
+    }
+}
+
 /// The name of an edge that knows the secret.
 pub(super) struct Edge(pub(super) String);
 

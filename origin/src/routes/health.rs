@@ -7,10 +7,14 @@ use axum::Json;
 use axum::extract::State;
 use serde_json::{Value, json};
 
+/// Whether the process lives.
+#[utoipa::path(get, path = "/health", tag = "Operation", security(()), responses((status = 200, description = "It does", body = Object)))]
 pub(super) async fn health() -> Json<Value> {
     Json(json!({"status": "ok"}))
 }
 
+/// Whether the store answers.
+#[utoipa::path(get, path = "/health/ready", tag = "Operation", security(()), responses((status = 200, description = "It does", body = Object)))]
 pub(super) async fn ready(State(app): State<App>) -> Result<Json<Value>, ApiError> {
     let seen = None;
     app.store.read_after::<_, ApiError, _>(NO_INSTITUTE, seen, |records| Ok(records.revision()?)).await?;

@@ -1,10 +1,14 @@
 //! The router called in process, on a store of its own for each test.
 
+mod administration;
 mod auth;
+mod batch;
 mod commands;
 mod failover;
 mod fees;
+mod foreign;
 mod sessions;
+mod tables;
 mod views;
 
 use crate::testing::TestOrigin;

@@ -3,8 +3,12 @@
 use super::error::ApiError;
 use super::extract::{Day, Identity, Seen, Student};
 use crate::app::App;
-use crate::services::views::View;
-use axum::extract::State;
+use crate::services::admin::orders::{Day as DayShape, Id as IdShape};
+use crate::services::views::{
+    AdminDashboard, AdminFees, Attendance, Grades, Roster, Schedule, StudentDashboard, StudentFees,
+    TeacherDashboard, View,
+};
+use axum::extract::{Path, State};
 use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use sha2::{Digest as _, Sha256};
@@ -12,6 +16,8 @@ use sync_protocol::bookmark::BOOKMARK_HEADER;
 use sync_protocol::tag::TAGS_HEADER;
 use sync_protocol::token::Role;
 
+/// The dashboard of the student who is signed in.
+#[utoipa::path(get, path = "/api/students/dashboard", tag = "Views", responses((status = 200, description = "The view", body = StudentDashboard), (status = 304, description = "The reader has this very body")))]
 pub(super) async fn student_dashboard(
     State(app): State<App>,
     Identity(claims): Identity,
@@ -21,6 +27,8 @@ pub(super) async fn student_dashboard(
     Ok(answer(&app, &claims.inst, app.views.student_dashboard(&claims, seen).await?, &headers))
 }
 
+/// The dashboard of the teacher who is signed in.
+#[utoipa::path(get, path = "/api/teachers/dashboard", tag = "Views", responses((status = 200, description = "The view", body = TeacherDashboard), (status = 304, description = "The reader has this very body")))]
 pub(super) async fn teacher_dashboard(
     State(app): State<App>,
     Identity(claims): Identity,
@@ -30,6 +38,8 @@ pub(super) async fn teacher_dashboard(
     Ok(answer(&app, &claims.inst, app.views.teacher_dashboard(&claims, seen).await?, &headers))
 }
 
+/// The dashboard of an admin.
+#[utoipa::path(get, path = "/api/admin/dashboard", tag = "Views", responses((status = 200, description = "The view", body = AdminDashboard), (status = 304, description = "The reader has this very body")))]
 pub(super) async fn admin_dashboard(
     State(app): State<App>,
     Identity(claims): Identity,
@@ -39,6 +49,8 @@ pub(super) async fn admin_dashboard(
     Ok(answer(&app, &claims.inst, app.views.admin_dashboard(&claims, seen).await?, &headers))
 }
 
+/// What the student who is signed in owes and has paid, or a student whose guardian, or whose admin, is signed in.
+#[utoipa::path(get, path = "/api/students/fees", tag = "Views", params(("student" = Option<IdShape>, Query, description = "Oneself without it")), responses((status = 200, description = "The view", body = StudentFees), (status = 304, description = "The reader has this very body")))]
 pub(super) async fn student_fees(
     State(app): State<App>,
     Identity(claims): Identity,
@@ -49,6 +61,8 @@ pub(super) async fn student_fees(
     Ok(answer(&app, &claims.inst, app.views.student_fees(&claims, student, seen).await?, &headers))
 }
 
+/// Open invoices, recent payments, and what payment providers told and could not be applied.
+#[utoipa::path(get, path = "/api/admin/fees", tag = "Views", responses((status = 200, description = "The view", body = AdminFees), (status = 304, description = "The reader has this very body")))]
 pub(super) async fn admin_fees(
     State(app): State<App>,
     Identity(claims): Identity,
@@ -58,6 +72,8 @@ pub(super) async fn admin_fees(
     Ok(answer(&app, &claims.inst, app.views.admin_fees(&claims, seen).await?, &headers))
 }
 
+/// The student's classes of one day.
+#[utoipa::path(get, path = "/api/students/schedule", tag = "Views", params(("date" = Option<DayShape>, Query, description = "Today without it")), responses((status = 200, description = "The view", body = Schedule), (status = 304, description = "The reader has this very body")))]
 pub(super) async fn student_schedule(
     State(app): State<App>,
     Identity(claims): Identity,
@@ -69,6 +85,8 @@ pub(super) async fn student_schedule(
     Ok(answer(&app, &claims.inst, view, &headers))
 }
 
+/// The teacher's classes of one day.
+#[utoipa::path(get, path = "/api/teachers/schedule", tag = "Views", params(("date" = Option<DayShape>, Query, description = "Today without it")), responses((status = 200, description = "The view", body = Schedule), (status = 304, description = "The reader has this very body")))]
 pub(super) async fn teacher_schedule(
     State(app): State<App>,
     Identity(claims): Identity,
@@ -78,6 +96,40 @@ pub(super) async fn teacher_schedule(
 ) -> Result<Response, ApiError> {
     let view = app.views.schedule(&claims, Role::Teacher, date.as_deref(), seen).await?;
     Ok(answer(&app, &claims.inst, view, &headers))
+}
+
+/// All grades of the student who is signed in.
+#[utoipa::path(get, path = "/api/students/grades", tag = "Views", responses((status = 200, description = "The view", body = Grades), (status = 304, description = "The reader has this very body")))]
+pub(super) async fn student_grades(
+    State(app): State<App>,
+    Identity(claims): Identity,
+    Seen(seen): Seen,
+    headers: HeaderMap,
+) -> Result<Response, ApiError> {
+    Ok(answer(&app, &claims.inst, app.views.grades(&claims, seen).await?, &headers))
+}
+
+/// The attendance of the student who is signed in, class by class.
+#[utoipa::path(get, path = "/api/students/attendance", tag = "Views", responses((status = 200, description = "The view", body = Attendance), (status = 304, description = "The reader has this very body")))]
+pub(super) async fn student_attendance(
+    State(app): State<App>,
+    Identity(claims): Identity,
+    Seen(seen): Seen,
+    headers: HeaderMap,
+) -> Result<Response, ApiError> {
+    Ok(answer(&app, &claims.inst, app.views.attendance(&claims, seen).await?, &headers))
+}
+
+/// The students of a class, for teachers of its batch and admins.
+#[utoipa::path(get, path = "/api/classes/{class}/roster", tag = "Views", responses((status = 200, description = "The view", body = Roster), (status = 304, description = "The reader has this very body")))]
+pub(super) async fn class_roster(
+    State(app): State<App>,
+    Identity(claims): Identity,
+    Seen(seen): Seen,
+    Path(class): Path<String>,
+    headers: HeaderMap,
+) -> Result<Response, ApiError> {
+    Ok(answer(&app, &claims.inst, app.views.roster(&claims, class, seen).await?, &headers))
 }
 
 /// The view with its headers, or 304 when the reader has this very body.

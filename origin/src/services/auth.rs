@@ -6,7 +6,7 @@ mod sessions;
 
 pub(crate) use keys::rotate as rotate_keys;
 pub(crate) use passwords::{NewPassword, PasswordChange, PasswordResetRequest};
-pub(crate) use sessions::{DeviceRegistration, Logout};
+pub(crate) use sessions::{DeviceList, DeviceRegistration, Logout, SessionList, remove_device};
 
 use super::mail::{MailError, Post};
 use super::passwords::{MAX_PASSWORD_BYTES, PasswordError, Passwords};
@@ -25,6 +25,7 @@ use sync_protocol::bookmark::Bookmark;
 use sync_protocol::token::{AUDIENCE, Claims, ISSUER, LEEWAY_SECONDS, TokenError};
 use tokio::sync::{Semaphore, watch};
 use tokio_util::sync::CancellationToken;
+use utoipa::ToSchema;
 use uuid::Uuid;
 
 /// Life of an access token, in seconds. Edges verify it offline: one that hears nothing from the origin lets a removed
@@ -45,7 +46,7 @@ const MAX_REFRESH_BYTES: usize = 128;
 /// Mails that may be on their way: each holds a thread for at most half a minute.
 const MAX_MAILS: usize = 64;
 
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Login {
     pub(crate) email: String,
@@ -54,14 +55,14 @@ pub(crate) struct Login {
     pub(crate) device: Option<String>,
 }
 
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Refresh {
     pub(crate) refresh_token: String,
 }
 
 /// What a successful sign-in gives (RFC 6749, section 5.1).
-#[derive(Debug, Serialize, Deserialize)]
+#[derive(Debug, Serialize, Deserialize, ToSchema)]
 pub(crate) struct Tokens {
     pub(crate) access_token: String,
     pub(crate) token_type: String,

@@ -8,6 +8,8 @@ const MAX_BALANCE_MINOR: i64 = 10_000_000_000_000;
 
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum FeeFault {
+    #[error("invoice {0:?} is taken")]
+    Taken(String),
     #[error("there is no invoice {0:?}")]
     UnknownInvoice(String),
     #[error("the invoice is void")]
@@ -29,12 +31,14 @@ pub(crate) enum FeeFault {
 }
 
 /// Adds an invoice; what the student owes then.
-pub(crate) fn issue(tx: &mut WriteTx<'_>, new: &NewInvoice) -> Result<i64, FeeFault> {
+pub(crate) fn create_invoice(tx: &mut WriteTx<'_>, new: &NewInvoice) -> Result<i64, FeeFault> {
     let balance = tx.balance_minor(&new.student)?.saturating_add(new.amount_minor);
     if balance > MAX_BALANCE_MINOR {
         return Err(FeeFault::BeyondBalance { balance });
     }
-    tx.add_invoice(new)?;
+    if !tx.add_invoice(new)? {
+        return Err(FeeFault::Taken(new.invoice.clone()));
+    }
     tx.touch(tag::user(&new.student));
     Ok(balance)
 }

@@ -6,15 +6,17 @@
 //! [`AdminDashboard`], [`Schedule`], [`StudentFees`] and [`AdminFees`].
 
 mod admin;
+mod attendance;
 mod fees;
+mod grades;
+mod roster;
 mod schedule;
 mod student;
 mod teacher;
 
-#[expect(unused_imports, reason = "the shapes are named in the documentation of this module")]
 pub(crate) use {
-    admin::AdminDashboard, fees::AdminFees, fees::StudentFees, schedule::Schedule, student::StudentDashboard,
-    teacher::TeacherDashboard,
+    admin::AdminDashboard, attendance::Attendance, fees::AdminFees, fees::StudentFees, grades::Grades,
+    roster::Roster, schedule::Schedule, student::StudentDashboard, teacher::TeacherDashboard,
 };
 
 use super::local_time::LocalTime;
@@ -25,6 +27,7 @@ use serde::Serialize;
 use sync_protocol::bookmark::Bookmark;
 use sync_protocol::tag;
 use sync_protocol::token::{Claims, Role, TokenError};
+use utoipa::ToSchema;
 
 /// Most entries of one list in a view, so that a view's size does not follow an institute's age.
 const LIST: u32 = 50;
@@ -33,6 +36,10 @@ const SHORT_LIST: u32 = 10;
 
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum ViewError {
+    #[error("there is no class {0:?}")]
+    NoClass(String),
+    #[error("a roster is for the batch's teachers and admins")]
+    NotTheirClass,
     #[error("this view is for a {}", .0.as_str())]
     WrongRole(Role),
     #[error("the user is not of this institute any more")]
@@ -104,6 +111,28 @@ impl ViewService {
         self.view(claims, Role::Admin, seen, admin::dashboard).await
     }
 
+    pub(crate) async fn grades(&self, claims: &Claims, seen: Option<Bookmark>) -> Result<View, ViewError> {
+        self.view(claims, Role::Student, seen, grades::grades).await
+    }
+
+    pub(crate) async fn attendance(
+        &self,
+        claims: &Claims,
+        seen: Option<Bookmark>,
+    ) -> Result<View, ViewError> {
+        self.view(claims, Role::Student, seen, attendance::attendance).await
+    }
+
+    /// The students of a class, for teachers of its batch and admins.
+    pub(crate) async fn roster(
+        &self,
+        claims: &Claims,
+        class: String,
+        seen: Option<Bookmark>,
+    ) -> Result<View, ViewError> {
+        self.tagged_view(claims, seen, move |scene| roster::roster(scene, &class)).await
+    }
+
     /// The classes of one day, today when `date` is absent, for the student or teacher that the claims name.
     pub(crate) async fn schedule(
         &self,
@@ -160,6 +189,7 @@ impl ViewService {
         self.tagged_view(claims, seen, move |scene| Ok((compute(scene)?, scene.tags()))).await
     }
 
+    /// Computes a view and its tags in one transaction that shows at least what the reader has seen.
     async fn tagged_view<T: Serialize>(
         &self,
         claims: &Claims,
@@ -297,21 +327,21 @@ fn rate(figures: &AttendanceFigures) -> Option<f64> {
     (counted > 0).then(|| came as f64 / counted as f64)
 }
 
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
 pub(crate) struct InstituteView {
     id: String,
     name: String,
     time_zone: String,
 }
 
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
 pub(crate) struct Person {
     id: String,
     name: String,
     email: String,
 }
 
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
 pub(crate) struct ClassView {
     class: String,
     batch: String,
@@ -324,14 +354,14 @@ pub(crate) struct ClassView {
     ends_at: String,
 }
 
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
 pub(crate) struct Messages {
     unread: u64,
     /// The newest first.
     recent: Vec<MessageView>,
 }
 
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
 pub(crate) struct MessageView {
     message: String,
     /// Name.
@@ -370,6 +400,11 @@ mod tests {
                 records.devices(&user("student"))?;
                 fees::admin_fees(&Scene::open(records, &user("admin"))?)?;
                 schedule::schedule(&Scene::open(records, &user("student"))?, None)?;
+                grades::grades(&Scene::open(records, &user("student"))?)?;
+                attendance::attendance(&Scene::open(records, &user("student"))?)?;
+                let teacher = Scene::open(records, &user("teacher"))?;
+                let class = teacher.classes(0, i64::MAX, 1)?.remove(0).class;
+                roster::roster(&teacher, &class)?;
                 teacher::dashboard(&Scene::open(records, &user("teacher"))?)?;
                 admin::dashboard(&Scene::open(records, &user("admin"))?)?;
                 records.share_batch(&user("student"), &user("teacher"))?;
@@ -420,6 +455,9 @@ mod tests {
         let read = store.read_blocking::<_, ViewError>("large.example", |records| {
             student::dashboard(&Scene::open(records, "student-7")?)?;
             schedule::schedule(&Scene::open(records, "student-7")?, None)?;
+            grades::grades(&Scene::open(records, "student-7")?)?;
+            attendance::attendance(&Scene::open(records, "student-7")?)?;
+            roster::roster(&Scene::open(records, "teacher-3")?, "class-2")?;
             teacher::dashboard(&Scene::open(records, "teacher-3")?)?;
             let student = Scene::open(records, "student-7")?;
             fees::student_fees(&student, &student.account)?;

@@ -5,6 +5,8 @@
 //! from commands and tests too, and a busy HTTP front does not slow the watch over the servers.
 
 mod accounts;
+mod audit;
+mod collections;
 mod coursework;
 mod dial;
 mod directory;
@@ -15,6 +17,7 @@ mod idempotency;
 mod messages;
 mod migrate;
 mod primary;
+mod quarantine;
 mod replicas;
 mod server;
 mod sessions;

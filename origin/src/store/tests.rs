@@ -14,6 +14,7 @@ macro_rules! on_each_engine {
     };
 }
 
+mod administration;
 mod cluster;
 mod conformance;
 mod fees;

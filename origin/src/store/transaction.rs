@@ -3,6 +3,8 @@
 //! Both are the same for every engine: an engine implements the operations, this module what holds for all of them.
 
 use super::accounts::{ReadAccounts, WriteAccounts};
+use super::audit::WriteAudit;
+use super::collections::ReadCollections;
 use super::coursework::{ReadCoursework, WriteCoursework};
 use super::directory::{ReadDirectory, WriteDirectory};
 use super::documents::{ReadDocuments, WriteDocuments};
@@ -11,6 +13,7 @@ use super::feed::{ReadFeed, WriteFeed};
 use super::fees::{ReadFees, WriteFees};
 use super::idempotency::{ReadDecisions, WriteDecisions};
 use super::messages::{ReadMessages, WriteMessages};
+use super::quarantine::{ReadQuarantine, WriteQuarantine};
 use super::sessions::{ReadSessions, WriteSessions};
 use super::timetable::{ReadTimetable, WriteTimetable};
 use std::collections::BTreeSet;
@@ -27,6 +30,7 @@ const FEED_TRIM_EVERY: u64 = 1024;
 /// Reads the records of one institute within one transaction.
 pub(crate) trait Records:
     ReadAccounts
+    + ReadCollections
     + ReadCoursework
     + ReadDecisions
     + ReadDirectory
@@ -34,6 +38,7 @@ pub(crate) trait Records:
     + ReadFeed
     + ReadFees
     + ReadMessages
+    + ReadQuarantine
     + ReadSessions
     + ReadTimetable
 {
@@ -41,6 +46,7 @@ pub(crate) trait Records:
 
 impl<T> Records for T where
     T: ReadAccounts
+        + ReadCollections
         + ReadCoursework
         + ReadDecisions
         + ReadDirectory
@@ -48,6 +54,7 @@ impl<T> Records for T where
         + ReadFeed
         + ReadFees
         + ReadMessages
+        + ReadQuarantine
         + ReadSessions
         + ReadTimetable
 {
@@ -58,6 +65,7 @@ pub(crate) trait Writes:
     Records
     + Scope
     + WriteAccounts
+    + WriteAudit
     + WriteCoursework
     + WriteDecisions
     + WriteDirectory
@@ -65,6 +73,7 @@ pub(crate) trait Writes:
     + WriteFeed
     + WriteFees
     + WriteMessages
+    + WriteQuarantine
     + WriteSessions
     + WriteTimetable
 {
@@ -74,6 +83,7 @@ impl<T> Writes for T where
     T: Records
         + Scope
         + WriteAccounts
+        + WriteAudit
         + WriteCoursework
         + WriteDecisions
         + WriteDirectory
@@ -81,6 +91,7 @@ impl<T> Writes for T where
         + WriteFeed
         + WriteFees
         + WriteMessages
+        + WriteQuarantine
         + WriteSessions
         + WriteTimetable
 {

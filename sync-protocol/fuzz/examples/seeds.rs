@@ -75,7 +75,7 @@ fn link_messages() -> Vec<LinkMessage> {
     let (institute, log) = ("northside.example".to_owned(), "log".to_owned());
     let document = DocumentId::from_bytes([9; 16]);
     let (user, device) = ("u".to_owned(), "d".to_owned());
-    let items = vec![PushItem { sequence: 1, document, user, device, bytes: vec![1, 2].into() }];
+    let items = vec![PushItem { sequence: 1, document, user, device, bytes: vec![1, 2].into(), logged_at: 3 }];
     vec![
         LinkMessage::Welcome(Welcome { epoch: 1, keys: "{}".into() }),
         LinkMessage::Follow(Follow {

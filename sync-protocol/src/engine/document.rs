@@ -1,15 +1,18 @@
 //! One document in memory: its Automerge state, who reads it, and the admission of changes.
 
 use super::held::Held;
+use super::rights::FORBIDDEN;
 use super::{Author, Limits, SessionId, Source};
+use crate::actor::{Actors, Binding};
 use crate::document_id::DocumentId;
 use crate::gate::{self, Counters, GateError};
-use crate::kind::Kind;
-use crate::link::DocumentRecord;
+use crate::kind::{Access, Kind};
+use crate::link::{DocumentRecord, Hash};
 use crate::rules;
 use automerge::sync::{ChunkList, Message, State, SyncDoc as _};
 use automerge::{Automerge, Change, ChangeHash};
-use std::collections::{BTreeSet, HashSet};
+use std::borrow::Cow;
+use std::collections::{BTreeSet, HashMap, HashSet};
 
 /// Operations that are merged at once, when more have come: the work for each batch is small beside theirs.
 const MERGE_OPERATIONS: usize = 1 << 17;
@@ -18,6 +21,7 @@ const MERGE_OPERATIONS: usize = 1 << 17;
 ///
 /// Invariant: a change is in `automerge` only if it is in the log, or an effect that appends it has been returned.
 pub(super) struct Document {
+    id: DocumentId,
     pub(super) automerge: Automerge,
     /// None until the first change of a document that a client brought.
     pub(super) record: Option<DocumentRecord>,
@@ -31,9 +35,16 @@ pub(super) struct Document {
     /// Changes in the log behind the last snapshot.
     pub(super) tail: usize,
     counters: Counters,
+    /// Bytes of the content, without compression; changes since the last loading count whole.
+    pub(super) content: usize,
+    /// What it took when that was last asked.
+    pub(super) weighed: usize,
     pub(super) held: Held,
-    /// Changes that the origin has refused: never taken again.
-    pub(super) refused: HashSet<ChangeHash>,
+    pub(super) actors: Actors,
+    /// Changes that the origin has refused, with its codes: never taken again.
+    pub(super) refused: HashMap<ChangeHash, String>,
+    /// Heads that the origin is known to have committed.
+    pub(super) committed: Vec<ChangeHash>,
 }
 
 /// A change that was taken in, for the log.
@@ -48,7 +59,7 @@ pub(super) struct Rejected {
     pub(super) hash: ChangeHash,
     pub(super) author: Author,
     pub(super) bytes: Vec<u8>,
-    pub(super) code: &'static str,
+    pub(super) code: Cow<'static, str>,
 }
 
 /// The rules of the document's kind.
@@ -59,6 +70,8 @@ pub(super) type Judge<'a> =
 pub(super) struct Received {
     pub(super) admitted: Vec<Admitted>,
     pub(super) rejected: Vec<Rejected>,
+    /// Actors that are new to the document.
+    pub(super) bound: Vec<Binding>,
     /// The message says what the one before it said, and so would the answer.
     pub(super) repeated: bool,
 }
@@ -72,20 +85,44 @@ pub(super) enum DocumentError {
     Broken(#[from] automerge::AutomergeError),
 }
 
+/// The changes that a message carries.
+pub(super) fn changes_of(message: &Message) -> Result<Vec<Change>, GateError> {
+    let mut changes = Vec::new();
+    for chunk in message.changes.iter() {
+        changes.extend(gate::changes_in(chunk)?);
+    }
+    Ok(changes)
+}
+
 impl Document {
-    pub(super) fn new(record: Option<DocumentRecord>, creator: &str, now: u64) -> Self {
+    pub(super) fn new(id: DocumentId, creator: &str, now: u64) -> Self {
         Self {
+            id,
             automerge: Automerge::new(),
-            record,
+            record: None,
             creator: creator.to_owned(),
             unconfirmed: false,
             readers: BTreeSet::new(),
             last_used: now,
             tail: 0,
             counters: Counters::default(),
+            content: 0,
+            weighed: 0,
             held: Held::default(),
-            refused: HashSet::new(),
+            actors: Actors::default(),
+            refused: HashMap::new(),
+            committed: Vec::new(),
         }
+    }
+
+    /// Takes note of what the log knows to be refused by the origin.
+    pub(super) fn refuse(&mut self, refused: Vec<(Hash, String)>) {
+        self.refused = refused.into_iter().map(|(hash, code)| (hash.into(), code)).collect();
+    }
+
+    /// The same again, for a slot that waits.
+    pub(super) fn into_refused(self) -> Vec<(Hash, String)> {
+        self.refused.into_iter().map(|(hash, code)| (hash.into(), code)).collect()
     }
 
     /// Takes in chunks of our own log or the origin's store, which were gated when they first came.
@@ -98,6 +135,7 @@ impl Document {
             self.automerge.load_incremental(&bytes)?;
         }
         self.counters.read(&self.automerge, &before);
+        self.content = self.automerge.save_nocompress().len();
         Ok(())
     }
 
@@ -149,21 +187,16 @@ impl Document {
         missing.into_iter().collect()
     }
 
-    /// Takes in a peer's message. The changes of a peer that may not write are passed over.
+    /// Takes in a peer's message. The changes of a peer that may not write are refused.
     pub(super) fn receive(
         &mut self,
         state: &mut State,
         mut message: Message,
-        author: &Author,
+        (author, access): (&Author, Access),
         limits: &Limits,
         judge: Judge<'_>,
     ) -> Result<Received, DocumentError> {
-        let mut changes = Vec::new();
-        if !state.read_only {
-            for chunk in message.changes.iter() {
-                changes.extend(gate::changes_in(chunk)?);
-            }
-        }
+        let changes = changes_of(&message)?;
         let brought = !changes.is_empty();
         // A peer that is asked for a change which it takes for sent (one that was refused, say) asks back, for ever.
         let repeated = !brought
@@ -172,7 +205,11 @@ impl Document {
             && state.their_need.as_ref() == Some(&message.need)
             && state.their_have.as_ref() == Some(&message.have)
             && state.last_sent_heads == self.automerge.get_heads();
-        let mut received = self.admit(changes, author, limits, judge)?;
+        let changes = changes.into_iter().map(|change| (change, author.clone())).collect();
+        let mut received = match access {
+            Access::Write => self.admit(changes, limits, judge)?,
+            Access::Read | Access::None => Received { rejected: self.forbid(changes), ..Received::default() },
+        };
         received.repeated = repeated;
         let last_sent_heads = state.last_sent_heads.clone();
         let lost_everything = message.heads.is_empty();
@@ -186,11 +223,22 @@ impl Document {
         Ok(received)
     }
 
+    /// What is news of the changes of somebody who may not write: all of it is refused.
+    pub(super) fn forbid(&self, changes: Vec<(Change, Author)>) -> Vec<Rejected> {
+        let news = changes.into_iter().filter(|(change, _)| !self.knows(&change.hash()));
+        let refuse = |(change, author): (Change, Author)| Rejected {
+            hash: change.hash(),
+            author,
+            bytes: change.raw_bytes().to_vec(),
+            code: FORBIDDEN.into(),
+        };
+        news.map(refuse).collect()
+    }
+
     /// Admits the changes whose dependencies are known, in causal order; holds the others back.
     fn admit(
         &mut self,
-        changes: Vec<Change>,
-        author: &Author,
+        changes: Vec<(Change, Author)>,
         limits: &Limits,
         judge: Judge<'_>,
     ) -> Result<Received, DocumentError> {
@@ -200,8 +248,7 @@ impl Document {
         let mut admitted = HashSet::new();
         let (mut batch, mut operations) = (Vec::new(), 0);
         let mut waiting = self.held.by_dependency();
-        let mut ready: Vec<(Change, Author)> =
-            changes.into_iter().map(|c| (c, author.clone())).rev().collect();
+        let mut ready: Vec<(Change, Author)> = changes.into_iter().rev().collect();
         // What they waited for may have come from the origin, or from another instance by the log.
         let automerge = &self.automerge;
         let known = |dep: &ChangeHash| automerge.get_change_meta_by_hash(dep).is_some();
@@ -218,8 +265,8 @@ impl Document {
                 .copied()
                 .collect();
             let fault = match missing.is_empty() {
-                true => self.fault(&change, &hash).or_else(|| self.judged(&change, &author, judge)),
-                false if !self.held.has_room(&change, limits) => Some("too-many-missing-dependencies"),
+                true => self.fault(&change, &hash, &author).or_else(|| self.judged(&change, &author, judge)),
+                false if !self.held.has_room(&change, limits) => Some("too-many-missing-dependencies".into()),
                 false => {
                     for dep in missing {
                         waiting.entry(dep).or_default().push(hash);
@@ -234,6 +281,8 @@ impl Document {
                 continue;
             }
             self.counters.admit(&change);
+            self.content += change.raw_bytes().len();
+            received.bound.extend(self.actors.bind(self.id, change.actor_id(), author.bringer()));
             admitted.insert(hash);
             for dependent in waiting.remove(&hash).unwrap_or_default() {
                 ready.extend(self.held.take(&dependent));
@@ -254,24 +303,30 @@ impl Document {
         Ok(received)
     }
 
+    /// Admits what was held back for something that has come another way.
+    pub(super) fn release(&mut self, limits: &Limits, judge: Judge<'_>) -> Result<Received, DocumentError> {
+        if self.held.is_empty() { Ok(Received::default()) } else { self.admit(Vec::new(), limits, judge) }
+    }
+
     /// What the rules of the document's kind say against a change.
-    fn judged(&self, change: &Change, author: &Author, judge: Judge<'_>) -> Option<&'static str> {
-        judge(&self.automerge, self.record.as_ref()?, change, author).err()
+    fn judged(&self, change: &Change, author: &Author, judge: Judge<'_>) -> Option<Cow<'static, str>> {
+        judge(&self.automerge, self.record.as_ref()?, change, author).err().map(Cow::Borrowed)
     }
 
     /// What speaks against a change whose dependencies are known.
-    fn fault(&self, change: &Change, hash: &ChangeHash) -> Option<&'static str> {
-        if self.refused.contains(hash) {
-            return Some("refused-by-origin");
+    fn fault(&mut self, change: &Change, hash: &ChangeHash, author: &Author) -> Option<Cow<'static, str>> {
+        if let Some(code) = self.refused.get(hash) {
+            return Some(Cow::Owned(code.clone()));
         }
-        self.counters.check(change).err()
+        let owned = self.actors.check(self.id, change.actor_id(), author.bringer());
+        owned.and_then(|()| self.counters.check(&self.automerge, change)).err().map(Cow::Borrowed)
     }
 
     /// Takes in what the origin has; returns what is new, for the log.
     pub(super) fn merge_from_origin(&mut self, chunks: &[Vec<u8>]) -> Result<Vec<Admitted>, DocumentError> {
         let before = self.automerge.get_heads();
         self.load(chunks)?;
-        let author = Author { user: String::new(), device: String::new(), source: Source::Origin };
+        let author = Author { user: String::new(), device: String::new(), source: Source::Origin, at: 0 };
         let new: Vec<Admitted> = self
             .automerge
             .get_changes(&before)

@@ -116,11 +116,14 @@ impl Engine {
     }
 
     fn readers(&self, document: DocumentId) -> impl Iterator<Item = SessionId> + use<'_> {
-        let ready = match self.slots.get(&document) {
+        let readers = match self.slots.get(&document) {
             Some(Slot::Ready(doc)) => Some(&doc.readers),
-            Some(Slot::Loading { .. } | Slot::Pulling { .. } | Slot::Awaited { .. }) | None => None,
+            Some(
+                Slot::Loading { .. } | Slot::Pulling { .. } | Slot::Awaited { .. } | Slot::Deleted { .. },
+            )
+            | None => self.parked.get(&document).map(|parked| &parked.readers),
         };
-        ready.into_iter().flatten().copied()
+        readers.into_iter().flatten().copied()
     }
 
     /// Clients relay for peers that are not connected here. One that is speaks for itself, unless it is the same user.

@@ -11,12 +11,20 @@ pub(super) struct Held {
 }
 
 impl Held {
+    pub(super) fn is_empty(&self) -> bool {
+        self.changes.is_empty()
+    }
+
     pub(super) fn get(&self, hash: &ChangeHash) -> Option<&Change> {
         self.changes.get(hash).map(|(change, _)| change)
     }
 
     pub(super) fn contains(&self, hash: &ChangeHash) -> bool {
         self.changes.contains_key(hash)
+    }
+
+    pub(super) fn bytes(&self) -> usize {
+        self.bytes
     }
 
     pub(super) fn has_room(&self, change: &Change, limits: &Limits) -> bool {

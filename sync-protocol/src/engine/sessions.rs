@@ -2,6 +2,7 @@
 
 use super::document::Document;
 use super::ephemeral::Presence;
+use super::rights::FORBIDDEN;
 use super::slots::{Room, Slot};
 use super::{Effect, Engine, SessionId};
 use crate::document_id::DocumentId;
@@ -18,6 +19,8 @@ pub(super) struct Session {
     pub(super) states: BTreeMap<DocumentId, State>,
     /// Documents that it asked for in vain: it is told when they turn up.
     pub(super) interest: BTreeSet<DocumentId>,
+    /// Documents of which it brought changes that it had no right to make: it takes them for sent.
+    pub(super) forbidden: BTreeSet<DocumentId>,
     /// How much it has waiting for documents.
     pub(super) waiting: Room,
     /// What it said in its last message about a document, in bytes without the changes, and the sum.
@@ -62,6 +65,9 @@ impl Engine {
         if let Some(code) = self.refusals.remove(&(document, session)) {
             return Some(Reply::Refused(code));
         }
+        if let Some(question) = self.questions.remove(&(document, session)) {
+            return Some(Reply::Synced(Some(question)));
+        }
         let state = self.sessions.get_mut(&session)?.states.get_mut(&document);
         match (self.slots.get(&document), state) {
             (Some(Slot::Loading { .. } | Slot::Pulling { .. } | Slot::Awaited { .. }), _) => None,
@@ -71,7 +77,7 @@ impl Engine {
                 let silent = message.as_ref().is_none_or(|m| equal && m.changes.is_empty());
                 Some(Reply::Synced(message.filter(|_| !silent).map(|m| m.encode())))
             }
-            (Some(Slot::Ready(_)) | None, _) => Some(Reply::Unavailable),
+            (Some(Slot::Ready(_) | Slot::Deleted { .. }) | None, _) => Some(Reply::Unavailable),
         }
     }
 
@@ -81,6 +87,7 @@ impl Engine {
             peer: None,
             states: BTreeMap::new(),
             interest: BTreeSet::new(),
+            forbidden: BTreeSet::new(),
             waiting: Room::default(),
             said: BTreeMap::new(),
             said_bytes: 0,
@@ -101,6 +108,7 @@ impl Engine {
             if let Some(Slot::Ready(doc)) = self.slots.get_mut(document) {
                 doc.readers.remove(&id);
             }
+            self.leave_parked(id, *document);
         }
         for document in session.interest {
             self.lose_interest(id, document);
@@ -134,6 +142,8 @@ impl Engine {
                 | RepoMessage::Error { .. }
                 | RepoMessage::Unavailable { .. }
                 | RepoMessage::Refused { .. }
+                | RepoMessage::Committed { .. }
+                | RepoMessage::Deleted { .. }
                 | RepoMessage::Other,
             ) => {}
         }
@@ -178,7 +188,10 @@ impl Engine {
     /// Tells who brought a change that it was not taken, and why.
     pub(super) fn tell_refusal(&mut self, id: SessionId, document: DocumentId, hash: Hash, code: &str) {
         self.note_refusal(id, document, code);
-        let Some(session) = self.sessions.get(&id) else { return };
+        let Some(session) = self.sessions.get_mut(&id) else { return };
+        if code == FORBIDDEN {
+            session.forbidden.insert(document);
+        }
         if session.quiet {
             self.refused_changes.entry((document, id)).or_default().push((hash, code.to_owned()));
         } else if session.extended

@@ -17,6 +17,8 @@ pub const MAX_REPEATED_TEXT: u64 = 64 * 1024 * 1024;
 const MAX_COLUMNS: u64 = 64;
 /// The column of the counters of the objects that operations are on.
 const OBJECT_COUNTER: u64 = 0x02;
+/// The column of the writers of a document's changes.
+const CHANGE_ACTOR: u64 = 0x01;
 /// Longest actor id, in bytes. Automerge makes ids of 16.
 pub const MAX_ACTOR_BYTES: u64 = 256;
 
@@ -104,6 +106,23 @@ fn check_objects(counters: &[u8], start_op: u64) -> Result<(), GateError> {
         }
     }
     Ok(())
+}
+
+/// Whether, among the columns of a document's changes, this one names their writers.
+pub(super) fn is_change_actor(specification: u64) -> bool {
+    specification & !super::DEFLATED_COLUMN == CHANGE_ACTOR
+}
+
+pub(super) fn names_every_actor(data: &[u8], actors: u64) -> Result<bool, GateError> {
+    let count = usize::try_from(actors).map_err(|_| GateError::BadChunk)?;
+    let mut named = vec![false; count];
+    let mut table = Table { actors, most: MAX_MESSAGE_OPERATIONS, rows: 0 };
+    table.runs(data, |r, _| {
+        let actor = usize::try_from(r.number()?).map_err(|_| GateError::BadChunk)?;
+        *named.get_mut(actor).ok_or(GateError::BadChunk)? = true;
+        Ok(())
+    })?;
+    Ok(named.iter().all(|named| *named))
 }
 
 /// Columns that belong together: one row for each operation, or for each change of a document.

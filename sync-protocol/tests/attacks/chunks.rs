@@ -34,9 +34,10 @@ pub(crate) fn signed(mut n: i64) -> Vec<u8> {
     }
 }
 
-/// So many times the same value.
+/// So many times the same value; once is written as a row of one single value.
 pub(crate) fn run(times: u64, value: &[u8]) -> Vec<u8> {
-    [signed(times as i64), value.to_vec()].concat()
+    let count = if times == 1 { -1 } else { times as i64 };
+    [signed(count), value.to_vec()].concat()
 }
 
 pub(crate) fn text(text: &[u8]) -> Vec<u8> {

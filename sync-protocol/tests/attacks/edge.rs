@@ -54,7 +54,10 @@ impl Edge {
         };
         let genesis = kind::genesis(kind, document).unwrap();
         let doc = Automerge::load(&genesis).unwrap();
-        self.registered.insert(document, Stored { record, chunks: vec![genesis], tail: 1 });
+        self.registered.insert(
+            document,
+            Stored { record, chunks: vec![genesis], tail: 1, committed: Vec::new(), actors: Vec::new() },
+        );
         doc
     }
 
@@ -76,7 +79,8 @@ impl Edge {
                     Effect::Load(document) => {
                         self.loads += 1;
                         let stored = self.registered.get(&document).cloned();
-                        events.push_front(Event::Loaded { document, stored, refused: Vec::new() });
+                        let (refused, deleted) = (Vec::new(), false);
+                        events.push_front(Event::Loaded { document, stored, refused, deleted });
                     }
                     Effect::Send { session, bytes } => {
                         self.sent.push((session, RepoMessage::decode(&bytes).unwrap()));
@@ -84,7 +88,8 @@ impl Edge {
                     Effect::Close { session, .. } => drop(self.closed.insert(session)),
                     Effect::Quarantine { code, .. } => self.quarantined.push(code),
                     Effect::SaveRecord(record) => {
-                        let stored = Stored { record, chunks: Vec::new(), tail: 0 };
+                        let (committed, actors) = (Vec::new(), Vec::new());
+                        let stored = Stored { record, chunks: Vec::new(), tail: 0, committed, actors };
                         self.registered.entry(stored.record.document).or_insert(stored);
                     }
                     Effect::Append { document, bytes, .. } => {

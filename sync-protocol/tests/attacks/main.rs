@@ -8,4 +8,6 @@ mod bombs;
 mod chunks;
 mod edge;
 mod floods;
+mod honest;
+mod memory;
 mod operations;

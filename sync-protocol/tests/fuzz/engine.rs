@@ -8,6 +8,7 @@ use automerge::sync::{Message, State, SyncDoc as _};
 use automerge::transaction::Transactable as _;
 use automerge::{ActorId, Automerge, ROOT};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use sync_protocol::actor::Binding;
 use sync_protocol::directory::DirectoryEntry;
 use sync_protocol::document_id::DocumentId;
 use sync_protocol::engine::{Effect, Engine, Event, Limits, SessionId};
@@ -258,6 +259,8 @@ impl World {
                 record: None,
                 chunks: Vec::new(),
                 heads: Vec::new(),
+                actors: Vec::new(),
+                deleted: input.below(2) == 0,
             }),
             _ => LinkMessage::Document(Document {
                 institute,
@@ -265,8 +268,16 @@ impl World {
                 record: Some(record(n)),
                 chunks: vec![genesis(n).into()],
                 heads: Vec::new(),
+                actors: self.binding(input).into_iter().collect(),
+                deleted: false,
             }),
         }
+    }
+
+    fn binding(&self, input: &mut Input<'_>) -> Option<Binding> {
+        let (user, ..) = USERS[input.below(USERS.len())];
+        let (actor, device, since) = (vec![input.below(8) as u8].into(), format!("{user}-phone"), self.now);
+        (input.below(2) == 0).then(|| Binding { actor, user: user.into(), device, since })
     }
 
     fn entry(&self, input: &mut Input<'_>) -> Option<DirectoryEntry> {

@@ -108,7 +108,7 @@ fn take_in(doc: &mut Automerge, changes: Vec<Change>) {
     for change in changes {
         let known = change.deps().iter().all(|dep| doc.get_change_meta_by_hash(dep).is_some());
         let new = doc.get_change_meta_by_hash(&change.hash()).is_none();
-        if known && new && counters.check(&change).is_ok() {
+        if known && new && counters.check(doc, &change).is_ok() {
             counters.admit(&change);
             if doc.apply_changes([change]).is_err() {
                 return;

@@ -2,10 +2,11 @@
 
 use automerge::{Automerge, Change};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use sync_protocol::actor::Binding;
 use sync_protocol::directory::DirectoryEntry;
 use sync_protocol::document_id::DocumentId;
 use sync_protocol::engine::{Author, Effect, Event, Position, Source, Stored};
-use sync_protocol::link::{DocumentRecord, Hash, PushItem};
+use sync_protocol::link::{DocumentRecord, Hash, PushItem, QuarantineItem};
 
 #[derive(Clone)]
 struct Row {
@@ -22,7 +23,11 @@ struct Entry {
     snapshot: Vec<u8>,
     upto: u64,
     rows: Vec<Row>,
-    refused: Vec<Hash>,
+    refused: Vec<(Hash, String)>,
+    committed: Vec<Hash>,
+    actors: BTreeMap<Vec<u8>, Binding>,
+    /// The origin has refused a change: what depends on it is still here until the origin has refused that too.
+    discarded: bool,
 }
 
 #[derive(Default)]
@@ -35,6 +40,9 @@ pub(crate) struct Log {
     acknowledged: u64,
     behind: BTreeSet<DocumentId>,
     directory: Option<BTreeMap<String, DirectoryEntry>>,
+    deleted: BTreeSet<DocumentId>,
+    quarantine: Vec<QuarantineItem>,
+    told: u64,
 }
 
 impl Log {
@@ -82,7 +90,37 @@ impl Log {
             }
             Effect::Append { document, hash, author, bytes } => self.append(document, hash, author, bytes),
             Effect::Snapshot { document, bytes } => self.snapshot(document, bytes),
-            Effect::Quarantine { .. } | Effect::Report(_) => {}
+            Effect::Quarantine { document, author, bytes, code, .. } => {
+                let sequence = self.quarantine.len() as u64 + 1;
+                let (user, device, bytes) = (author.user, author.device, bytes.into());
+                let refused_at = author.at;
+                self.quarantine.push(QuarantineItem {
+                    sequence,
+                    document,
+                    user,
+                    device,
+                    code,
+                    refused_at,
+                    bytes,
+                });
+            }
+            Effect::ReadQuarantine => {
+                let untold = self.quarantine.iter().filter(|item| item.sequence > self.told);
+                events.push_back(Event::Untold(untold.take(3).cloned().collect()));
+            }
+            Effect::SaveTold(sequence) => self.told = sequence.max(self.told),
+            Effect::SaveCommitted { document, heads } => {
+                self.documents.entry(document).or_default().committed = heads;
+            }
+            Effect::SaveBinding { document, binding } => {
+                let actors = &mut self.documents.entry(document).or_default().actors;
+                actors.insert(binding.actor.to_vec(), binding);
+            }
+            Effect::Delete(document) => {
+                self.documents.remove(&document);
+                self.deleted.insert(document);
+            }
+            Effect::Report(_) => {}
             Effect::Discard { document, refused } => self.discard(document, &refused),
             Effect::SaveCursor { epoch, revision } => (self.epoch, self.revision) = (epoch, revision),
             Effect::SaveAcknowledged(sequence) => self.acknowledged = sequence,
@@ -93,7 +131,11 @@ impl Log {
                 }
                 directory.extend(entries.into_iter().map(|entry| (entry.user.clone(), entry)));
             }
-            Effect::MarkBehind(document) => drop(self.behind.insert(document)),
+            Effect::MarkBehind(document) => {
+                if self.documents.get(&document).is_some_and(|entry| entry.record.is_some()) {
+                    self.behind.insert(document);
+                }
+            }
             Effect::MarkCurrent(document) => drop(self.behind.remove(&document)),
             Effect::Send { .. } | Effect::Close { .. } | Effect::Link(_) => panic!("not for the log"),
         }
@@ -106,10 +148,12 @@ impl Log {
             let snapshot = Some(entry.snapshot.clone()).filter(|bytes| !bytes.is_empty());
             let tail: Vec<&Row> = entry.rows.iter().filter(|row| row.sequence > entry.upto).collect();
             let chunks = snapshot.into_iter().chain(tail.iter().map(|row| row.bytes.clone())).collect();
-            Some(Stored { record, chunks, tail: tail.len() })
+            let (committed, actors) = (entry.committed.clone(), entry.actors.values().cloned().collect());
+            Some(Stored { record, chunks, tail: tail.len(), committed, actors })
         });
         let refused = entry.map(|entry| entry.refused.clone()).unwrap_or_default();
-        Event::Loaded { document, stored, refused }
+        let deleted = stored.is_none() && self.deleted.contains(&document);
+        Event::Loaded { document, stored, refused, deleted }
     }
 
     fn append(&mut self, document: DocumentId, hash: Hash, author: Author, bytes: Vec<u8>) {
@@ -135,12 +179,14 @@ impl Log {
         let acknowledged = self.acknowledged;
         let Some(entry) = self.documents.get_mut(&document) else { return };
         let is_refused = |row: &Row| refused.iter().any(|(sequence, _)| *sequence == row.sequence);
-        let hashes = entry.rows.iter().filter(|row| is_refused(row)).map(|row| row.hash);
+        let hashes =
+            entry.rows.iter().filter(|row| is_refused(row)).map(|row| (row.hash, "refused".to_owned()));
         entry.refused.extend(hashes);
         entry.rows.retain(|row| {
             !is_refused(row) && row.author.source == Source::Device && row.sequence > acknowledged
         });
         (entry.snapshot, entry.upto) = (Vec::new(), 0);
+        (entry.record, entry.discarded) = (None, true);
     }
 
     fn unpushed(&self, after: u64) -> Vec<PushItem> {
@@ -155,6 +201,7 @@ impl Log {
                 user: row.author.user.clone(),
                 device: row.author.device.clone(),
                 bytes: row.bytes.clone().into(),
+                logged_at: row.author.at,
             })
             .collect();
         items.sort_by_key(|item| item.sequence);
@@ -164,7 +211,7 @@ impl Log {
 
     /// What is in the log can be loaded, whatever was done to it.
     pub(crate) fn check(&self) {
-        for (document, entry) in &self.documents {
+        for (document, entry) in self.documents.iter().filter(|(_, entry)| !entry.discarded) {
             let tail = entry.rows.iter().filter(|row| row.sequence > entry.upto).map(|row| row.bytes.clone());
             let bytes = [entry.snapshot.clone()].into_iter().chain(tail).flatten().collect::<Vec<u8>>();
             let loaded = Automerge::load(&bytes);

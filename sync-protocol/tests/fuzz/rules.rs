@@ -44,7 +44,7 @@ pub(crate) fn rules(data: &[u8]) {
         for change in changes {
             let writer = Writer { user, moderates: user == "tara" };
             let studies = |user: &str, _: &str| (user == "elsewhere").then_some(false);
-            let fits = counters.check(&change).is_ok();
+            let fits = counters.check(&doc, &change).is_ok();
             if !fits || rules::check(&doc, &record, &change, writer, studies).is_err() {
                 continue;
             }

@@ -319,7 +319,7 @@ fn is_root() -> bool {
     fs::metadata("/proc/self").expect("every process is in /proc").uid() == 0
 }
 
-fn command_as_server_user(program: impl AsRef<OsStr>) -> Command {
+pub(crate) fn command_as_server_user(program: impl AsRef<OsStr>) -> Command {
     let mut command;
     if is_root() {
         command = Command::new("runuser");

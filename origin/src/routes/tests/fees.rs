@@ -34,7 +34,7 @@ async fn an_invoice_is_issued_paid_refunded_and_voided_and_the_student_sees_each
     assert_eq!(before["balance_minor"], 1_200_000 + 240_000);
     assert_eq!(before["entries"].as_array().unwrap().len(), 3);
 
-    let issue = json!({"command": "issue-invoice", "student": student.claims.sub, "title": "Trip",
+    let issue = json!({"command": "create-invoice", "student": student.claims.sub, "title": "Trip",
         "amount_minor": 5_000, "due_on": "2020-02-29", "currency": "INR"});
     let issued = origin.command(&admin, "i", issue).await.json();
     let invoice = issued["outcome"]["invoice"].as_str().unwrap().to_owned();
@@ -88,7 +88,7 @@ async fn only_admins_move_money_and_impossible_invoices_are_refused() {
     let teacher = origin.user("teacher@northside.example").await;
     let student = origin.user("student@northside.example").await;
     let invoice = |student: &str, amount: i64, due_on: &str, currency: Value| {
-        json!({"command": "issue-invoice", "student": student, "title": "T", "amount_minor": amount,
+        json!({"command": "create-invoice", "student": student, "title": "T", "amount_minor": amount,
             "due_on": due_on, "currency": currency})
     };
     let sub = &student.claims.sub;

@@ -14,6 +14,7 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde::Deserialize;
 use std::net::IpAddr;
 use sync_protocol::token::Claims;
+use utoipa::ToSchema;
 use uuid::Uuid;
 
 /// Life of a token that sets a password: long enough for a mail that is held up, short enough for a mailbox that others
@@ -22,14 +23,14 @@ const RESET_MS: i64 = 60 * 60 * 1000;
 /// Longest such token looked at: 43 characters, a dot, and an institute of 64 bytes in base64.
 const MAX_RESET_BYTES: usize = 160;
 
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct PasswordResetRequest {
     pub(crate) email: String,
 }
 
 /// No `Debug`: it would show the password.
-#[derive(Deserialize)]
+#[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct NewPassword {
     pub(crate) token: String,
@@ -37,7 +38,7 @@ pub(crate) struct NewPassword {
 }
 
 /// No `Debug`: it would show the passwords.
-#[derive(Deserialize)]
+#[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct PasswordChange {
     pub(crate) current_password: String,

@@ -7,19 +7,20 @@ use crate::store::{Account, Device, NO_INSTITUTE, Records, StoreError, WriteTx};
 use serde::{Deserialize, Serialize};
 use sync_protocol::tag;
 use sync_protocol::token::{Claims, TokenError};
+use utoipa::ToSchema;
 
 /// Devices that one user may register: a family's phones and tablets, several times over.
 const MAX_DEVICES: usize = 32;
 /// Longest name or platform of a device, in bytes.
 const MAX_DEVICE_NAME_BYTES: usize = 100;
 
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Logout {
     pub(crate) refresh_token: String,
 }
 
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct DeviceRegistration {
     /// As its owner calls it.
@@ -28,12 +29,12 @@ pub(crate) struct DeviceRegistration {
 }
 
 /// `GET /api/auth/sessions`.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
 pub(crate) struct SessionList {
     sessions: Vec<SessionView>,
 }
 
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
 struct SessionView {
     session: String,
     device: String,
@@ -46,12 +47,12 @@ struct SessionView {
 }
 
 /// `GET /api/auth/devices`.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
 pub(crate) struct DeviceList {
     devices: Vec<DeviceView>,
 }
 
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
 struct DeviceView {
     device: String,
     name: String,
@@ -177,17 +178,8 @@ impl AuthService {
         let institute = claims.inst.clone();
         let removed = self.store.write::<_, AuthError, _>(&institute, move |tx| {
             let account = signed_in(tx.records(), &claims)?;
-            let now = unix_ms();
-            let registered = tx.remove_device(&account.user, &device)?;
-            let mut sessions = tx.sessions(&account.user, now)?;
-            sessions.retain(|session| session.device == device);
-            if !registered && sessions.is_empty() {
-                return Err(AuthError::UnknownDevice);
-            }
-            for session in sessions {
-                end_session(tx, &account.user, &session.session, now)?;
-            }
-            Ok(())
+            let removed = remove_device(tx, &account.user, &device)?;
+            if removed.registered || removed.sessions > 0 { Ok(()) } else { Err(AuthError::UnknownDevice) }
         });
         removed.await.map(drop)
     }
@@ -198,6 +190,30 @@ pub(super) fn signed_in(records: &dyn Records, claims: &Claims) -> Result<Accoun
     let account = records.account(&claims.sub)?.ok_or(TokenError::Revoked)?;
     account.admit(claims)?;
     Ok(account)
+}
+
+/// What there was of a device.
+pub(crate) struct RemovedDevice {
+    pub(crate) registered: bool,
+    /// How many were ended.
+    pub(crate) sessions: usize,
+}
+
+/// Removes a device of a user and ends its sessions, for the user and for admins.
+pub(crate) fn remove_device(
+    tx: &mut WriteTx<'_>,
+    user: &str,
+    device: &str,
+) -> Result<RemovedDevice, StoreError> {
+    // Now, even when the command waited: sessions are ended up to the moment when it has its effect.
+    let now = unix_ms();
+    let registered = tx.remove_device(user, device)?;
+    let mut sessions = tx.sessions(user, now)?;
+    sessions.retain(|session| session.device == device);
+    for session in &sessions {
+        end_session(tx, user, &session.session, now)?;
+    }
+    Ok(RemovedDevice { registered, sessions: sessions.len() })
 }
 
 /// Ends one session: its refresh tokens here, its access tokens wherever the directory is followed.

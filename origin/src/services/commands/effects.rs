@@ -3,8 +3,12 @@
 //! An outcome names the command and the records that it made or changed. Times in outcomes are RFC 3339 with the
 //! institute's offset.
 
+mod coursework;
+mod documents;
 mod members;
 mod money;
+mod records;
+mod timetable;
 
 use super::{CommandFault, Refusal, RefusalCode};
 use crate::services::local_time::LocalTime;
@@ -31,12 +35,24 @@ pub(super) fn apply(
         Command::GradeSubmission { assignment, student, score, feedback } => {
             grade_submission(tx, &by, (assignment, student), *score, feedback.as_deref(), at)
         }
-        Command::IssueInvoice { .. }
+        Command::CreateInvoice { .. }
         | Command::VoidInvoice { .. }
         | Command::RefundPayment { .. }
         | Command::RecordPayment { .. } => money::apply(tx, &by, command, at),
         Command::PostMessage { to, text } => post_message(tx, &by, to, text, at),
         Command::SubmitAssignment { assignment, text } => submit_assignment(tx, &by, assignment, text, at),
+        Command::CreateClass { .. } | Command::ChangeClass { .. } | Command::CancelClass { .. } => {
+            timetable::apply(tx, &by, command, at)
+        }
+        Command::CreateAssignment { .. } | Command::ChangeAssignment { .. } => {
+            coursework::apply(tx, &by, command)
+        }
+        Command::CreateUser { .. }
+        | Command::ChangeUser { .. }
+        | Command::CreateBatch { .. }
+        | Command::ChangeBatch { .. }
+        | Command::ChangeInstitute { .. }
+        | Command::RevokeDevice { .. } => records::apply(tx, &by, command, at),
         Command::EnrollStudent { .. }
         | Command::WithdrawStudent { .. }
         | Command::AssignTeacher { .. }
@@ -45,6 +61,7 @@ pub(super) fn apply(
         | Command::RemoveGuardian { .. }
         | Command::DeactivateUser { .. }
         | Command::ReactivateUser { .. } => members::apply(tx, &by, command, at),
+        Command::DeleteDocument { document } => documents::delete(tx, &by, document, at),
         Command::RescheduleClass { class, starts_at, ends_at, room } => {
             let starts_at = read_time("starts_at", starts_at)?;
             let ends_at = read_time("ends_at", ends_at)?;
@@ -203,7 +220,9 @@ fn read_time(field: &str, text: &str) -> Result<i64, CommandFault> {
     let time: Timestamp = text
         .parse()
         .map_err(|_| invalid(field, format!("{field} is not an RFC 3339 time with an offset")))?;
-    Ok(time.as_millisecond())
+    let time = time.as_millisecond();
+    // The store's own calendar does not reach as far back as the format does.
+    if time < 0 { Err(invalid(field, format!("{field} is before 1970"))) } else { Ok(time) }
 }
 
 fn local(tx: &WriteTx<'_>, at: i64) -> Result<String, StoreError> {
@@ -213,6 +232,16 @@ fn local(tx: &WriteTx<'_>, at: i64) -> Result<String, StoreError> {
 
 fn refused(code: RefusalCode, detail: String, field: Option<&str>) -> CommandFault {
     CommandFault::Refused(Refusal { code, detail, field: field.map(str::to_owned) })
+}
+
+pub(super) fn precondition_failed() -> CommandFault {
+    let detail = "the record is not as If-Match says: read it again";
+    refused(RefusalCode::PreconditionFailed, detail.to_owned(), None)
+}
+
+fn already_exists(field: &str, value: &str) -> CommandFault {
+    let detail = format!("{field} {value:?} is taken");
+    refused(RefusalCode::AlreadyExists, detail, Some(field))
 }
 
 pub(super) fn forbidden(detail: &str) -> CommandFault {

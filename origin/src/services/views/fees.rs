@@ -3,12 +3,15 @@
 use super::{LIST, Person, Scene};
 use crate::store::{Account, Invoice, LedgerEntry, StoreError};
 use serde::Serialize;
+use utoipa::ToSchema;
 
 /// The span of what was received lately: 30 days.
 const RECEIVED_MS: i64 = 30 * 24 * 60 * 60 * 1000;
 
 /// `GET /api/students/fees`, for the student, or with `?student=` for a guardian.
-#[derive(Debug, Serialize)]
+// The dashboard has a shape of this name.
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = FeeStatement)]
 pub(crate) struct StudentFees {
     student: Person,
     currency: String,
@@ -19,7 +22,9 @@ pub(crate) struct StudentFees {
     entries: Vec<EntryView>,
 }
 
-#[derive(Debug, Serialize)]
+// The dashboard has a shape of this name.
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = FeeInvoice)]
 struct InvoiceView {
     invoice: String,
     title: String,
@@ -31,7 +36,7 @@ struct InvoiceView {
     state: &'static str,
 }
 
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
 struct EntryView {
     /// `invoice`, `void`, `payment` or `refund`.
     kind: &'static str,
@@ -44,7 +49,7 @@ struct EntryView {
 }
 
 /// `GET /api/admin/fees`.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
 pub(crate) struct AdminFees {
     currency: String,
     outstanding_minor: i64,
@@ -57,14 +62,14 @@ pub(crate) struct AdminFees {
     set_aside: Vec<SetAsideView>,
 }
 
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
 struct OpenInvoice {
     student: String,
     #[serde(flatten)]
     invoice: InvoiceView,
 }
 
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
 struct PaymentView {
     payment: String,
     invoice: String,
@@ -76,7 +81,7 @@ struct PaymentView {
     paid_at: String,
 }
 
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
 struct SetAsideView {
     provider: String,
     event: String,

@@ -5,7 +5,7 @@
 
 use serde::Deserialize;
 use serde_json::Value;
-use sync_protocol::command::{MAX_AMOUNT_MINOR, MAX_ID_BYTES, MAX_PROVIDER_ID_BYTES, MAX_TITLE_BYTES};
+use sync_protocol::command::{MAX_AMOUNT_MINOR, MAX_ID_BYTES, MAX_PROVIDER_ID_BYTES, MAX_TITLE_CHARS};
 
 #[derive(Debug, PartialEq)]
 pub(super) struct Event {
@@ -61,7 +61,7 @@ fn paid(object: &Value) -> Result<Money, String> {
 fn refunded(object: &Value) -> Result<Money, String> {
     let reason = object.get("reason").and_then(Value::as_str);
     let reason =
-        reason.map(|reason| reason.chars().filter(|c| !c.is_control()).take(MAX_TITLE_BYTES / 4).collect());
+        reason.map(|reason| reason.chars().filter(|c| !c.is_control()).take(MAX_TITLE_CHARS).collect());
     Ok(Money::Refunded {
         refund: id(object, "/id", MAX_PROVIDER_ID_BYTES)?,
         payment: id(object, "/payment_intent", MAX_PROVIDER_ID_BYTES)?,

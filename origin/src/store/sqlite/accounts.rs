@@ -108,6 +108,12 @@ impl WriteAccounts for Transaction<'_> {
         Ok(added > 0)
     }
 
+    fn change_user(&self, user: &str, name: Option<&str>, email: Option<&str>) -> Result<bool, StoreError> {
+        let sql = "UPDATE OR IGNORE users SET name = coalesce(?3, name), email = coalesce(?4, email)
+             WHERE user = ?1 AND institute = ?2";
+        Ok(self.run(sql, (user, self.institute, name, email))? > 0)
+    }
+
     fn set_messages_read(&self, user: &str, until: i64) -> Result<(), StoreError> {
         let sql = "UPDATE users SET messages_read_at = ?3 WHERE user = ?1 AND institute = ?2";
         self.run(sql, (user, self.institute, until))?;

@@ -1,7 +1,7 @@
 //! Random commands and events, repeated and at the same time: after each, the ledger, the tables and a model agree.
 
 use super::now;
-use crate::services::commands::CommandFault;
+use crate::services::commands::{CommandFault, Order};
 use crate::store::{EntryKind, NewUser, StoreError};
 use crate::testing::{TestDatabase, TestOrigin, WEBHOOK_SECRET};
 use proptest::prelude::*;
@@ -191,7 +191,7 @@ impl Run {
     }
 
     async fn issue(&mut self, key: String, amount: i64, copies: usize) {
-        let command = json!({"command": "issue-invoice", "student": self.student, "title": "T",
+        let command = json!({"command": "create-invoice", "student": self.student, "title": "T",
             "amount_minor": amount, "due_on": "2027-01-01"});
         let allowed = self.model.balance() + amount <= MAX_BALANCE;
         if let Some(outcome) = self.command(key, command, copies, allowed).await {
@@ -288,7 +288,8 @@ async fn deliver(origin: &TestOrigin, admin: &Claims, sent: Sent) -> String {
         Sent::Command { key, command } => {
             let command = Command::decode(command.to_string().as_bytes()).unwrap();
             let at = crate::clock::unix_ms();
-            match origin.app.commands.apply(admin, key, command, at, at).await {
+            let order = Order { key, command, if_match: None, at, now: at };
+            match origin.app.commands.apply(admin, order).await {
                 Ok(receipt) => receipt.outcome.to_string(),
                 Err(CommandFault::Refused(_)) => "refused".to_owned(),
                 Err(fault) => panic!("{fault}"),

@@ -1,6 +1,6 @@
 //! Commands about money, by admins alone. The rules are those of `services::fees`.
 
-use super::{CommandFault, forbidden, invalid, not_found, require_admin};
+use super::{CommandFault, already_exists, forbidden, invalid, not_found, require_admin};
 use crate::services::fees::{self, FeeFault};
 use crate::store::{Account, NewInvoice, NewRefund, PaymentRow, WriteTx};
 use jiff::civil::Date;
@@ -17,41 +17,24 @@ pub(super) fn apply(
 ) -> Result<Value, CommandFault> {
     require_admin(by)?;
     match command {
-        Command::IssueInvoice { student, title, amount_minor, due_on, currency } => {
+        Command::CreateInvoice { invoice, student, title, amount_minor, due_on, currency } => {
             let new = NewInvoice {
-                invoice: Uuid::now_v7().to_string(),
+                invoice: invoice.clone().unwrap_or_else(|| Uuid::now_v7().to_string()),
                 student: student.clone(),
                 title: title.clone(),
                 amount_minor: *amount_minor,
                 due_on: due_on.clone(),
                 issued_at: at,
             };
-            issue(tx, &new, currency.as_deref())
+            create_invoice(tx, &new, currency.as_deref())
         }
         Command::VoidInvoice { invoice } => void_invoice(tx, invoice, at),
         Command::RecordPayment { invoice, amount_minor, method, reference } => {
-            let payment = PaymentRow {
-                payment: Uuid::now_v7().to_string(),
-                invoice: invoice.clone(),
-                student_name: String::new(),
-                amount_minor: *amount_minor,
-                method: method.clone(),
-                reference: reference.clone(),
-                recorded_by: by.user.clone(),
-                paid_at: at,
-            };
-            record_payment(tx, &payment)
+            let (method, reference) = (method.clone(), reference.clone());
+            record_payment(tx, by, (invoice, *amount_minor, method, reference), at)
         }
         Command::RefundPayment { payment, amount_minor, reason } => {
-            let new = NewRefund {
-                refund: Uuid::now_v7().to_string(),
-                payment: payment.clone(),
-                amount_minor: *amount_minor,
-                reason: reason.clone(),
-                refunded_by: Some(by.user.clone()),
-                refunded_at: at,
-            };
-            refund_payment(tx, &new)
+            refund_payment(tx, by, (payment, *amount_minor, reason.clone()), at)
         }
         Command::GradeSubmission { .. }
         | Command::PostMessage { .. }
@@ -64,7 +47,19 @@ pub(super) fn apply(
         | Command::RemoveGuardian { .. }
         | Command::DeactivateUser { .. }
         | Command::ReactivateUser { .. }
-        | Command::RescheduleClass { .. } => Err(forbidden("the command is not about money")),
+        | Command::DeleteDocument { .. }
+        | Command::RescheduleClass { .. }
+        | Command::CreateUser { .. }
+        | Command::ChangeUser { .. }
+        | Command::CreateBatch { .. }
+        | Command::ChangeBatch { .. }
+        | Command::CreateClass { .. }
+        | Command::ChangeClass { .. }
+        | Command::CancelClass { .. }
+        | Command::CreateAssignment { .. }
+        | Command::ChangeAssignment { .. }
+        | Command::ChangeInstitute { .. }
+        | Command::RevokeDevice { .. } => Err(forbidden("the command is not about money")),
     }
 }
 
@@ -76,8 +71,23 @@ fn void_invoice(tx: &mut WriteTx<'_>, invoice: &str, at: i64) -> Result<Value, C
     }))
 }
 
-fn record_payment(tx: &mut WriteTx<'_>, payment: &PaymentRow) -> Result<Value, CommandFault> {
-    let paid = fees::pay(tx, payment).map_err(|fault| refuse(fault, "amount_minor"))?;
+fn record_payment(
+    tx: &mut WriteTx<'_>,
+    by: &Account,
+    (invoice, amount_minor, method, reference): (&str, i64, String, Option<String>),
+    at: i64,
+) -> Result<Value, CommandFault> {
+    let payment = PaymentRow {
+        payment: Uuid::now_v7().to_string(),
+        invoice: invoice.to_owned(),
+        student_name: String::new(),
+        amount_minor,
+        method,
+        reference,
+        recorded_by: by.user.clone(),
+        paid_at: at,
+    };
+    let paid = fees::pay(tx, &payment).map_err(|fault| refuse(fault, "amount_minor"))?;
     Ok(json!({
         "command": "record-payment", "payment": payment.payment, "invoice": paid.invoice,
         "student": paid.student, "amount_minor": payment.amount_minor, "paid_minor": paid.paid_minor,
@@ -85,8 +95,21 @@ fn record_payment(tx: &mut WriteTx<'_>, payment: &PaymentRow) -> Result<Value, C
     }))
 }
 
-fn refund_payment(tx: &mut WriteTx<'_>, new: &NewRefund) -> Result<Value, CommandFault> {
-    let refunded = fees::refund(tx, new).map_err(|fault| refuse(fault, "amount_minor"))?;
+fn refund_payment(
+    tx: &mut WriteTx<'_>,
+    by: &Account,
+    (payment, amount_minor, reason): (&str, i64, Option<String>),
+    at: i64,
+) -> Result<Value, CommandFault> {
+    let new = NewRefund {
+        refund: Uuid::now_v7().to_string(),
+        payment: payment.to_owned(),
+        amount_minor,
+        reason,
+        refunded_by: Some(by.user.clone()),
+        refunded_at: at,
+    };
+    let refunded = fees::refund(tx, &new).map_err(|fault| refuse(fault, "amount_minor"))?;
     Ok(json!({
         "command": "refund-payment", "refund": new.refund, "payment": refunded.payment,
         "invoice": refunded.invoice, "student": refunded.student, "amount_minor": new.amount_minor,
@@ -94,18 +117,22 @@ fn refund_payment(tx: &mut WriteTx<'_>, new: &NewRefund) -> Result<Value, Comman
     }))
 }
 
-fn issue(tx: &mut WriteTx<'_>, new: &NewInvoice, currency: Option<&str>) -> Result<Value, CommandFault> {
+fn create_invoice(
+    tx: &mut WriteTx<'_>,
+    new: &NewInvoice,
+    currency: Option<&str>,
+) -> Result<Value, CommandFault> {
     let student = tx.account(&new.student)?.filter(|account| account.role == Role::Student);
     student.ok_or_else(|| not_found("student", &new.student))?;
-    if new.due_on.parse::<Date>().is_err() {
-        return Err(invalid("due_on", format!("due_on {:?} is not in the calendar", new.due_on)));
+    if !new.due_on.parse::<Date>().is_ok_and(|date| date.year() >= 1970) {
+        return Err(invalid("due_on", format!("due_on is {:?}, not a day since 1970", new.due_on)));
     }
     currency
         .map_or(Ok(()), |currency| fees::check_currency(tx, currency))
         .map_err(|fault| refuse(fault, "currency"))?;
-    let balance = fees::issue(tx, new).map_err(|fault| refuse(fault, "amount_minor"))?;
+    let balance = fees::create_invoice(tx, new).map_err(|fault| refuse(fault, "amount_minor"))?;
     Ok(json!({
-        "command": "issue-invoice", "invoice": new.invoice, "student": new.student,
+        "command": "create-invoice", "invoice": new.invoice, "student": new.student, "title": new.title,
         "amount_minor": new.amount_minor, "due_on": new.due_on, "balance_minor": balance,
     }))
 }
@@ -114,6 +141,7 @@ fn issue(tx: &mut WriteTx<'_>, new: &NewInvoice, currency: Option<&str>) -> Resu
 fn refuse(fault: FeeFault, field: &str) -> CommandFault {
     let detail = fault.to_string();
     match fault {
+        FeeFault::Taken(invoice) => already_exists("invoice", &invoice),
         FeeFault::UnknownInvoice(invoice) => not_found("invoice", &invoice),
         FeeFault::UnknownPayment(payment) => not_found("payment", &payment),
         FeeFault::Void | FeeFault::Paid => invalid("invoice", detail),
