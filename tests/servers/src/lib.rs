@@ -1,5 +1,7 @@
 //! Real servers for tests: from the system's packages, in scratch folders, as a user without rights, gone with the test.
+//! And `wrk`, which loads servers in benchmarks.
 
 mod postgres;
+pub mod wrk;
 
 pub use postgres::Postgres;
