@@ -10,6 +10,7 @@ use sync_protocol::batch::{
     Outcome,
 };
 use sync_protocol::document_id::DocumentId;
+use sync_protocol::kind::DELETED;
 
 /// Room in a request for the frames around the messages: an id, a priority and lengths for each.
 const FRAME_BYTES: usize = 64;
@@ -25,6 +26,8 @@ pub struct BatchReport {
     pub in_step: BTreeSet<DocumentId>,
     /// Documents that the edge does not have for this user.
     pub unavailable: BTreeSet<DocumentId>,
+    /// Documents that were deleted, and are gone from this device too.
+    pub deleted: BTreeSet<DocumentId>,
     /// Documents whose changes the edge did not take, with the reason's code.
     pub refused: HashMap<DocumentId, String>,
 }
@@ -119,15 +122,16 @@ impl BatchSync<'_> {
     }
 
     fn settle(&mut self, result: BatchResult, sent: &HashMap<DocumentId, Sent>) -> Result<(), DeviceError> {
-        let BatchResult { document, outcome, refused } = result;
+        let BatchResult { document, outcome, refused, committed } = result;
         let (Some(sent), Some(state)) = (sent.get(&document), self.states.get_mut(&document)) else {
             return Err(DeviceError::Protocol(format!(
                 "an answer about {document}, which was not asked for"
             )));
         };
         for change in refused.into_iter().flatten() {
-            self.inner.note_refusal(document, change.hash.into(), change.code);
+            self.inner.note_refusal(document, change.hash.into(), change.code)?;
         }
+        let committed = committed.map(|heads| heads.into_iter().map(Into::into).collect());
         match outcome {
             Outcome::Synced(Some(data)) => {
                 self.inner.receive(document, state, &data)?;
@@ -141,6 +145,11 @@ impl BatchSync<'_> {
                 self.inner.set_unavailable(document);
                 self.report.unavailable.insert(document);
             }
+            Outcome::Refused(code) if code == DELETED => {
+                self.states.remove(&document);
+                self.inner.remove(document)?;
+                self.report.deleted.insert(document);
+            }
             Outcome::Refused(code) => {
                 self.report.refused.insert(document, code);
             }
@@ -148,6 +157,10 @@ impl BatchSync<'_> {
                 *state = sent.before.clone();
                 self.open.push(document);
             }
+        }
+        // After what the answer brought: the heads may be of changes that came with it.
+        if let Some(heads) = committed {
+            self.inner.note_committed(document, heads)?;
         }
         Ok(())
     }

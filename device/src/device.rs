@@ -31,6 +31,10 @@ pub enum Event {
         change: ChangeHash,
         code: String,
     },
+    /// The document was deleted, for everybody and for good; it is gone from this device too.
+    Deleted(DocumentId),
+    /// The origin has committed more of this document.
+    Committed(DocumentId),
     /// The state of a command changed.
     Command(String),
 }

@@ -11,6 +11,7 @@ use automerge::{ActorId, Automerge, AutomergeError, ChangeHash, ObjId, PatchLog,
 use serde::Deserialize;
 use std::collections::BTreeMap;
 use std::time::Duration;
+use sync_protocol::actor;
 use sync_protocol::batch::Priority;
 use sync_protocol::document_id::DocumentId;
 use sync_protocol::kind::{self, Kind, MARKS};
@@ -53,7 +54,7 @@ impl Device {
         F: FnOnce(&mut Transaction<'_>) -> Result<(), AutomergeError>,
     {
         let document = DocumentId::from_bytes(*uuid::Uuid::new_v4().as_bytes());
-        self.inner.lock().replicas.insert(document, Replica::wanted(ActorId::random(), Priority::Normal));
+        self.inner.lock().replicas.insert(document, Replica::wanted(self.inner.actor(), Priority::Normal));
         let made = self.edit(document, content);
         if made.is_err() {
             self.inner.lock().replicas.remove(&document);
@@ -148,7 +149,7 @@ impl Device {
     pub fn conflicts(&self, sheet: DocumentId) -> Result<Vec<Conflict>, DeviceError> {
         let marks = self.read(sheet, kind::attendance_marks)?;
         let conflict = |(student, mark): (String, kind::AttendanceMark)| {
-            let mut marks: Vec<String> = mark.values.into_iter().map(|(mark, _)| mark).collect();
+            let mut marks: Vec<String> = mark.values.into_iter().map(|value| value.mark).collect();
             marks.sort_unstable();
             marks.dedup();
             (marks.len() > 1).then_some(Conflict { student, shown: mark.mark, marks })
@@ -183,32 +184,9 @@ impl Device {
         self.read(document, object)?.ok_or_else(|| DeviceError::NoSuchField(field.to_owned()))
     }
 
-    /// Changes of this document that the edge did not take since the device was opened, with the codes that say why.
-    pub fn refusals(&self, document: DocumentId) -> Result<BTreeMap<ChangeHash, String>, DeviceError> {
-        Ok(self.inner.lock().replica(document)?.refused.clone())
-    }
-
     /// The edge has said that it has no such document for this user, and nothing else since.
     pub fn is_unavailable(&self, document: DocumentId) -> Result<bool, DeviceError> {
         Ok(self.inner.lock().replica(document)?.unavailable)
-    }
-
-    /// The server has said that it has every change that is here; it says so only of what is on its disk.
-    pub fn acknowledged(&self, document: DocumentId) -> Result<bool, DeviceError> {
-        Ok(self.inner.lock().replica(document)?.is_acknowledged())
-    }
-
-    pub async fn wait_until_acknowledged(
-        &self,
-        document: DocumentId,
-        deadline: Duration,
-    ) -> Result<(), DeviceError> {
-        let what = format!("the edge to acknowledge document {document}");
-        self.wait_for(&what, deadline, |device| match device.acknowledged(document) {
-            Ok(acknowledged) => acknowledged.then_some(Ok(())),
-            Err(error) => Some(Err(error)),
-        })
-        .await?
     }
 }
 
@@ -230,6 +208,20 @@ impl State {
             self.replicas.remove(&document);
         }
         written
+    }
+
+    /// Writes down what the server is now known to have, and which refused changes it has taken after all.
+    fn note_server_heads(&mut self, document: DocumentId, before: &[ChangeHash]) -> Result<(), DeviceError> {
+        let replica = self.replica(document)?;
+        let (stored, heads, accepted) =
+            (replica.stored, replica.server_heads.clone(), replica.forget_accepted());
+        if stored && heads != before {
+            self.store.put_server_heads(document, &heads)?;
+        }
+        if stored {
+            self.store.remove_refusals(document, &accepted)?;
+        }
+        Ok(())
     }
 
     fn write(&mut self, document: DocumentId, changes: &[u8]) -> Result<(), DeviceError> {
@@ -288,6 +280,16 @@ impl Inner {
         Ok((value, made))
     }
 
+    /// A new actor of this device, which every edge knows to be its own.
+    fn actor(&self) -> ActorId {
+        let random = *uuid::Uuid::new_v4().as_bytes();
+        let mut unique = [0; 8];
+        // The other half has the bits that make it a UUID.
+        unique.copy_from_slice(&random[8..]);
+        unique[0] = random[0];
+        actor::registered(&self.device, unique)
+    }
+
     /// Takes a registered document up, with the first change that every replica makes alike.
     fn add_registered(&self, kind: Kind, subject: &str, document: DocumentId) -> Result<(), DeviceError> {
         let mut state = self.lock();
@@ -302,7 +304,7 @@ impl Inner {
             document,
             registered: Some((kind.as_str(), subject)),
             priority,
-            actor: &ActorId::random(),
+            actor: &self.actor(),
             snapshot: &snapshot,
         })?;
         state.replicas.remove(&document);
@@ -320,7 +322,7 @@ impl Inner {
             Ok(replica) if !replica.is_empty() => return Ok(true),
             Ok(replica) => replica.unavailable = false,
             Err(DeviceError::UnknownDocument(_)) => {
-                state.replicas.insert(document, Replica::wanted(ActorId::random(), Priority::High));
+                state.replicas.insert(document, Replica::wanted(self.actor(), Priority::High));
             }
             Err(error) => return Err(error),
         }
@@ -353,11 +355,7 @@ impl Inner {
             replica.unavailable = false;
             state.persist(document, changes)?;
         }
-        let replica = state.replica(document)?;
-        let (stored, heads) = (replica.stored, replica.server_heads.clone());
-        if stored && heads != known {
-            state.store.put_server_heads(document, &heads)?;
-        }
+        state.note_server_heads(document, &known)?;
         drop(state);
         if changes.is_some() {
             self.tell(Event::RemoteChange(document));
@@ -375,23 +373,26 @@ impl Inner {
     ) -> Result<(), DeviceError> {
         let mut state = self.lock();
         let replica = state.replica(document)?;
+        let known = replica.server_heads.clone();
         replica.server_has(heads);
-        if replica.stored {
-            let heads = replica.server_heads.clone();
-            state.store.put_server_heads(document, &heads)?;
-        }
+        state.note_server_heads(document, &known)?;
         drop(state);
         self.changed();
         Ok(())
     }
 
-    pub(crate) fn note_refusal(&self, document: DocumentId, change: ChangeHash, code: String) {
+    /// The origin has deleted the document: the copy here goes too.
+    pub(crate) fn remove(&self, document: DocumentId) -> Result<(), DeviceError> {
         let mut state = self.lock();
-        let Ok(replica) = state.replica(document) else { return };
-        if replica.refused.insert(change, code.clone()).as_ref() != Some(&code) {
-            drop(state);
-            self.tell(Event::Refused { document, change, code });
+        let known = state.replicas.remove(&document).is_some();
+        let stored = state.store.load_document(document)?.is_some();
+        state.store.remove_document(document)?;
+        state.touched.remove(&document);
+        drop(state);
+        if known || stored {
+            self.tell(Event::Deleted(document));
         }
+        Ok(())
     }
 
     pub(crate) fn set_unavailable(&self, document: DocumentId) {

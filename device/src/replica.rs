@@ -1,10 +1,11 @@
 //! One document in memory: the Automerge replica and what the server is known to have of it.
 
 use crate::error::DeviceError;
+use crate::receipt::Receipt;
 use crate::store::StoredDocument;
 use automerge::sync::{Message, State as SyncState, SyncDoc as _};
 use automerge::{ActorId, Automerge, ChangeHash};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use sync_protocol::batch::Priority;
 
 pub(crate) struct Replica {
@@ -12,6 +13,8 @@ pub(crate) struct Replica {
     pub(crate) priority: Priority,
     /// Heads that the server has said it has, as far as this replica has them too.
     pub(crate) server_heads: Vec<ChangeHash>,
+    /// Heads that the origin has, as the edge last said. Some may be of changes that are still on their way here.
+    pub(crate) committed_heads: Vec<ChangeHash>,
     /// The server said that it lacks the document, or that this user may not have it.
     pub(crate) unavailable: bool,
     /// Changes that the server did not take, and why.
@@ -30,8 +33,9 @@ impl Replica {
             doc,
             priority: stored.priority,
             server_heads,
+            committed_heads: stored.committed_heads,
             unavailable: false,
-            refused: BTreeMap::new(),
+            refused: stored.refused,
             stored: true,
         })
     }
@@ -43,6 +47,7 @@ impl Replica {
             doc,
             priority,
             server_heads: Vec::new(),
+            committed_heads: Vec::new(),
             unavailable: false,
             refused: BTreeMap::new(),
             stored: false,
@@ -94,10 +99,57 @@ impl Replica {
         } else {
             self.server_heads = known;
         }
-        // An admin may have accepted one.
-        if !self.refused.is_empty() && self.is_acknowledged() {
-            self.refused.clear();
+    }
+
+    /// Forgets the refusals of changes that the server or the origin has after all: an admin may have accepted one, or it
+    /// came to them another way. Gives their hashes.
+    pub(crate) fn forget_accepted(&mut self) -> Vec<ChangeHash> {
+        if self.refused.is_empty() {
+            return Vec::new();
         }
+        let (edge, origin) = (self.lacking(&self.server_heads), self.lacking(&self.committed_heads));
+        let lacks = |hash: &ChangeHash| edge.contains(hash) && origin.contains(hash);
+        let accepted: Vec<ChangeHash> =
+            self.refused.keys().filter(|hash| has(&self.doc, hash) && !lacks(hash)).copied().collect();
+        for hash in &accepted {
+            self.refused.remove(hash);
+        }
+        accepted
+    }
+
+    /// A change that somebody else made: this device only carried it, and what becomes of it is not its matter.
+    pub(crate) fn is_anothers(&self, change: &ChangeHash) -> bool {
+        let meta = self.doc.get_change_meta_by_hash(change);
+        meta.is_some_and(|change| change.actor.as_ref() != self.doc.get_actor())
+    }
+
+    /// How far a change has come; none for one that is not here.
+    pub(crate) fn receipt(&self, change: &ChangeHash) -> Option<Receipt> {
+        if !has(&self.doc, change) {
+            return None;
+        }
+        if let Some(code) = self.refused.get(change) {
+            return Some(Receipt::Refused(code.clone()));
+        }
+        let is_in = |heads| !self.lacking(heads).contains(change);
+        Some(if is_in(&self.committed_heads) {
+            Receipt::AtOrigin
+        } else if is_in(&self.server_heads) {
+            Receipt::AtEdge
+        } else {
+            Receipt::Local
+        })
+    }
+
+    /// The changes that are here and that somebody with `heads` is not known to have.
+    fn lacking(&self, heads: &[ChangeHash]) -> HashSet<ChangeHash> {
+        let known: Vec<ChangeHash> = heads.iter().filter(|hash| has(&self.doc, hash)).copied().collect();
+        self.doc.get_changes_meta(&known).into_iter().map(|change| change.hash).collect()
+    }
+
+    /// Every change that is here is among the ancestors of heads that the origin has.
+    pub(crate) fn is_committed(&self) -> bool {
+        self.doc.get_heads() == self.committed_heads || self.lacking(&self.committed_heads).is_empty()
     }
 
     /// Every change that is here is among the ancestors of heads that the server has.

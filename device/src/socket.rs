@@ -283,8 +283,15 @@ impl Conversation {
                 Ok(())
             }
             RepoMessage::Refused { document, hash, code, .. } => {
-                inner.note_refusal(document, hash.into(), code);
-                Ok(())
+                inner.note_refusal(document, hash.into(), code)
+            }
+            RepoMessage::Deleted { document, .. } => {
+                self.opening.remove(&document);
+                self.states.remove(&document);
+                inner.remove(document)
+            }
+            RepoMessage::Committed { document, heads, .. } => {
+                inner.note_committed(document, heads.into_iter().map(Into::into).collect())
             }
             RepoMessage::Error { message, .. } => Err(DeviceError::Protocol(message)),
             RepoMessage::Join { .. }

@@ -7,12 +7,13 @@ use crate::error::DeviceError;
 use crate::outbox::{CommandState, OutboxEntry};
 use automerge::{ActorId, ChangeHash};
 use rusqlite::{Connection, OptionalExtension as _, params};
+use std::collections::BTreeMap;
 use std::path::Path;
 use sync_protocol::batch::Priority;
 use sync_protocol::bookmark::Bookmark;
 use sync_protocol::document_id::DocumentId;
 
-const SCHEMA_VERSION: i64 = 1;
+const SCHEMA_VERSION: i64 = 2;
 
 const SCHEMA: &str = "
 CREATE TABLE device (
@@ -54,6 +55,19 @@ CREATE TABLE outbox (
 CREATE INDEX outbox_open ON outbox (state, priority DESC, sequence) WHERE state IN ('pending', 'at-edge');
 ";
 
+/// What version 2 adds: receipts.
+const RECEIPTS: &str = "
+-- Heads that the origin has.
+ALTER TABLE documents ADD COLUMN committed_heads BLOB NOT NULL DEFAULT x'';
+-- Changes that the edge or the origin did not take.
+CREATE TABLE refusals (
+    document BLOB NOT NULL REFERENCES documents (document),
+    change BLOB NOT NULL,
+    code TEXT NOT NULL,
+    PRIMARY KEY (document, change)
+) STRICT, WITHOUT ROWID;
+";
+
 /// Increments of a document before they are folded into its snapshot: loading stays quick, and a snapshot is rare
 /// beside the edits that it sums up.
 const MAX_INCREMENTS: i64 = 512;
@@ -69,6 +83,8 @@ pub(crate) struct StoredDocument {
     pub(crate) snapshot: Vec<u8>,
     pub(crate) increments: Vec<u8>,
     pub(crate) server_heads: Vec<ChangeHash>,
+    pub(crate) committed_heads: Vec<ChangeHash>,
+    pub(crate) refused: BTreeMap<ChangeHash, String>,
 }
 
 /// A document that is about to be stored for the first time.
@@ -114,6 +130,9 @@ impl Store {
             connection.execute_batch(SCHEMA)?;
             connection
                 .execute("INSERT INTO device (id, device, email) VALUES (1, ?1, ?2)", [new_device, email])?;
+        }
+        if version < SCHEMA_VERSION {
+            connection.execute_batch(RECEIPTS)?;
             connection.pragma_update(None, "user_version", SCHEMA_VERSION)?;
         }
         connection.execute_batch("COMMIT")?;
@@ -166,6 +185,16 @@ impl Store {
         Ok(())
     }
 
+    /// Forgets a document, with what was not handed over.
+    pub(crate) fn remove_document(&mut self, document: DocumentId) -> Result<(), DeviceError> {
+        let transaction = self.connection.transaction()?;
+        for table in ["increments", "refusals", "documents"] {
+            let sql = format!("DELETE FROM {table} WHERE document = ?1");
+            transaction.execute(&sql, [document.as_bytes()])?;
+        }
+        Ok(transaction.commit()?)
+    }
+
     /// Notes that a document that is here already is the one of `kind` and `subject`.
     pub(crate) fn name_document(
         &mut self,
@@ -196,7 +225,7 @@ impl Store {
     }
 
     pub(crate) fn load_document(&self, document: DocumentId) -> Result<Option<StoredDocument>, DeviceError> {
-        let sql = "SELECT actor, priority, snapshot, server_heads FROM documents WHERE document = ?1";
+        let sql = "SELECT actor, priority, snapshot, server_heads, committed_heads FROM documents WHERE document = ?1";
         let found = self
             .connection
             .query_row(sql, [document.as_bytes()], |row| {
@@ -206,6 +235,8 @@ impl Store {
                     snapshot: row.get(2)?,
                     increments: Vec::new(),
                     server_heads: heads_of(&row.get::<_, Vec<u8>>(3)?),
+                    committed_heads: heads_of(&row.get::<_, Vec<u8>>(4)?),
+                    refused: BTreeMap::new(),
                 })
             })
             .optional()?;
@@ -217,7 +248,44 @@ impl Store {
         while let Some(row) = rows.next()? {
             stored.increments.extend_from_slice(row.get_ref(0)?.as_blob().map_err(rusqlite::Error::from)?);
         }
+        stored.refused = self.refusals(document)?;
         Ok(Some(stored))
+    }
+
+    fn refusals(&self, document: DocumentId) -> Result<BTreeMap<ChangeHash, String>, DeviceError> {
+        let sql = "SELECT change, code FROM refusals WHERE document = ?1";
+        let mut statement = self.connection.prepare_cached(sql)?;
+        let rows = statement.query_map([document.as_bytes()], |row| {
+            Ok((ChangeHash(row.get::<_, [u8; 32]>(0)?), row.get(1)?))
+        })?;
+        Ok(rows.collect::<Result<_, _>>()?)
+    }
+
+    pub(crate) fn put_refusal(
+        &mut self,
+        document: DocumentId,
+        change: &ChangeHash,
+        code: &str,
+    ) -> Result<(), DeviceError> {
+        self.connection.execute(
+            "INSERT OR REPLACE INTO refusals (document, change, code) VALUES (?1, ?2, ?3)",
+            params![document.as_bytes(), change.0, code],
+        )?;
+        Ok(())
+    }
+
+    pub(crate) fn remove_refusals(
+        &mut self,
+        document: DocumentId,
+        changes: &[ChangeHash],
+    ) -> Result<(), DeviceError> {
+        for change in changes {
+            self.connection.execute(
+                "DELETE FROM refusals WHERE document = ?1 AND change = ?2",
+                params![document.as_bytes(), change.0],
+            )?;
+        }
+        Ok(())
     }
 
     /// Appends encoded changes to a document and says whether it is time for [`Store::put_snapshot`].
@@ -258,9 +326,26 @@ impl Store {
         Ok(())
     }
 
-    /// Written without waiting for the disk: a lost note costs one more exchange with the server.
     pub(crate) fn put_server_heads(
         &mut self,
+        document: DocumentId,
+        heads: &[ChangeHash],
+    ) -> Result<(), DeviceError> {
+        self.note_heads("UPDATE documents SET server_heads = ?2 WHERE document = ?1", document, heads)
+    }
+
+    pub(crate) fn put_committed_heads(
+        &mut self,
+        document: DocumentId,
+        heads: &[ChangeHash],
+    ) -> Result<(), DeviceError> {
+        self.note_heads("UPDATE documents SET committed_heads = ?2 WHERE document = ?1", document, heads)
+    }
+
+    /// Written without waiting for the disk: a lost note costs one more exchange with the server.
+    fn note_heads(
+        &mut self,
+        statement: &str,
         document: DocumentId,
         heads: &[ChangeHash],
     ) -> Result<(), DeviceError> {
@@ -268,7 +353,7 @@ impl Store {
         self.connection.pragma_update(None, "synchronous", "NORMAL")?;
         let written = self
             .connection
-            .prepare_cached("UPDATE documents SET server_heads = ?2 WHERE document = ?1")
+            .prepare_cached(statement)
             .and_then(|mut statement| statement.execute(params![document.as_bytes(), bytes]));
         self.connection.pragma_update(None, "synchronous", "FULL")?;
         written?;
@@ -380,6 +465,30 @@ mod tests {
         let other = Store::open(&path, "s@x.example", "phone-2");
         assert!(matches!(other, Err(DeviceError::OtherUser { .. })), "{:?}", other.err());
         assert_eq!(store(&folder).device().unwrap(), "phone-1");
+    }
+
+    #[test]
+    fn a_store_of_version_1_goes_on() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("device.db");
+        let old = Connection::open(&path).unwrap();
+        old.execute_batch(SCHEMA).unwrap();
+        old.execute_batch(
+            "INSERT INTO device (id, device, email) VALUES (1, 'phone-1', 't@x.example');
+             INSERT INTO documents (document, priority, actor, snapshot)
+             VALUES (x'01010101010101010101010101010101', 1, x'05', x'');
+             PRAGMA user_version = 1;",
+        )
+        .unwrap();
+        drop(old);
+        let mut store = store(&folder);
+        let document = DocumentId::from_bytes([1; 16]);
+        let change = ChangeHash([7; 32]);
+        store.put_refusal(document, &change, "forbidden").unwrap();
+        store.put_committed_heads(document, &[change]).unwrap();
+        let stored = store.load_document(document).unwrap().unwrap();
+        assert_eq!(stored.refused, [(change, "forbidden".to_owned())].into());
+        assert_eq!(stored.committed_heads, [change]);
     }
 
     #[test]

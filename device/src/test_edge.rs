@@ -111,6 +111,7 @@ impl TestEdge {
         content.origin_is_down = false;
         let receipts = std::mem::take(&mut content.receipts);
         content.commands.extend(receipts);
+        self.shared.version.send_modify(|version| *version += 1);
     }
 
     pub(crate) fn refuse_sockets(&self) {
@@ -271,6 +272,7 @@ async fn batch(State(shared): State<Arc<Shared>>, headers: HeaderMap, body: body
             document: message.document,
             outcome: Outcome::Synced(reply.map(|reply| reply.encode().into())),
             refused: None,
+            committed: None,
         }
     });
     let response = BatchResponse { results: results.collect() };
@@ -342,6 +344,14 @@ async fn serve(shared: &Shared, mut socket: WebSocket) {
                             target: peer.clone(),
                             document: *document,
                             data: message.encode(),
+                        });
+                    }
+                    if !content.origin_is_down {
+                        frames.push(RepoMessage::Committed {
+                            sender: "edge".into(),
+                            target: peer.clone(),
+                            document: *document,
+                            heads: doc.get_heads().into_iter().map(Into::into).collect(),
                         });
                     }
                 }

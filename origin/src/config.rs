@@ -4,6 +4,10 @@
 //! capitals after `ROLLCALL_ORIGIN_`, for example `ROLLCALL_ORIGIN_EDGE_SECRET`, with `__` for the dot of a group:
 //! `ROLLCALL_ORIGIN_STORE__URL`.
 
+use crate::app::Parts;
+use crate::services::cache::CacheSettings;
+use crate::services::queue::QueueSettings;
+use crate::services::retention::RetentionSettings;
 use crate::store::{PostgresConfig, StoreSettings};
 use clap::{Args, Parser, Subcommand};
 use figment::Figment;
@@ -37,6 +41,11 @@ pub(crate) enum Action {
     Import(ImportFlags),
     /// Bring the schema of the store to this program's version.
     Migrate(DataFlags),
+    /// Make the rows that documents are projected into what the documents' log says. Beside a serving origin too when the store
+    /// is Postgres.
+    RebuildProjections(RebuildFlags),
+    /// What the queue has set aside, and having it done again. Embedded: not while `serve` runs on the same data.
+    Queue(QueueFlags),
     /// Copy the embedded store into the empty Postgres database of `store.url`, and check every table.
     Copy(DataFlags),
 }
@@ -66,6 +75,10 @@ pub(crate) struct ServeFlags {
     #[arg(long, value_name = "ADDR")]
     #[serde(skip_serializing_if = "Option::is_none")]
     listen: Option<String>,
+    /// Where to serve metrics and health, for operators alone [default: nowhere].
+    #[arg(long, value_name = "ADDR")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    admin: Option<String>,
     /// Secret that edges show; better given as ROLLCALL_ORIGIN_EDGE_SECRET, where other users do not see it.
     #[arg(long, value_name = "SECRET")]
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -74,6 +87,36 @@ pub(crate) struct ServeFlags {
     #[arg(long)]
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     seed: bool,
+}
+
+#[derive(Args)]
+pub(crate) struct RebuildFlags {
+    #[command(flatten)]
+    data: DataFlags,
+    #[arg(long, value_name = "INSTITUTE")]
+    pub(crate) institute: String,
+}
+
+#[derive(Args)]
+pub(crate) struct QueueFlags {
+    #[command(flatten)]
+    data: DataFlags,
+    #[command(subcommand)]
+    pub(crate) action: QueueAction,
+}
+
+#[derive(Debug, Clone, Subcommand)]
+pub(crate) enum QueueAction {
+    /// How much waits, and each event that was set aside, with the count of its failures and the last reason.
+    List,
+    /// Have events of an institute that were set aside done again.
+    Replay {
+        #[arg(long, value_name = "INSTITUTE")]
+        institute: String,
+        /// The commit that the event is of; without it all events that were set aside.
+        #[arg(long, value_name = "REVISION")]
+        revision: Option<u64>,
+    },
 }
 
 #[derive(Args)]
@@ -137,10 +180,18 @@ struct Settings {
     log: String,
     log_format: LogFormat,
     listen: String,
+    #[serde(default)]
+    admin: Option<String>,
     edge_secret: Option<String>,
     seed: bool,
     #[serde(default)]
     store: StoreSettings,
+    #[serde(default)]
+    queue: QueueSettings,
+    #[serde(default)]
+    cache: CacheSettings,
+    #[serde(default)]
+    retention: RetentionSettings,
 }
 
 impl Default for Settings {
@@ -150,9 +201,13 @@ impl Default for Settings {
             log: "info,refinery_core=warn".to_owned(),
             log_format: LogFormat::Text,
             listen: "127.0.0.1:8080".to_owned(),
+            admin: None,
             edge_secret: None,
             seed: false,
             store: StoreSettings::default(),
+            queue: QueueSettings::default(),
+            cache: CacheSettings::default(),
+            retention: RetentionSettings::default(),
         }
     }
 }
@@ -164,7 +219,10 @@ pub(crate) struct Config {
     pub(crate) data: PathBuf,
     /// The cluster that is the store; without it the store is embedded in `data`.
     pub(crate) postgres: Option<PostgresConfig>,
+    pub(crate) parts: Parts,
     pub(crate) listen: SocketAddr,
+    /// None: metrics are not collected. Whoever reaches this address reads what is used and how much.
+    pub(crate) admin: Option<SocketAddr>,
     /// Without it no edge is let in.
     pub(crate) edge_secret: Option<EdgeSecret>,
     pub(crate) seed: bool,
@@ -188,7 +246,11 @@ impl Config {
             Action::Seed(flags) | Action::Migrate(flags) | Action::Copy(flags) => {
                 (&flags.config, Figment::from(Serialized::defaults(flags)))
             }
+            Action::Queue(flags) => (&flags.data.config, Figment::from(Serialized::defaults(&flags.data))),
             Action::Import(flags) => (&flags.data.config, Figment::from(Serialized::defaults(&flags.data))),
+            Action::RebuildProjections(flags) => {
+                (&flags.data.config, Figment::from(Serialized::defaults(&flags.data)))
+            }
         };
         let file = match file {
             Some(file) => Toml::file_exact(file),
@@ -214,6 +276,14 @@ impl Settings {
         if listen.is_err() {
             faults.push(format!("listen is {:?}, not an address and port like 127.0.0.1:8080", self.listen));
         }
+        let admin = self.admin.as_ref().map(|admin| admin.parse::<SocketAddr>());
+        if matches!(admin, Some(Err(_))) {
+            faults.push(format!(
+                "admin is {:?}, not an address and port like 127.0.0.1:9090",
+                self.admin.as_deref().unwrap_or_default()
+            ));
+        }
+        let admin = admin.and_then(Result::ok);
         if let Some(secret) = self.edge_secret.as_ref().filter(|secret| secret.len() < MIN_SECRET_BYTES) {
             faults.push(format!("edge_secret has {} bytes, it needs {MIN_SECRET_BYTES}", secret.len()));
         }
@@ -221,11 +291,18 @@ impl Settings {
             faults.push(format!("log is {:?}: {error}", self.log));
         }
         let postgres = self.store.check(&mut faults);
+        let parts = Parts {
+            cache: self.cache.check(&mut faults),
+            queue: self.queue.check(&mut faults),
+            retention: self.retention.check(&mut faults),
+        };
         match listen {
             Ok(listen) if faults.is_empty() => Ok(Config {
                 data: self.data,
                 postgres,
+                parts,
                 listen,
+                admin,
                 edge_secret: self.edge_secret.as_deref().map(EdgeSecret::new),
                 seed: self.seed,
                 log: self.log,

@@ -17,9 +17,11 @@ use anyhow::Context as _;
 use app::App;
 use clap::Parser as _;
 use config::{Action, Cli, Config};
+use services::documents::DocumentService;
+use services::queue::QueueService;
 use services::{import, seed};
 use std::process::ExitCode;
-use store::{OpenError, Store};
+use store::{NO_INSTITUTE, OpenError, Store};
 
 /// Exit code for a configuration that cannot be used (`EX_USAGE` of sysexits).
 const EXIT_CONFIG: u8 = 64;
@@ -39,7 +41,9 @@ fn main() -> ExitCode {
         Action::Seed(_) => load_samples(&config),
         Action::Import(flags) => load_files(&config, flags),
         Action::Migrate(_) => migrate(config),
+        Action::RebuildProjections(flags) => rebuild_projections(&config, &flags.institute),
         Action::Copy(_) => copy(&config),
+        Action::Queue(flags) => queue(&config, &flags.action),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,
@@ -65,9 +69,12 @@ fn serve(config: Config) -> anyhow::Result<()> {
     if config.edge_secret.is_none() {
         tracing::warn!("no edge_secret is set: no edge is let in");
     }
-    let app = App::new(store, config.edge_secret)?;
+    // Before anything is counted.
+    let admin =
+        config.admin.map(|admin| telemetry::collect().map(|collected| (admin, collected))).transpose()?;
+    let app = App::new(store, config.edge_secret, config.parts)?;
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
-    let served = runtime.block_on(server::run(app, config.listen));
+    let served = runtime.block_on(server::run(app, config.listen, admin));
     // What still runs has had its time; the store's writer finishes its group when the last handle goes.
     runtime.shutdown_timeout(server::LAST_WORK_MAX);
     served
@@ -95,6 +102,38 @@ fn migrate(config: Config) -> anyhow::Result<()> {
         None => Store::open(&config.data).map(|_| 0)?,
     };
     println!("the schema is up to date, {ran} migrations ran");
+    Ok(())
+}
+
+fn rebuild_projections(config: &Config, institute: &str) -> anyhow::Result<()> {
+    let rebuilt = DocumentService::new(open_store(config)?).rebuild_projections(institute)?;
+    println!("{} documents projected, {} rows corrected", rebuilt.documents, rebuilt.corrected);
+    Ok(())
+}
+
+fn queue(config: &Config, action: &config::QueueAction) -> anyhow::Result<()> {
+    /// Most events that are listed: whoever has more set aside sees the reason in the first.
+    const LISTED: u32 = 1_000;
+    let queue = QueueService::new(open_store(config)?, config.parts.queue.clone());
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    match action {
+        config::QueueAction::List => {
+            let figures = runtime.block_on(queue.figures())?;
+            println!("{} wait, {} set aside", figures.waiting, figures.set_aside);
+            for aside in runtime.block_on(queue.set_aside(NO_INSTITUTE, LISTED))? {
+                let work = &aside.work;
+                let since = jiff::Timestamp::from_millisecond(aside.set_aside_at)?;
+                println!(
+                    "{} {} {}: failed {} times, set aside {since}, last {}",
+                    work.institute, work.revision, work.consumer, aside.failures, aside.fault
+                );
+            }
+        }
+        config::QueueAction::Replay { institute, revision } => {
+            let replayed = runtime.block_on(queue.replay(institute, *revision))?;
+            println!("{replayed} events will be done again");
+        }
+    }
     Ok(())
 }
 

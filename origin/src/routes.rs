@@ -1,64 +1,123 @@
 //! The table of routes, and what holds for all of them.
 
+mod admin;
 mod auth;
+mod batch;
 mod commands;
 mod documents;
 mod error;
 mod extract;
 mod health;
 mod link;
+mod notifications;
+mod observed;
+mod openapi;
+mod operators;
+mod quarantine;
 mod views;
 
 #[cfg(test)]
 mod tests;
 
 use crate::app::App;
-use axum::Router;
 use axum::extract::{DefaultBodyLimit, Request};
 use axum::middleware::{Next, from_fn};
 use axum::response::{IntoResponse as _, Response};
 use axum::routing::{get, post};
+use axum::{Extension, Router};
 use error::ApiError;
+use metrics_exporter_prometheus::PrometheusHandle;
+pub(crate) use observed::describe;
 use std::time::Duration;
 use tower_http::catch_panic::CatchPanicLayer;
 use tower_http::trace::TraceLayer;
+use utoipa::OpenApi as _;
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
 
 /// Largest request body: a link message is larger, but comes over the WebSocket.
 pub(crate) const MAX_BODY_BYTES: usize = 1024 * 1024;
 /// A request that takes longer waits for something that is broken.
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(30);
+/// As [`REQUEST_TIMEOUT`], of an import: a table of the largest size over a slow line.
+const IMPORT_TIMEOUT: Duration = Duration::from_secs(600);
+
+/// What everybody may call, with its description.
+fn public() -> OpenApiRouter<App> {
+    OpenApiRouter::with_openapi(openapi::Description::openapi())
+        .routes(routes!(health::health))
+        .routes(routes!(health::ready))
+        .routes(routes!(auth::key_set))
+        .routes(routes!(auth::login))
+        .routes(routes!(auth::refresh))
+        .merge(views())
+        .routes(routes!(batch::read))
+        .routes(routes!(notifications::list))
+        .routes(routes!(notifications::mark_read))
+        .routes(routes!(documents::register))
+        .routes(routes!(documents::fetch))
+        .routes(routes!(quarantine::show))
+        .routes(routes!(quarantine::accept))
+        .routes(routes!(quarantine::discard))
+        .routes(routes!(commands::apply))
+        .routes(routes!(commands::state))
+        .merge(admin::lists::router())
+        .merge(admin::tables::router())
+        .merge(admin::writes::router())
+}
+
+fn views() -> OpenApiRouter<App> {
+    OpenApiRouter::new()
+        .routes(routes!(views::student_dashboard))
+        .routes(routes!(views::student_schedule))
+        .routes(routes!(views::student_grades))
+        .routes(routes!(views::student_attendance))
+        .routes(routes!(views::teacher_dashboard))
+        .routes(routes!(views::teacher_schedule))
+        .routes(routes!(views::admin_dashboard))
+        .routes(routes!(views::class_roster))
+}
 
 /// All that the origin serves.
 pub(crate) fn router(app: App) -> Router {
+    let (public, described) = public().split_for_parts();
+    let document = openapi::document(&described);
+    let batched = batch::Views::new(views().into(), app.clone());
     Router::new()
-        .route("/health", get(health::health))
-        .route("/health/ready", get(health::ready))
-        .route("/.well-known/jwks.json", get(auth::key_set))
-        .route("/api/auth/login", post(auth::login))
-        .route("/api/auth/refresh", post(auth::refresh))
-        .route("/api/students/dashboard", get(views::student_dashboard))
-        .route("/api/students/schedule", get(views::student_schedule))
-        .route("/api/teachers/dashboard", get(views::teacher_dashboard))
-        .route("/api/teachers/schedule", get(views::teacher_schedule))
-        .route("/api/admin/dashboard", get(views::admin_dashboard))
-        .route("/api/documents", post(documents::register))
-        .route("/api/documents/{document}", get(documents::fetch))
-        .route("/commands", post(commands::apply))
-        .route("/commands/{key}", get(commands::state))
+        .merge(public)
+        .merge(openapi::pages(document))
         .route("/edge/v1/commands", post(commands::apply_forwarded))
         .route("/edge/v1/link", get(link::open))
         .fallback(async || ApiError::NO_ROUTE)
         .method_not_allowed_fallback(async || ApiError::WRONG_METHOD)
+        .layer(Extension(batched))
         .layer(DefaultBodyLimit::max(MAX_BODY_BYTES))
         .layer(from_fn(within_time))
         .layer(CatchPanicLayer::custom(|_| ApiError::PANIC.into_response()))
+        .layer(from_fn(observed::observe))
         .layer(TraceLayer::new_for_http())
         .with_state(app)
 }
 
+/// What operators are served, on an address of their own.
+pub(crate) fn operators(app: App, collected: PrometheusHandle) -> Router {
+    let health = Router::new()
+        .route("/health", get(health::health))
+        .route("/health/ready", get(health::ready))
+        .with_state(app.clone());
+    Router::new()
+        .route("/metrics", get(operators::metrics))
+        .with_state((app, collected))
+        .merge(health)
+        .fallback(async || ApiError::NO_ROUTE)
+        .layer(from_fn(within_time))
+}
+
 /// The WebSocket of the link is not bound by this: its upgrade answers at once.
 async fn within_time(request: Request, next: Next) -> Response {
-    match tokio::time::timeout(REQUEST_TIMEOUT, next.run(request)).await {
+    let import = request.uri().path().starts_with("/admin/v1/import/");
+    let limit = if import { IMPORT_TIMEOUT } else { REQUEST_TIMEOUT };
+    match tokio::time::timeout(limit, next.run(request)).await {
         Ok(response) => response,
         Err(_) => ApiError::TIMEOUT.into_response(),
     }

@@ -5,6 +5,8 @@
 //! institute's revision by one and leaves one row in the feed, in the same transaction.
 
 mod accounts;
+mod audit;
+pub(crate) mod collections;
 mod copy;
 mod coursework;
 mod directory;
@@ -14,7 +16,11 @@ mod feed;
 mod fees;
 mod idempotency;
 mod messages;
+mod notifications;
+mod outbox;
 mod postgres;
+mod quarantine;
+mod retention;
 mod settings;
 mod sqlite;
 mod timetable;
@@ -25,23 +31,29 @@ mod watchers;
 mod tests;
 
 pub(crate) use accounts::{Account, NewUser, RefreshToken, parse_role};
+pub(crate) use audit::AuditEntry;
 pub(crate) use copy::copy;
 pub(crate) use coursework::{Assignment, NewSubmission, StudentSubmission};
 pub(crate) use directory::Institute;
-pub(crate) use documents::{ChangeRow, LoggedDocument, NewDocument, QuarantineRow};
+pub(crate) use documents::{ChangeRow, LoggedDocument, NewDocument};
 pub(crate) use error::{OpenError, StoreError};
 pub(crate) use feed::FeedRow;
 pub(crate) use fees::{NewInvoice, PaymentRow};
 pub(crate) use idempotency::{Decision, DecisionStatus};
 pub(crate) use messages::NewMessage;
-pub(crate) use postgres::{ServerFigures, migrate};
+pub(crate) use notifications::{NewNotification, NotificationId, NotificationRow};
+pub(crate) use outbox::{AfterFailure, OutboxFigures, SetAside, Work};
+pub(crate) use postgres::{Role, ServerFigures, migrate};
+pub(crate) use quarantine::{QuarantineOutcome, QuarantineRow};
 pub(crate) use settings::{PostgresConfig, StoreSettings};
 #[cfg(test)]
 pub(crate) use sqlite::plans;
-pub(crate) use timetable::{AttendanceFigures, AttendanceRow, ClassConflict, ClassRow, NewClass};
+pub(crate) use timetable::{
+    AttendanceFigures, AttendanceRow, ClassChange, ClassConflict, ClassRow, NewClass,
+};
 pub(crate) use transaction::{Committed, Records, WriteTx};
 
-use postgres::Seen;
+use postgres::{Mode, Seen};
 use std::path::Path;
 use std::sync::Arc;
 use sync_protocol::bookmark::Bookmark;
@@ -83,6 +95,14 @@ impl Store {
         match &*self.engine {
             Engine::Sqlite(database) => database.epoch(),
             Engine::Postgres(cluster) => cluster.epoch(),
+        }
+    }
+
+    /// Whether this process hears of what other processes commit: the primary answers, or there are no others.
+    pub(crate) fn hears_of_commits(&self) -> bool {
+        match &*self.engine {
+            Engine::Sqlite(_) => true,
+            Engine::Postgres(cluster) => cluster.hears_of_commits(),
         }
     }
 
@@ -156,7 +176,21 @@ impl Store {
     {
         match &*self.engine {
             Engine::Sqlite(database) => database.write(institute, work).await,
-            Engine::Postgres(cluster) => cluster.write(institute, work).await,
+            Engine::Postgres(cluster) => cluster.write(institute, Mode::Write, work).await,
+        }
+    }
+
+    /// As [`Store::write`], beside the institute's other writes and not in line with them: for work that makes no
+    /// revision.
+    pub(crate) async fn write_aside<T, E, F>(&self, institute: &str, work: F) -> Result<Committed<T>, E>
+    where
+        T: Send + 'static,
+        E: From<StoreError> + Send + 'static,
+        F: FnOnce(&mut WriteTx<'_>) -> Result<T, E> + Send + 'static,
+    {
+        match &*self.engine {
+            Engine::Sqlite(database) => database.write(institute, work).await,
+            Engine::Postgres(cluster) => cluster.write(institute, Mode::Aside, work).await,
         }
     }
 
@@ -171,6 +205,11 @@ impl Store {
             Engine::Sqlite(database) => database.write_blocking(institute, work),
             Engine::Postgres(cluster) => cluster.write_blocking(institute, work),
         }
+    }
+
+    /// Returns when this process has committed work for the outbox; at once if it has since the last time.
+    pub(crate) async fn work_committed(&self) {
+        self.watchers.work.notified().await;
     }
 
     /// Wakes whenever `institute` has a new revision. The value is that revision, or 0 before the first commit since

@@ -1,7 +1,8 @@
 //! The harness of the origin's own tests: a router in process over a temporary store with the sample institutes.
 
-use crate::app::App;
+use crate::app::{App, Parts};
 use crate::config::EdgeSecret;
+use crate::services::cache::CacheConfig;
 use crate::services::seed;
 use crate::store::{PostgresConfig, Store};
 use crate::{clock, routes};
@@ -89,19 +90,28 @@ impl TestOrigin {
 
     async fn start_in(folder: TempDir) -> Self {
         let path: PathBuf = folder.path().to_owned();
-        Self::start_on(folder, move || Store::open(&path).unwrap()).await
+        Self::start_on(folder, CacheConfig::default(), move || Store::open(&path).unwrap()).await
     }
 
     /// On a database of a cluster; several may share one.
     pub(crate) async fn start_on_postgres(config: PostgresConfig) -> Self {
-        Self::start_on(tempfile::tempdir().unwrap(), move || Store::connect(&config).unwrap()).await
+        Self::start_with_cache(config, CacheConfig::default()).await
     }
 
-    async fn start_on(folder: TempDir, open: impl FnOnce() -> Store + Send + 'static) -> Self {
+    /// The same with a cache of one's own.
+    pub(crate) async fn start_with_cache(config: PostgresConfig, cache: CacheConfig) -> Self {
+        Self::start_on(tempfile::tempdir().unwrap(), cache, move || Store::connect(&config).unwrap()).await
+    }
+
+    async fn start_on(
+        folder: TempDir,
+        cache: CacheConfig,
+        open: impl FnOnce() -> Store + Send + 'static,
+    ) -> Self {
         let app = tokio::task::spawn_blocking(move || {
             let store = open();
             seed::load(&store, clock::unix_ms()).unwrap();
-            App::new(store, Some(EdgeSecret::new(SECRET))).unwrap()
+            App::new(store, Some(EdgeSecret::new(SECRET)), Parts { cache, ..Parts::default() }).unwrap()
         });
         let app = app.await.unwrap();
         Self { router: routes::router(app.clone()), app, folder }

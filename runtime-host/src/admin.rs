@@ -2,7 +2,8 @@
 
 use crate::front::Front;
 use crate::problem::{Problem, whole_body};
-use crate::{access, limits, server};
+use crate::sync::engine_task;
+use crate::{access, guest, limits, reload, server};
 use http::{HeaderValue, Request, Response, header};
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
@@ -23,6 +24,9 @@ pub fn collect() -> Result<PrometheusHandle, BuildError> {
     let handle = PrometheusBuilder::new().set_buckets(&SECONDS)?.install_recorder()?;
     access::describe();
     server::describe();
+    guest::describe();
+    reload::describe();
+    engine_task::describe();
     Ok(handle)
 }
 

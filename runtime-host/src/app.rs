@@ -1,29 +1,29 @@
 //! The one place where the parts of the edge are put together.
 
+use crate::application::{Application, Loader};
 use crate::config::Config;
 use crate::data_folder::{DataFolder, DataFolderError};
 use crate::database::Databases;
 use crate::delivery::Delivery;
 use crate::engine::{EngineError, GuestEngine};
 use crate::feed_state::FeedState;
-use crate::front::{Application, Endpoint, Front, RouteAnswer, RouteTarget, SyncFront};
-use crate::guest::{Guest, LoadError, SharedHost};
+use crate::front::{Front, SyncFront};
+use crate::guest::{LoadError, SharedHost};
 use crate::host::outbound_http::{Connections, system_roots};
 use crate::identity::Identity;
-use crate::key_value::{KeyValueError, KeyValueStore};
+use crate::key_value::{Backend, KeyValueError};
 use crate::limits;
 use crate::link::{Link, LinkSettings, LinkSettingsError, LinkState};
-use crate::manifest::{Manifest, ManifestError, Responder, VariableSources};
-use crate::route::Routes;
+use crate::manifest::{Manifest, ManifestError, VariableSources};
+use crate::reload::Reloader;
+use crate::runtime_config::{RuntimeConfig, RuntimeConfigError};
 use crate::sync::institutes::Institutes;
 use crate::threads::Threads;
 use crate::tls::{self, TlsError};
 use rustls::RootCertStore;
-use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
-use tokio::sync::{Notify, Semaphore, oneshot, watch};
+use tokio::sync::{Semaphore, oneshot, watch};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -36,7 +36,11 @@ pub enum AppError {
     #[error(transparent)]
     Engine(#[from] EngineError),
     #[error(transparent)]
-    KeyValue(#[from] KeyValueError),
+    RuntimeConfig(#[from] RuntimeConfigError),
+    #[error(
+        "store `{store}`, in which `cache` of [application.tool.rollcall] is kept, must be a file and is {place}"
+    )]
+    CacheStore { store: String, place: String },
     #[error(transparent)]
     Load(#[from] LoadError),
     #[error("stopped while components were loaded")]
@@ -54,7 +58,8 @@ pub enum AppError {
 /// An application, loaded and checked.
 pub struct App {
     pub front: Arc<Front>,
-    shared: SharedHost,
+    loader: Arc<Loader>,
+    pub reloader: Arc<Reloader>,
     /// What runs beside the requests, until it is started.
     link: Option<Link>,
     delivery: Option<Delivery>,
@@ -98,9 +103,12 @@ impl App {
         let manifest = manifest(config)?;
         let folder = Arc::new(DataFolder::open(&config.data)?);
         let engine = GuestEngine::new(&folder.compiled_code())?;
+        let runtime_config = runtime_config(config)?;
+        let databases = Databases::default();
         let shared = SharedHost {
-            databases: Databases::default(),
-            key_value: KeyValueStore::open(&folder.key_value())?,
+            key_value: runtime_config.key_value(&folder)?,
+            configured_databases: Arc::new(runtime_config.databases(&folder, &databases)),
+            databases,
             connections: Connections::new(guest_roots(config)?),
             threads: Arc::new(Threads::start().map_err(AppError::Threads)?),
             instances: Arc::new(Semaphore::new(limits::MAX_REQUEST_INSTANCES)),
@@ -108,37 +116,30 @@ impl App {
             folder,
         };
         let identity = manifest.rollcall.is_some().then(|| Arc::new(Identity::load(&shared.folder.keys())));
-        let delivery_wanted = Arc::new(Notify::new());
-        let endpoints = endpoints(&manifest, &engine, &shared, &delivery_wanted, &stop)?;
-        shared.connections.siblings().set(endpoints.values().map(|endpoint| endpoint.guest.clone()));
+        let loader = Arc::new(Loader::new(engine, shared, stop.clone()));
+        let application = loader.load(&manifest, None)?;
+        let shared = loader.shared();
+        shared.connections.siblings().set(application.guests());
         let (link_state, link) = watch::channel(None);
-        let sync = sync_front(&manifest, &endpoints, &link, &stop)?;
-        let delivery = delivery(&manifest, &endpoints, &link, delivery_wanted)?;
-        let link = match (link_settings(&manifest, config)?, &identity) {
-            (Some(settings), Some(identity)) => Some(Link {
-                settings,
-                state: link_state,
-                identity: identity.clone(),
-                institutes: sync.as_ref().map(|sync| sync.institutes.clone()),
-                feeds: feeds(&manifest, &shared),
-            }),
-            _ => None,
-        };
-        let mut routes = Vec::new();
-        for (route, responder) in manifest.routes.iter() {
-            let answer = match responder {
-                Responder::Component(component) => {
-                    let endpoint = endpoints[component].clone();
-                    endpoint.guest.require_handler()?;
-                    RouteAnswer::Component(endpoint)
-                }
-                Responder::Static(response) => RouteAnswer::Static(response.clone()),
-            };
-            routes.push((route.clone(), RouteTarget::new(route, answer)));
-        }
-        let application = Application { routes: Routes::new(routes) };
-        let front = Arc::new(Front::new(application, identity, sync, config.proxies.trusted(), draining));
-        Ok(Self { front, shared, link, delivery, stop })
+        let sync = sync_front(&manifest, &application, &link, &stop)?;
+        let (settings, feeds) = (link_settings(&manifest, config)?, feeds(&manifest, shared)?);
+        let institutes = sync.as_ref().map(|sync| sync.institutes.clone());
+        let trusted = config.proxies.trusted();
+        let front = Arc::new(Front::new(application, identity.clone(), sync, trusted, draining));
+        let delivery = identity.is_some().then(|| Delivery {
+            front: front.clone(),
+            link,
+            wanted: loader.delivery_wanted.clone(),
+        });
+        let link = settings.zip(identity).map(|(settings, identity)| Link {
+            settings,
+            state: link_state,
+            identity,
+            institutes,
+            feeds,
+        });
+        let reloader = Arc::new(Reloader::new(config.clone(), loader.clone(), front.clone(), &manifest));
+        Ok(Self { front, loader, reloader, link, delivery, stop })
     }
 
     /// Starts what runs beside the requests: the link and the deliveries.
@@ -159,92 +160,53 @@ impl App {
     /// Tells the guests' HTTP client where this host listens: `all` is closed to them, but for requests to `self`, which go to
     /// `plain`, where HTTP is spoken without TLS.
     pub fn listens_on(&self, all: Vec<SocketAddr>, plain: Option<SocketAddr>) {
-        self.shared.connections.own_addresses().set(all, plain);
+        self.loader.shared().connections.own_addresses().set(all, plain);
     }
 
     /// The threads that answer requests.
     pub fn threads(&self) -> &Threads {
-        &self.shared.threads
+        &self.loader.shared().threads
     }
 
     /// Waits for what components still do after their answers, and for the engines.
     pub async fn drain(&self) {
-        self.shared.running.close();
-        self.shared.running.wait().await;
+        self.loader.shared().running.close();
+        self.loader.shared().running.wait().await;
         if let Some(sync) = &self.front.sync {
             sync.institutes.drain().await;
         }
     }
 }
 
-/// Loads the components, several at a time: of each, what cannot run in parallel waits for another's. Stops between two when
-/// the edge is to stop.
-fn endpoints(
-    manifest: &Manifest,
-    engine: &GuestEngine,
-    shared: &SharedHost,
-    delivery_wanted: &Arc<Notify>,
-    stop: &CancellationToken,
-) -> Result<BTreeMap<String, Arc<Endpoint>>, AppError> {
-    let on_link_up = manifest.rollcall.as_ref().and_then(|rollcall| rollcall.on_link_up.as_ref());
-    let components: Vec<_> = manifest.components.iter().collect();
-    let next = AtomicUsize::new(0);
-    let load_some = || {
-        let mut loaded = Vec::new();
-        while let Some((id, component)) = components.get(next.fetch_add(1, Ordering::Relaxed)) {
-            if stop.is_cancelled() {
-                return Err(AppError::Stopped);
-            }
-            let guest = Arc::new(Guest::load(engine, component, shared)?);
-            let delivers = on_link_up.is_some_and(|call| call.component == **id);
-            let delivery_wanted = delivers.then(|| delivery_wanted.clone());
-            let manifest = (*component).clone();
-            loaded.push(((*id).clone(), Arc::new(Endpoint { guest, manifest, delivery_wanted })));
-        }
-        Ok(loaded)
-    };
-    let threads = std::thread::available_parallelism().map_or(1, usize::from).min(components.len());
-    std::thread::scope(|scope| {
-        let loaders: Vec<_> = (0..threads).map(|_| scope.spawn(load_some)).collect();
-        let mut endpoints = BTreeMap::new();
-        for loader in loaders {
-            endpoints.extend(loader.join().map_err(|_| AppError::LoaderPanicked)??);
-        }
-        Ok(endpoints)
-    })
-}
-
 fn sync_front(
     manifest: &Manifest,
-    endpoints: &BTreeMap<String, Arc<Endpoint>>,
+    application: &Application,
     link: &LinkState,
     stop: &CancellationToken,
 ) -> Result<Option<SyncFront>, LoadError> {
     let Some(sync) = manifest.rollcall.as_ref().and_then(|rollcall| rollcall.sync.as_ref()) else {
         return Ok(None);
     };
-    let guest = endpoints[&sync.component].guest.clone();
-    let institutes = Arc::new(Institutes::new(guest, link.clone(), stop.clone())?);
-    Ok(Some(SyncFront { path: sync.path.clone(), institutes, stop: stop.clone() }))
+    let (path, component) = (sync.path.clone(), sync.component.clone());
+    let Some(guest) = application.guest(&component) else { return Err(LoadError::NoSyncEngine(component)) };
+    let institutes = Arc::new(Institutes::new(guest.clone(), link.clone(), stop.clone())?);
+    Ok(Some(SyncFront { path, component, institutes, stop: stop.clone() }))
 }
 
-fn delivery(
-    manifest: &Manifest,
-    endpoints: &BTreeMap<String, Arc<Endpoint>>,
-    link: &LinkState,
-    wanted: Arc<Notify>,
-) -> Result<Option<Delivery>, LoadError> {
-    let Some(call) = manifest.rollcall.as_ref().and_then(|rollcall| rollcall.on_link_up.as_ref()) else {
-        return Ok(None);
-    };
-    let guest = endpoints[&call.component].guest.clone();
-    guest.require_handler()?;
-    Ok(Some(Delivery { guest, path: call.path.clone(), link: link.clone(), wanted }))
+fn feeds(manifest: &Manifest, shared: &SharedHost) -> Result<Option<FeedState>, AppError> {
+    let store = manifest.rollcall.as_ref().and_then(|rollcall| rollcall.cache_store.clone());
+    let Some(store) = store else { return Ok(None) };
+    match shared.key_value.of(&store) {
+        Backend::File(file, label) => Ok(Some(FeedState::new(file, label.to_string()))),
+        other @ (Backend::Memory(_) | Backend::Redis(_)) => {
+            Err(AppError::CacheStore { store, place: other.to_string() })
+        }
+    }
 }
 
-fn feeds(manifest: &Manifest, shared: &SharedHost) -> Option<FeedState> {
-    let store = manifest.rollcall.as_ref()?.cache_store.clone()?;
-    Some(FeedState::new(shared.key_value.clone(), store))
+/// The runtime configuration that the settings name.
+pub fn runtime_config(config: &Config) -> Result<RuntimeConfig, RuntimeConfigError> {
+    config.runtime_config_file.as_deref().map_or(Ok(RuntimeConfig::default()), RuntimeConfig::load)
 }
 
 /// Whom guests believe when they ask other servers: the origin's authority too, since it is by guests that requests are

@@ -59,7 +59,7 @@ impl CodeCache {
 
     /// The component's code from the cache, or compiled and then kept.
     pub fn component(&self, engine: &Engine, wasm: &[u8]) -> wasmtime::Result<(Component, Source)> {
-        let path = self.path(engine, wasm);
+        let path = path(&self.folder, engine, wasm);
         if let Some(component) = load(engine, &path) {
             return Ok((component, Source::Cache));
         }
@@ -71,14 +71,19 @@ impl CodeCache {
         }
         Ok((component, Source::Compiled))
     }
+}
 
-    fn path(&self, engine: &Engine, wasm: &[u8]) -> PathBuf {
-        let mut digest = Digesting(Sha256::new());
-        engine.precompile_compatibility_hash().hash(&mut digest);
-        digest.write(wasm);
-        let name: String = digest.0.finalize().iter().map(|byte| format!("{byte:02x}")).collect();
-        self.folder.join(name).with_extension(SUFFIX)
-    }
+/// Whether `folder` holds the component's code, be it damaged.
+pub fn holds(folder: &Path, engine: &Engine, wasm: &[u8]) -> bool {
+    path(folder, engine, wasm).is_file()
+}
+
+fn path(folder: &Path, engine: &Engine, wasm: &[u8]) -> PathBuf {
+    let mut digest = Digesting(Sha256::new());
+    engine.precompile_compatibility_hash().hash(&mut digest);
+    digest.write(wasm);
+    let name: String = digest.0.finalize().iter().map(|byte| format!("{byte:02x}")).collect();
+    folder.join(name).with_extension(SUFFIX)
 }
 
 fn load(engine: &Engine, path: &Path) -> Option<Component> {
@@ -140,8 +145,10 @@ mod tests {
     fn code_is_compiled_once_for_each_content_and_setting() {
         let folder = tempfile::tempdir().unwrap();
         let cache = CodeCache::open(folder.path()).unwrap();
+        assert!(!holds(folder.path(), &engine(true), &wasm()));
         assert_eq!(source(&cache, &engine(true)), Source::Compiled);
         assert_eq!(source(&cache, &engine(true)), Source::Cache);
+        assert!(holds(folder.path(), &engine(true), &wasm()));
         assert_eq!(source(&cache, &engine(false)), Source::Compiled, "other settings make other code");
         let other = wat::parse_str("(component)").unwrap();
         assert_eq!(cache.component(&engine(true), &other).unwrap().1, Source::Compiled);
@@ -153,7 +160,7 @@ mod tests {
         let cache = CodeCache::open(folder.path()).unwrap();
         let engine = engine(true);
         source(&cache, &engine);
-        let path = cache.path(&engine, &wasm());
+        let path = path(&cache.folder, &engine, &wasm());
         let whole = fs::read(&path).unwrap();
         for damage in [0, DIGEST_BYTES, whole.len() / 2, whole.len() - 1] {
             let mut garbled = whole.clone();
@@ -173,7 +180,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let cache = CodeCache::open(folder.path()).unwrap();
         source(&cache, &engine(true));
-        let path = cache.path(&engine(true), &wasm());
+        let path = path(&cache.folder, &engine(true), &wasm());
         CodeCache::open(folder.path()).unwrap();
         assert!(path.exists());
         File::options()

@@ -40,6 +40,17 @@ pub enum Command {
     Up(Flags),
     /// Load the application, say what is wrong with it, and stop.
     Check(Flags),
+    /// Say what the application is made of: routes, components, what they import and may.
+    Inspect(InspectFlags),
+}
+
+#[derive(Debug, Args)]
+pub struct InspectFlags {
+    #[command(flatten)]
+    pub flags: Flags,
+    /// Say it as JSON
+    #[arg(long)]
+    pub json: bool,
 }
 
 #[derive(Debug, Default, Args, Serialize)]
@@ -60,6 +71,10 @@ pub struct Flags {
     #[arg(long, value_name = "DIR")]
     #[serde(skip_serializing_if = "Option::is_none")]
     data: Option<PathBuf>,
+    /// Spin's runtime configuration: where key-value stores and databases are
+    #[arg(long, value_name = "FILE")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    runtime_config_file: Option<PathBuf>,
     /// The origin; sets the application's variable `origin_url`
     #[arg(long, value_name = "URL")]
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -76,6 +91,10 @@ pub struct Flags {
     #[arg(long, value_name = "FILTER")]
     #[serde(skip_serializing_if = "Option::is_none")]
     log: Option<String>,
+    /// Load the application anew when its manifest, a component or a mounted file changes
+    #[arg(long)]
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    watch: bool,
     #[command(flatten)]
     #[serde(skip_serializing_if = "TlsFlags::is_empty")]
     tls: TlsFlags,
@@ -111,12 +130,17 @@ pub struct Config {
     /// None: metrics are not served. Whoever reaches this address reads which routes are used and how much.
     pub admin: Option<SocketAddr>,
     pub data: PathBuf,
+    /// Spin's runtime configuration; None: every store is in `data`.
+    pub runtime_config_file: Option<PathBuf>,
     pub origin: Option<String>,
     /// The authorities that may vouch for an `https` origin, PEM; none means the system's.
     pub origin_ca: Option<PathBuf>,
     pub id: Option<String>,
     pub secret: Option<Secret>,
     pub log: String,
+    /// Whether the application is loaded anew when one of its files changes.
+    #[serde(default)]
+    pub watch: bool,
     #[serde(default)]
     pub http: HttpConfig,
     pub tls: Option<TlsConfig>,

@@ -2,12 +2,19 @@
 
 use std::fs::{File, TryLockError};
 use std::io;
+use std::ops::Deref;
 use std::path::{Path, PathBuf};
+
+/// Where things lie in a data folder.
+#[derive(Debug, Clone)]
+pub struct DataPaths {
+    path: PathBuf,
+}
 
 /// A data folder that this process alone uses, for as long as the value lives.
 #[derive(Debug)]
 pub struct DataFolder {
-    path: PathBuf,
+    paths: DataPaths,
     /// Held, not read: the operating system frees the lock when the process ends, however it ends.
     _lock: File,
 }
@@ -23,6 +30,14 @@ pub enum DataFolderError {
 /// Longest domain name (RFC 1035, section 2.3.4).
 const MAX_INSTITUTE_BYTES: usize = 253;
 
+impl Deref for DataFolder {
+    type Target = DataPaths;
+
+    fn deref(&self) -> &DataPaths {
+        &self.paths
+    }
+}
+
 impl DataFolder {
     pub fn open(path: &Path) -> Result<Self, DataFolderError> {
         let io = |source| DataFolderError::Io { path: path.to_owned(), source };
@@ -30,20 +45,44 @@ impl DataFolder {
         let path = path.canonicalize().map_err(io)?;
         let lock = File::create(path.join("lock")).map_err(io)?;
         match lock.try_lock() {
-            Ok(()) => Self { path, _lock: lock }.without_leftovers(),
+            Ok(()) => Self { paths: DataPaths { path }, _lock: lock }.without_leftovers(),
             Err(TryLockError::WouldBlock) => Err(DataFolderError::Locked(path)),
             Err(TryLockError::Error(source)) => Err(io(source)),
         }
     }
 
-    /// Copies for guests that an earlier process had no time to remove.
+    /// Copies for guests that an earlier process had no time to remove, and its databases that were to end with it.
     fn without_leftovers(self) -> Result<Self, DataFolderError> {
-        match std::fs::remove_dir_all(self.guest_files()) {
-            Err(source) if source.kind() != io::ErrorKind::NotFound => {
-                Err(DataFolderError::Io { path: self.guest_files(), source })
+        for path in [self.guest_files(), self.temporary()] {
+            match std::fs::remove_dir_all(&path) {
+                Err(source) if source.kind() != io::ErrorKind::NotFound => {
+                    return Err(DataFolderError::Io { path, source });
+                }
+                _ => {}
             }
-            _ => Ok(self),
         }
+        Ok(self)
+    }
+}
+
+impl DataPaths {
+    /// Whether or not the folder is there.
+    pub fn new(path: &Path) -> Self {
+        Self { path: path.to_owned() }
+    }
+
+    /// Where a path of the runtime configuration leads.
+    pub fn place(&self, path: &Path) -> PathBuf {
+        self.path.join(path)
+    }
+
+    fn temporary(&self) -> PathBuf {
+        self.path.join("temporary")
+    }
+
+    /// A database that the next start removes.
+    pub fn temporary_database(&self, name: &str) -> PathBuf {
+        self.temporary().join(format!("{name}.db"))
     }
 
     /// Copies of the files that guests see.

@@ -104,6 +104,10 @@ impl Databases {
 }
 
 impl DatabaseFile {
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
     /// Blocks: opens the file, which may wait for another connection's checkpoint.
     pub fn connect(&self) -> Result<Connection, DatabaseError> {
         let connection = match self.databases.take(&self.path) {

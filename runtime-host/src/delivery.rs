@@ -1,6 +1,7 @@
-//! Calls the component that keeps what waits for the origin: when the link comes up, and while the component says that it has more.
+//! Calls the component that keeps what waits for the origin: when the link comes up, while the component says that it has more,
+//! and after a reload.
 
-use crate::guest::Guest;
+use crate::front::Front;
 use crate::identity::INTERNAL_HEADER;
 use crate::limits;
 use crate::link::LinkState;
@@ -14,10 +15,10 @@ use tokio_util::sync::CancellationToken;
 /// In the component's answers: how much still waits.
 pub const PENDING_HEADER: &str = "rollcall-pending";
 
-/// One component's deliveries.
+/// The application's deliveries.
 pub struct Delivery {
-    pub guest: Arc<Guest>,
-    pub path: String,
+    /// Knows the component that is called, if any.
+    pub front: Arc<Front>,
     pub link: LinkState,
     /// Told when an answer to a client says that something waits.
     pub wanted: Arc<Notify>,
@@ -84,9 +85,10 @@ impl Delivery {
     }
 
     async fn call(&self) -> Call {
+        let Some((guest, path)) = self.front.application().link_up_call.clone() else { return Call::Done };
         let mut request = Request::new(whole_body(""));
         *request.method_mut() = Method::POST;
-        match format!("http://localhost{}", self.path).parse() {
+        match format!("http://localhost{path}").parse() {
             Ok(uri) => *request.uri_mut() = uri,
             Err(error) => {
                 tracing::error!(%error, "on_link_up path");
@@ -94,7 +96,7 @@ impl Delivery {
             }
         }
         request.headers_mut().insert(INTERNAL_HEADER, HeaderValue::from_static("1"));
-        match self.guest.handle(request, None, ()).await {
+        match guest.handle(request, None, ()).await {
             Ok(response) if response.status().is_success() => match pending(response.headers()) {
                 0 => Call::Done,
                 count => Call::Pending(count),

@@ -1,6 +1,6 @@
 //! wasmtime as this node sets it up: one engine for all components, and the clock that interrupts busy guests.
 
-use crate::code_cache::{CodeCache, Source};
+use crate::code_cache::{self, CodeCache, Source};
 use crate::guest_state::GuestState;
 use crate::{component_depth, host, limits};
 use std::path::Path;
@@ -46,6 +46,11 @@ impl GuestEngine {
         component_depth::check(wasm)?;
         self.cache.component(&self.engine, wasm)
     }
+}
+
+/// Whether `cache` holds the code of a component.
+pub fn is_compiled(cache: &Path, wasm: &[u8]) -> wasmtime::Result<bool> {
+    Ok(code_cache::holds(cache, &Engine::new(&config())?, wasm))
 }
 
 fn config() -> Config {

@@ -1,18 +1,17 @@
 //! One request from the outside: health, identity, route, limits, then the component.
 
-use crate::access::{AccessRecord, AnswerBody, RouteName};
+use crate::access::{AccessRecord, AnswerBody};
+use crate::application::{Application, Endpoint, RouteAnswer, RouteTarget};
 use crate::body::{self, LimitedBody};
 use crate::connection_activity::RunningRequest;
 use crate::delivery;
-use crate::guest::Guest;
 use crate::identity::{self, Asker, Identity, IdentityError};
 use crate::limits;
-use crate::manifest::{Component, StaticResponse};
+use crate::manifest::StaticResponse;
 use crate::problem::{Problem, whole_body};
 use crate::proxies::{Forwarded, TrustedProxies};
 use crate::request_target;
-use crate::route::{Route, RouteMatch, Routes};
-use crate::spin_headers::SpinHeaders;
+use crate::route::RouteMatch;
 use crate::sync::institutes::{ActivationError, Institutes};
 use crate::sync::session;
 use crate::trace_context::TraceContext;
@@ -22,15 +21,14 @@ use http_body::Body as _;
 use http_body_util::BodyExt as _;
 use hyper::body::Incoming;
 use std::net::SocketAddr;
-use std::sync::Arc;
-use tokio::sync::Notify;
+use std::sync::{Arc, PoisonError, RwLock};
 use tokio_util::sync::CancellationToken;
 use wasmtime_wasi_http::WasiBody;
 
 /// Answers requests.
 pub struct Front {
-    /// What answers now; a reload puts another one in its place.
-    application: Application,
+    /// What answers now; a reload puts another one in its place. Locked only while it is lent or replaced.
+    application: RwLock<Arc<Application>>,
     /// None for a plain Spin application, whose components see to identity themselves.
     pub identity: Option<Arc<Identity>>,
     pub sync: Option<SyncFront>,
@@ -39,38 +37,14 @@ pub struct Front {
     draining: CancellationToken,
 }
 
-/// The routes, and what is behind them.
-pub struct Application {
-    pub routes: Routes<RouteTarget>,
-}
-
-/// Where a route leads.
-pub struct RouteTarget {
-    pub name: Arc<RouteName>,
-    answer: RouteAnswer,
-    headers: SpinHeaders,
-}
-
-/// What answers the requests of a route.
-pub enum RouteAnswer {
-    Component(Arc<Endpoint>),
-    Static(Arc<StaticResponse>),
-}
-
 /// The WebSocket endpoint and the engines behind it.
 pub struct SyncFront {
     pub path: String,
+    /// The component that the engines run, by its id.
+    pub component: String,
     pub institutes: Arc<Institutes>,
     /// Ends the sessions.
     pub stop: CancellationToken,
-}
-
-/// A component with what the manifest says about requests to it.
-pub struct Endpoint {
-    pub guest: Arc<Guest>,
-    pub manifest: Component,
-    /// Told when an answer says that something waits for the origin.
-    pub delivery_wanted: Option<Arc<Notify>>,
 }
 
 /// Who is at the other end of a connection.
@@ -102,16 +76,6 @@ impl Drop for LogChanged {
     }
 }
 
-impl RouteTarget {
-    pub fn new(route: &Route, answer: RouteAnswer) -> Self {
-        let component = match &answer {
-            RouteAnswer::Component(endpoint) => endpoint.guest.id(),
-            RouteAnswer::Static(_) => "(static response)",
-        };
-        Self { name: RouteName::new(route.as_str(), component), answer, headers: SpinHeaders::new(route) }
-    }
-}
-
 impl Front {
     pub fn new(
         application: Application,
@@ -120,12 +84,19 @@ impl Front {
         proxies: TrustedProxies,
         draining: CancellationToken,
     ) -> Self {
+        let application = RwLock::new(Arc::new(application));
         Self { application, identity, sync, proxies, draining }
     }
 
-    /// What answers now.
-    pub fn application(&self) -> &Application {
-        &self.application
+    /// What answers now. Whoever holds it has it to the end, whatever replaces it meanwhile.
+    pub fn application(&self) -> Arc<Application> {
+        self.application.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Lets `application` answer from the next request on, and returns what answered before.
+    pub fn replace(&self, application: Application) -> Arc<Application> {
+        let mut current = self.application.write().unwrap_or_else(PoisonError::into_inner);
+        std::mem::replace(&mut *current, Arc::new(application))
     }
 
     pub async fn handle(
@@ -177,7 +148,8 @@ impl Front {
         if let Some(sync) = self.sync.as_ref().filter(|sync| sync.path == path) {
             return self.open_session(sync, arrival.request, record);
         }
-        match self.application.routes.find(&path) {
+        let application = self.application();
+        match application.routes.find(&path) {
             Some(found) => {
                 record.routed(&found.target.name);
                 match &found.target.answer {

@@ -10,6 +10,11 @@ mod worker;
 
 pub use load::LoadError;
 
+/// Says what the metrics of components mean, to whoever collects them.
+pub fn describe() {
+    metrics::describe();
+}
+
 use crate::data_folder::DataFolder;
 use crate::database::{DatabaseFile, Databases};
 use crate::engine::GuestEngine;
@@ -18,8 +23,10 @@ use crate::guest_files::MountedFiles;
 use crate::guest_state::{CpuClock, CpuExceeded, GuestPolicy, GuestState};
 use crate::host::LogBudget;
 use crate::host::bindings;
-use crate::host::outbound_http::{Connections, OutboundHttp};
-use crate::key_value::KeyValueStore;
+use crate::host::outbound_http::{Connections, OutboundHttp, OutboundTrace};
+use crate::host::outbound_postgres::PostgresConnections;
+use crate::host::outbound_redis::RedisConnections;
+use crate::key_value::Backends;
 use crate::limits;
 use crate::manifest::Component as ComponentManifest;
 use crate::problem::Problem;
@@ -27,9 +34,10 @@ use crate::threads::Threads;
 use futures_util::StreamExt as _;
 use futures_util::stream::FuturesUnordered;
 use http::{Request, Response};
-use load::{compile, handler, link};
+use load::{compile, database_places, handler, link};
 use metrics::GuestMetrics;
 use pool::{Pool, Scope};
+use std::collections::BTreeMap;
 use std::future::poll_fn;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -49,7 +57,9 @@ use worker::{Begun, Job, Refusal, Waiting, Worker};
 pub struct SharedHost {
     pub folder: Arc<DataFolder>,
     pub databases: Databases,
-    pub key_value: KeyValueStore,
+    /// Databases that the runtime configuration places, by their names.
+    pub configured_databases: Arc<BTreeMap<String, DatabaseFile>>,
+    pub key_value: Backends,
     pub connections: Connections,
     pub threads: Arc<Threads>,
     /// Bounds the instances that answer requests.
@@ -64,7 +74,7 @@ pub struct Guest {
     engine: Engine,
     handler: Option<Handler>,
     sync_engine: Option<bindings::GuestPre<GuestState>>,
-    databases: DatabaseScope,
+    databases: Vec<(String, DatabasePlace)>,
     cpu: Duration,
     execution: Execution,
     /// Requests that run.
@@ -83,10 +93,11 @@ enum Handler {
     P2(p2::bindings::ProxyPre<GuestState>),
 }
 
-enum DatabaseScope {
-    None,
+/// Where one of the component's databases is.
+enum DatabasePlace {
     Component,
     Institute,
+    Configured(DatabaseFile),
 }
 
 /// Why a guest gave no answer. The cause is in the log.
@@ -137,6 +148,8 @@ impl Guest {
             "component loaded"
         );
         let id: Arc<str> = manifest.id.as_str().into();
+        let connections = shared.connections.clone();
+        let outbound = OutboundHttp::new(id.clone(), manifest.allowed_hosts.clone(), connections);
         let policy = GuestPolicy {
             variables: manifest.variables.clone(),
             environment: manifest.environment.clone().into_iter().collect(),
@@ -144,11 +157,9 @@ impl Guest {
                 .map_err(|source| LoadError::Files { component: manifest.id.clone(), source })?,
             key_value_stores: manifest.key_value_stores.clone(),
             key_value: shared.key_value.clone(),
-            outbound: OutboundHttp::new(
-                id.clone(),
-                manifest.allowed_hosts.clone(),
-                shared.connections.clone(),
-            ),
+            redis: RedisConnections::new(outbound.clone()),
+            postgres: PostgresConnections::new(outbound.clone()),
+            outbound,
             memory_bytes: manifest.memory_bytes,
             log: LogBudget::new(id.clone()),
             component: id.clone(),
@@ -159,11 +170,7 @@ impl Guest {
             engine: engine.engine().clone(),
             handler: handler(&pre),
             sync_engine: bindings::GuestPre::new(pre).ok(),
-            databases: match manifest.sqlite_databases.is_empty() {
-                true => DatabaseScope::None,
-                false if manifest.sqlite_per_institute => DatabaseScope::Institute,
-                false => DatabaseScope::Component,
-            },
+            databases: database_places(manifest, shared)?,
             cpu: manifest.cpu,
             execution,
             turns: Semaphore::new(execution.concurrent),
@@ -186,18 +193,27 @@ impl Guest {
         self.sync_engine.as_ref().ok_or_else(|| LoadError::NoSyncEngine(self.id().to_owned()))
     }
 
-    /// Whether a request changes what the institute's sync engine reads.
-    pub fn has_institute_database(&self) -> bool {
-        matches!(self.databases, DatabaseScope::Institute)
+    /// Nobody sends more requests: instances that are idle end at once, the others after what they do.
+    pub fn retire(&self) {
+        self.pool.retire();
     }
 
-    fn database(&self, institute: Option<&str>) -> Option<DatabaseFile> {
-        let path = match self.databases {
-            DatabaseScope::None => return None,
-            DatabaseScope::Component => self.shared.folder.component_database(self.id()),
-            DatabaseScope::Institute => self.shared.folder.institute_database(institute?, self.id())?,
+    /// Whether a request changes what the institute's sync engine reads.
+    pub fn has_institute_database(&self) -> bool {
+        self.databases.iter().any(|(_, place)| matches!(place, DatabasePlace::Institute))
+    }
+
+    fn databases(&self, institute: Option<&str>) -> BTreeMap<String, DatabaseFile> {
+        let folder = &self.shared.folder;
+        let file = |(name, place): &(String, DatabasePlace)| {
+            let path = match place {
+                DatabasePlace::Component => folder.component_database(self.id()),
+                DatabasePlace::Institute => folder.institute_database(institute?, self.id())?,
+                DatabasePlace::Configured(file) => return Some((name.clone(), file.clone())),
+            };
+            Some((name.clone(), self.shared.databases.file(path)))
         };
-        Some(self.shared.databases.file(path))
+        self.databases.iter().filter_map(file).collect()
     }
 
     /// A store for a new instance that works for `institute`.
@@ -206,7 +222,7 @@ impl Guest {
         institute: Option<&str>,
         clock: &Arc<CpuClock>,
     ) -> wasmtime::Result<Store<GuestState>> {
-        let state = GuestState::new(self.policy.clone(), self.database(institute))?;
+        let state = GuestState::new(self.policy.clone(), self.databases(institute))?;
         Ok(state.into_store(&self.engine, clock))
     }
 
@@ -273,10 +289,7 @@ impl Guest {
 
     /// Hands `job` to an instance that has room for it, or to a new one.
     async fn place(self: &Arc<Self>, job: Job, institute: Option<&str>) -> Result<Waiting, GuestFailure> {
-        let scope: Scope = match self.databases {
-            DatabaseScope::Institute => institute.map(str::to_owned),
-            DatabaseScope::None | DatabaseScope::Component => None,
-        };
+        let scope: Scope = institute.filter(|_| self.has_institute_database()).map(str::to_owned);
         let mut job = Some(job);
         if let Some(waiting) = self.pool.offer(&scope, &mut job) {
             return Ok(waiting);
@@ -416,13 +429,23 @@ async fn answer_p3(
     begun: Begun,
     request: Request<WasiBody>,
 ) -> wasmtime::Result<()> {
-    let (request, transfer) = accessor.with(|mut access| {
+    let trace = OutboundTrace::of(request.headers());
+    let handle = service.wasi_http_handler().func_handle();
+    let (call, transfer) = accessor.with(|mut access| {
         let (request, transfer) = p3::Request::from_http(access.data_mut().http().hooks, request);
         // Boxed, because its type names the lifetime of the access, which it does not use.
-        (request, Box::pin(transfer) as Transfer)
-    });
-    let outcome = match service.handle(accessor, request).await? {
-        Ok(response) => Ok(accessor.with(|mut access| response.into_http(&mut access, transfer))?),
+        let transfer = Box::pin(transfer) as Transfer;
+        let request = access.data_mut().http().table.push(request)?;
+        let call = handle.start_call_concurrent(&mut access, (request,))?;
+        access.data_mut().begin_trace(call.task(), trace);
+        wasmtime::error::Ok((call, transfer))
+    })?;
+    let (answer,) = handle.finish_call_concurrent(accessor, call).await?;
+    let outcome = match answer {
+        Ok(response) => Ok(accessor.with(|mut access| {
+            let response = access.data_mut().http().table.delete(response)?;
+            response.into_http(&mut access, transfer)
+        })?),
         Err(code) => {
             tracing::warn!(?code, "the component answered an error");
             Err(GuestFailure::Failed)
@@ -439,6 +462,7 @@ async fn serve_p2(
 ) -> wasmtime::Result<()> {
     let Some((begun, request)) = worker.begin() else { return Ok(()) };
     let proxy = proxy.instantiate_async(&mut *store).await?;
+    store.data_mut().set_trace(OutboundTrace::of(request.headers()));
     let mut http = store.data_mut().http();
     let request = http.new_incoming_request(p2::bindings::http::types::Scheme::Http, request)?;
     let worker = worker.clone();

@@ -2,9 +2,11 @@
 
 use crate::database::DatabaseFile;
 use crate::guest_files::MountedFiles;
-use crate::host::outbound_http::OutboundHttp;
+use crate::host::outbound_http::{OutboundHttp, OutboundTrace, Traces};
+use crate::host::outbound_postgres::PostgresConnections;
+use crate::host::outbound_redis::RedisConnections;
 use crate::host::{GuestLog, LogBudget};
-use crate::key_value::KeyValueStore;
+use crate::key_value::Backends;
 use crate::limits;
 use std::collections::BTreeMap;
 use std::pin::Pin;
@@ -12,7 +14,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
-use wasmtime::component::ResourceTable;
+use wasmtime::component::{GuestTaskId, ResourceTable};
 use wasmtime::{Engine, ResourceLimiter, Store, UpdateDeadline};
 use wasmtime_wasi::{FsPerms, WasiCtx, WasiCtxBuilder, WasiCtxView, WasiView};
 use wasmtime_wasi_http::{WasiHttpCtx, WasiHttpCtxView, WasiHttpView};
@@ -24,8 +26,10 @@ pub struct GuestPolicy {
     pub environment: Vec<(String, String)>,
     pub files: MountedFiles,
     pub key_value_stores: Vec<String>,
-    pub key_value: KeyValueStore,
+    pub key_value: Backends,
     pub outbound: OutboundHttp,
+    pub redis: RedisConnections,
+    pub postgres: PostgresConnections,
     pub memory_bytes: usize,
     pub log: Arc<LogBudget>,
 }
@@ -33,19 +37,25 @@ pub struct GuestPolicy {
 /// The data of one instance's store.
 pub struct GuestState {
     pub policy: Arc<GuestPolicy>,
-    /// What `default` of `spin:sqlite` opens; none when the component, or this request's identity, has no database.
-    pub database: Option<DatabaseFile>,
+    /// What the names of `spin:sqlite` open; none when the component, or this request's identity, has no database.
+    pub databases: BTreeMap<String, DatabaseFile>,
     pub open_databases: usize,
     pub open_stores: usize,
+    pub open_redis: usize,
+    pub open_postgres: usize,
     pub table: ResourceTable,
     wasi: WasiCtx,
     http: WasiHttpCtx,
     outbound: OutboundHttp,
+    traces: Traces,
     memory: MemoryLimit,
 }
 
 impl GuestState {
-    pub fn new(policy: Arc<GuestPolicy>, database: Option<DatabaseFile>) -> wasmtime::Result<Self> {
+    pub fn new(
+        policy: Arc<GuestPolicy>,
+        databases: BTreeMap<String, DatabaseFile>,
+    ) -> wasmtime::Result<Self> {
         let mut table = ResourceTable::new();
         table.set_max_capacity(limits::MAX_RESOURCES);
         // Built without network: `allowed_outbound_hosts` is kept by the HTTP client, and there is no other way out.
@@ -58,16 +68,37 @@ impl GuestState {
             wasi.preopened_dir(&mount.source, &mount.destination, FsPerms::ReadOnly)?;
         }
         Ok(Self {
-            database,
+            databases,
             open_databases: 0,
             open_stores: 0,
+            open_redis: 0,
+            open_postgres: 0,
             table,
             wasi: wasi.build(),
             http: WasiHttpCtx::new(),
             outbound: policy.outbound.clone(),
+            traces: Traces::default(),
             memory: MemoryLimit { bytes_max: policy.memory_bytes, held: 0, exceeded: false },
             policy,
         })
+    }
+
+    /// The guest's task `task` answers a request of `trace`.
+    pub fn begin_trace(&mut self, task: GuestTaskId, trace: Option<OutboundTrace>) {
+        if let Some(trace) = trace {
+            self.traces.begin(task, trace);
+        }
+    }
+
+    /// Lets the next request to another server belong to what `task` answers.
+    pub fn choose_trace(&mut self, task: Option<GuestTaskId>) {
+        let trace = task.and_then(|task| self.traces.of(task)).cloned();
+        self.outbound.set_trace(trace);
+    }
+
+    /// All requests to other servers belong to `trace`: for an instance that answers one request.
+    pub fn set_trace(&mut self, trace: Option<OutboundTrace>) {
+        self.outbound.set_trace(trace);
     }
 
     /// Whether the guest was refused memory; it may have trapped for that.

@@ -5,13 +5,22 @@ mod guest_log;
 mod interfaces;
 pub mod key_value;
 mod key_value_v2;
+mod metered;
+mod offered;
 pub mod outbound_http;
+pub mod outbound_postgres;
+pub mod outbound_redis;
+pub mod postgres;
+pub mod redis;
+mod redis_v2;
 pub mod sqlite;
 mod sqlite_v2;
+mod traced_client;
 mod variables;
 pub mod wasi_keyvalue;
 
 pub use guest_log::{GuestLog, LogBudget};
+pub use offered::is_offered;
 
 use crate::guest_state::GuestState;
 use wasmtime::Engine;
@@ -25,9 +34,12 @@ pub mod bindings {
             package rollcall:host;
             world guest {
                 import spin:key-value/key-value@3.0.0;
+                import spin:postgres/postgres@4.2.0;
+                import spin:redis/redis@3.0.0;
                 import spin:sqlite/sqlite@3.1.0;
                 import spin:variables/variables@3.0.0;
                 import fermyon:spin/key-value@2.0.0;
+                import fermyon:spin/redis@2.0.0;
                 import fermyon:spin/sqlite@2.0.0;
                 import fermyon:spin/variables@2.0.0;
                 import wasi:keyvalue/store@0.2.0-draft2;
@@ -42,8 +54,12 @@ pub mod bindings {
         exports: { default: async },
         with: {
             "spin:key-value/key-value.store": crate::host::key_value::OpenStore,
+            "spin:postgres/postgres.connection": crate::host::postgres::OpenConnection,
+            "spin:postgres/postgres.connection-builder": crate::host::postgres::ConnectionBuilder,
+            "spin:redis/redis.connection": crate::host::redis::OpenConnection,
             "spin:sqlite/sqlite.connection": crate::host::sqlite::OpenDatabase,
             "fermyon:spin/key-value.store": crate::host::key_value::OpenStore,
+            "fermyon:spin/redis.connection": crate::host::redis::OpenConnection,
             "fermyon:spin/sqlite.connection": crate::host::sqlite::OpenDatabase,
             "wasi:keyvalue/store.bucket": crate::host::key_value::OpenStore,
             "wasi:keyvalue/atomics.cas": crate::host::wasi_keyvalue::CompareAndSwap,
@@ -65,7 +81,7 @@ pub fn linker(engine: &Engine) -> wasmtime::Result<Linker<GuestState>> {
     wasmtime_wasi::p2::add_to_linker_async(&mut linker)?;
     wasmtime_wasi::p3::add_to_linker(&mut linker)?;
     wasmtime_wasi_http::p2::add_only_http_to_linker_async(&mut linker)?;
-    wasmtime_wasi_http::p3::add_to_linker(&mut linker)?;
+    traced_client::add_to_linker(&mut linker)?;
     add_spin_interfaces(&mut linker)?;
     Ok(linker)
 }
@@ -73,9 +89,12 @@ pub fn linker(engine: &Engine) -> wasmtime::Result<Linker<GuestState>> {
 fn add_spin_interfaces(linker: &mut Linker<GuestState>) -> wasmtime::Result<()> {
     use bindings::{fermyon, spin, wasi};
     spin::key_value::key_value::add_to_linker::<_, SpinInterfaces>(linker, |state| state)?;
+    spin::postgres::postgres::add_to_linker::<_, SpinInterfaces>(linker, |state| state)?;
+    spin::redis::redis::add_to_linker::<_, SpinInterfaces>(linker, |state| state)?;
     spin::sqlite::sqlite::add_to_linker::<_, SpinInterfaces>(linker, |state| state)?;
     spin::variables::variables::add_to_linker::<_, SpinInterfaces>(linker, |state| state)?;
     fermyon::spin::key_value::add_to_linker::<_, SpinInterfaces>(linker, |state| state)?;
+    fermyon::spin::redis::add_to_linker::<_, SpinInterfaces>(linker, |state| state)?;
     fermyon::spin::sqlite::add_to_linker::<_, SpinInterfaces>(linker, |state| state)?;
     fermyon::spin::variables::add_to_linker::<_, SpinInterfaces>(linker, |state| state)?;
     wasi::keyvalue::store::add_to_linker::<_, SpinInterfaces>(linker, |state| state)?;

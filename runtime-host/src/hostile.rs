@@ -159,8 +159,7 @@ fn a_component_that_is_cut_off_anywhere_is_refused() {
 #[test]
 fn an_import_that_is_not_offered_is_named_with_component_interface_and_version() {
     let host = TestHost::new();
-    for import in ["fermyon:spin/llm@2.0.0", "spin:postgres/postgres@4.2.0", "wasi:blobstore/blobstore@0.2.0"]
-    {
+    for import in ["fermyon:spin/llm@2.0.0", "spin:mysql/mysql@3.0.0", "wasi:blobstore/blobstore@0.2.0"] {
         let wasm = wat(&format!(r#"(component (import "{import}" (instance (export "f" (func)))))"#));
         let message = refused(&host, &wasm).to_string();
         assert_eq!(message, format!("component `test` imports `{import}`, which this host does not offer"));

@@ -1,7 +1,16 @@
-//! The key-value stores, in one SQLite file. Reads run where they are called; writes go to one thread, which commits all that
+//! The key-value stores: in one SQLite file unless the runtime configuration says otherwise (`backend.rs`). Reads run where they are called; writes go to one thread, which commits all that
 //! wait as one, so that a hundred writers wait for one sync of the disk.
 
+mod backend;
+mod memory;
+mod redis;
+
+pub use self::backend::{Backend, Backends};
+pub use self::memory::MemoryStore;
+pub use self::redis::RedisStore;
+
 use crate::limits;
+use ::redis::RedisError;
 use rusqlite::{Connection, OptionalExtension as _, Transaction};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -21,6 +30,14 @@ pub enum KeyValueError {
     Overflow(String),
     #[error("key-value store has stopped")]
     Stopped,
+    #[error("the store in memory holds {max} bytes, which is the limit", max = limits::MEMORY_STORE_BYTES)]
+    Full,
+    #[error("Redis: {0}")]
+    Redis(#[source] RedisError),
+    #[error("value in Redis is over {max} bytes, which is the limit", max = limits::MAX_VALUE_BYTES)]
+    StoredTooLong,
+    #[error("the store has over {max} keys, which are too many to list", max = limits::REDIS_KEYS)]
+    TooManyKeys,
 }
 
 impl From<rusqlite::Error> for KeyValueError {
@@ -121,6 +138,11 @@ impl KeyValueStore {
         Ok(Self { writes, readers })
     }
 
+    /// The file.
+    pub fn path(&self) -> &Path {
+        &self.readers.path
+    }
+
     /// Reads one entry: a lookup in an index, so that it may run on an asynchronous thread.
     pub fn get(&self, store: &str, key: &str) -> Result<Option<Vec<u8>>, KeyValueError> {
         self.readers.read(|connection| get(connection, store, key))
@@ -155,12 +177,10 @@ impl KeyValueStore {
         check(&key, &[])?;
         let store = store.to_owned();
         self.change_with(move |stores| {
-            let number = match stores.get(&store, &key)? {
-                None => Some(0),
-                Some(value) => std::str::from_utf8(&value).ok().and_then(|text| text.parse::<i64>().ok()),
+            let sum = match added(&key, stores.get(&store, &key)?.as_deref(), delta) {
+                Ok(sum) => sum,
+                Err(error) => return Ok(Err(error)),
             };
-            let Some(number) = number else { return Ok(Err(KeyValueError::NoNumber(key))) };
-            let Some(sum) = number.checked_add(delta) else { return Ok(Err(KeyValueError::Overflow(key))) };
             stores.set(&store, &key, sum.to_string().as_bytes())?;
             Ok(Ok(sum))
         })
@@ -218,6 +238,16 @@ impl KeyValueStore {
         self.writes.send(write).await.map_err(|_| KeyValueError::Stopped)?;
         outcome.await.map_err(|_| KeyValueError::Stopped)?
     }
+}
+
+/// The number that a value of `key` becomes; none counts as 0.
+fn added(key: &str, value: Option<&[u8]>, delta: i64) -> Result<i64, KeyValueError> {
+    let number = match value {
+        None => Some(0),
+        Some(value) => std::str::from_utf8(value).ok().and_then(|text| text.parse::<i64>().ok()),
+    };
+    let number = number.ok_or_else(|| KeyValueError::NoNumber(key.to_owned()))?;
+    number.checked_add(delta).ok_or_else(|| KeyValueError::Overflow(key.to_owned()))
 }
 
 fn check(key: &str, value: &[u8]) -> Result<(), KeyValueError> {

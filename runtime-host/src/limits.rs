@@ -147,6 +147,9 @@ pub const MAX_HANDLES: usize = 4_096;
 /// Entries of the host's resource table for one guest; wasmtime's own default is 1,000,000.
 pub const MAX_RESOURCES: usize = 8_192;
 
+/// Requests whose trace one instance remembers: twice as many as it answers in its life by default.
+pub const TRACES_PER_INSTANCE: usize = 2 * REQUESTS_PER_INSTANCE;
+
 /// Random bytes in one call.
 pub const MAX_RANDOM_BYTES: u64 = 64 * KIB as u64;
 
@@ -178,12 +181,34 @@ pub const OUTBOUND_IDLE_CONNECTIONS: usize = 64;
 /// Shorter than the 75 s after which common servers close an idle connection, so that we rarely send into a closed one.
 pub const OUTBOUND_IDLE_TIMEOUT: Duration = Duration::from_secs(30);
 
+/// Connections to Redis that one instance may hold open: as many as to its databases.
+pub const REDIS_CONNECTIONS_PER_GUEST: usize = SQLITE_CONNECTIONS_PER_GUEST;
+/// Longest answer of a Redis server to a guest's command: what a guest may be handed in one call.
+pub const REDIS_ANSWER_BYTES: usize = HOSTCALL_BYTES;
+
+/// Connections to Postgres that one instance may hold open: as many as to its databases.
+pub const POSTGRES_CONNECTIONS_PER_GUEST: usize = SQLITE_CONNECTIONS_PER_GUEST;
+/// One statement of a guest to Postgres, or one connection; as long as one to its own database may take.
+pub const POSTGRES_TIMEOUT: Duration = SQLITE_STATEMENT_TIMEOUT;
+/// Longest result of a guest's statement: what a guest may be handed in one call.
+pub const POSTGRES_ANSWER_BYTES: usize = HOSTCALL_BYTES;
+
 /// Longest key of the key-value store, in bytes.
 pub const MAX_KEY_BYTES: usize = 1024;
 /// Largest value of the key-value store: one cached answer of the origin.
 pub const MAX_VALUE_BYTES: usize = 8 * MIB;
 /// Stores that one guest may hold open, as in Spin.
 pub const KEY_VALUE_STORES_PER_GUEST: usize = 256;
+/// Keys and values of one store in memory: it is for tests and for caches that may be lost.
+pub const MEMORY_STORE_BYTES: usize = 128 * MIB;
+/// Redis must have answered by then; a key-value store that is slower than that is no help.
+pub const REDIS_RESPONSE_TIMEOUT: Duration = Duration::from_secs(5);
+/// How often connecting to Redis is tried again before a guest is told, and the longest pause between.
+pub const REDIS_RETRIES: usize = 2;
+pub const REDIS_RETRY_DELAY: Duration = Duration::from_millis(200);
+/// Keys that are asked for at a time, and most keys of a store that are listed: other stores are bounded by the disk.
+pub const REDIS_SCAN_COUNT: usize = 1_000;
+pub const REDIS_KEYS: usize = 100_000;
 /// Writes waiting for the key-value store's writer.
 pub const KEY_VALUE_QUEUE: usize = 1024;
 /// Most writes that share one commit. With 4 KiB each that is a megabyte of log at a time.
@@ -235,6 +260,15 @@ pub const ENGINE_TICK: Duration = Duration::from_secs(1);
 /// Pause before a failed sync engine is started again; doubles up to the second value.
 pub const ENGINE_BACKOFF: Duration = Duration::from_millis(200);
 pub const ENGINE_BACKOFF_MAX: Duration = Duration::from_secs(30);
+
+/// Sync engines that are replaced by new code at once: for that long an institute has two, and [`MAX_INSTANCES`] has room for
+/// so many more.
+pub const ENGINE_REPLACEMENTS: usize = 8;
+
+/// With `--watch`, files have settled when none has changed for so long: linking a component takes longer than writing it.
+pub const WATCH_QUIET: Duration = Duration::from_millis(200);
+/// Files that never settle are looked at this often.
+pub const WATCH_QUIET_MAX: Duration = Duration::from_secs(5);
 
 /// Messages that wait for the link. The engines keep what they have to say and wait beyond.
 pub const LINK_QUEUE: usize = 64;

@@ -252,7 +252,9 @@ impl Link {
             | LinkMessage::Push(_)
             | LinkMessage::Pushed(_)
             | LinkMessage::Pull(_)
-            | LinkMessage::Document(_) => Ok(()),
+            | LinkMessage::Document(_)
+            | LinkMessage::Quarantine(_)
+            | LinkMessage::Quarantined(_) => Ok(()),
         };
         if let Err(error) = noted {
             tracing::error!(%error, "who was deactivated is not kept over a restart");
@@ -278,7 +280,9 @@ impl Link {
                 | LinkMessage::Pushed(_)
                 | LinkMessage::Pull(_)
                 | LinkMessage::Document(_)
-                | LinkMessage::Directory(_),
+                | LinkMessage::Directory(_)
+                | LinkMessage::Quarantine(_)
+                | LinkMessage::Quarantined(_),
                 _,
             ) => {}
         }

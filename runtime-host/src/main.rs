@@ -1,10 +1,11 @@
 //! `rollcall-edge`: config, telemetry, application, serve, drain.
 
 use clap::Parser as _;
-use runtime_host::app::{App, AppError};
+use runtime_host::app::{self, App, AppError};
 use runtime_host::config::{Cli, Command, Config, ConfigSources, Flags};
 use runtime_host::connection::ConnectionSettings;
 use runtime_host::front::Front;
+use runtime_host::inspect::Inspection;
 use runtime_host::tls::ServerCertificate;
 use runtime_host::{admin, limits, server};
 use std::io::{IsTerminal as _, Write as _};
@@ -13,6 +14,7 @@ use std::sync::Arc;
 use std::time::Duration;
 use tokio::net::TcpListener;
 use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::sync::Notify;
 use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
 use tracing_subscriber::EnvFilter;
@@ -21,6 +23,7 @@ fn main() -> ExitCode {
     let result = match Cli::parse().command {
         Command::Up(flags) => run(&flags, up),
         Command::Check(flags) => run(&flags, check),
+        Command::Inspect(inspect) => run(&inspect.flags, |config| say(&config, inspect.json)),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,
@@ -62,6 +65,15 @@ fn check(config: Config) -> anyhow::Result<()> {
     Ok(())
 }
 
+fn say(config: &Config, json: bool) -> anyhow::Result<()> {
+    let (manifest, runtime) = (app::manifest(config)?, app::runtime_config(config)?);
+    let inspection = Inspection::of(config, &manifest, &runtime);
+    let text = if json { serde_json::to_string_pretty(&inspection)? + "\n" } else { inspection.to_string() };
+    // A reader that has seen enough, such as `head`, is no fault.
+    let _ = std::io::stdout().lock().write_all(text.as_bytes());
+    Ok(())
+}
+
 #[tokio::main]
 async fn up(config: Config) -> anyhow::Result<()> {
     let certificate = config.tls.as_ref().map(|tls| ServerCertificate::load(tls.files())).transpose()?;
@@ -74,7 +86,7 @@ async fn up(config: Config) -> anyhow::Result<()> {
     // From here on, so that SIGHUP while components load is kept for later; without a handler it would end the edge.
     let hangup = signal(SignalKind::hangup())?;
     tokio::spawn(stop_on_signal(draining.clone(), config.http.drain_delay(), stop.clone())?);
-    let http = config.http.clone();
+    let (http, watch) = (config.http.clone(), config.watch);
     let mut app = match App::load_until(config, draining, stop.clone()).await {
         Ok(app) => app,
         Err(AppError::Stopped) => return Ok(()),
@@ -94,7 +106,9 @@ async fn up(config: Config) -> anyhow::Result<()> {
         None => None,
     };
     announce(&listener, &app.front, tls.is_some())?;
-    tokio::spawn(reload(hangup, certificate));
+    let reload = Arc::new(Notify::new());
+    tokio::spawn(look(hangup, certificate, reload.clone()));
+    tokio::spawn(app.reloader.clone().run(reload, watch, stop.clone()));
     let connections = Arc::new(ConnectionSettings::new(app.front.clone(), tls, http.patience()));
     server::serve(listener, connections, app.threads(), stop, http.drain_timeout()).await;
     if tokio::time::timeout(limits::DRAIN_TIMEOUT, app.drain()).await.is_err() {
@@ -116,13 +130,13 @@ fn announce(listener: &TcpListener, front: &Front, tls: bool) -> std::io::Result
     out.flush()
 }
 
-/// Looks for a new certificate now and then, and at once on SIGHUP, which reloads nothing else.
-async fn reload(mut hangup: Signal, certificate: Option<Arc<ServerCertificate>>) {
+/// Looks for a new certificate now and then, and at once on SIGHUP, which asks for a reload of the application too.
+async fn look(mut hangup: Signal, certificate: Option<Arc<ServerCertificate>>, reload: Arc<Notify>) {
     let mut look = tokio::time::interval(limits::CERTIFICATE_LOOK);
     loop {
         tokio::select! {
             _ = look.tick() => {}
-            _ = hangup.recv() => {}
+            _ = hangup.recv() => reload.notify_one(),
         }
         match certificate.as_ref().map(|certificate| certificate.reload()) {
             Some(Ok(true)) => tracing::info!("the new certificate is in use"),

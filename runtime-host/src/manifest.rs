@@ -73,7 +73,7 @@ pub struct LinkUpCall {
     pub path: String,
 }
 
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Component {
     pub id: String,
     pub source: PathBuf,

@@ -131,7 +131,7 @@ pub fn default_port(scheme: &str) -> Option<u16> {
         "https" => Some(443),
         "postgres" => Some(5432),
         "mysql" => Some(3306),
-        "redis" => Some(6379),
+        "redis" | "rediss" => Some(6379),
         "mqtt" => Some(1883),
         _ => None,
     }

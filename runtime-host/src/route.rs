@@ -185,7 +185,7 @@ impl Route {
 }
 
 /// All routes of an application, the most specific first.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Routes<T> {
     routes: Vec<(Route, T)>,
 }

@@ -5,9 +5,9 @@ use crate::database::Databases;
 use crate::engine::GuestEngine;
 use crate::guest::{Guest, LoadError, SharedHost};
 use crate::host::outbound_http::Connections;
-use crate::key_value::KeyValueStore;
 use crate::limits;
 use crate::manifest::{Manifest, VariableSources};
+use crate::runtime_config::RuntimeConfig;
 use crate::threads::Threads;
 use std::sync::Arc;
 use tokio::sync::Semaphore;
@@ -23,11 +23,20 @@ pub(crate) struct TestHost {
 
 impl TestHost {
     pub(crate) fn new() -> Self {
+        Self::with_runtime_config("")
+    }
+
+    /// `text` is its `runtime-config.toml`.
+    pub(crate) fn with_runtime_config(text: &str) -> Self {
         let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("runtime-config.toml");
+        std::fs::write(&path, text).unwrap();
+        let (config, databases) = (RuntimeConfig::load(&path).unwrap(), Databases::default());
         let data = Arc::new(DataFolder::open(&folder.path().join("data")).unwrap());
         let shared = SharedHost {
-            databases: Databases::default(),
-            key_value: KeyValueStore::open(&data.key_value()).unwrap(),
+            key_value: config.key_value(&data).unwrap(),
+            configured_databases: Arc::new(config.databases(&data, &databases)),
+            databases,
             connections: Connections::new(rustls::RootCertStore::empty()),
             threads: Arc::new(Threads::start().unwrap()),
             instances: Arc::new(Semaphore::new(limits::MAX_REQUEST_INSTANCES)),
@@ -35,6 +44,11 @@ impl TestHost {
             folder: data,
         };
         Self { engine: GuestEngine::new(&shared.folder.compiled_code()).unwrap(), shared, folder }
+    }
+
+    /// The threads that answer requests.
+    pub(crate) fn threads(&self) -> &Threads {
+        &self.shared.threads
     }
 
     /// Loads `wasm` as component `test`; `settings` stand under `[component.test]`.
@@ -60,10 +74,23 @@ pub(crate) fn handler(body: &str) -> Vec<u8> {
 /// A component that exports the sync engine: it sends each frame back, traps at a frame that begins with `X`, and sends
 /// `link_up` to the origin when the link comes up.
 pub(crate) fn echo_engine(link_up: &[u8]) -> Vec<u8> {
+    sync_engine(echo_engine_text(link_up))
+}
+
+/// The same, but that it traps when it is started.
+pub(crate) fn broken_engine() -> Vec<u8> {
+    let opening = "(call $open (i32.const 16)";
+    sync_engine(echo_engine_text(b"").replace(opening, &format!("unreachable {opening}")))
+}
+
+fn echo_engine_text(link_up: &[u8]) -> String {
     let bytes: String = link_up.iter().map(|byte| format!("\\{byte:02x}")).collect();
-    let text = include_str!("test_host/echo_engine.wat")
+    include_str!("test_host/echo_engine.wat")
         .replace("LINK_UP_BYTES", &bytes)
-        .replace("LINK_UP_LENGTH", &link_up.len().to_string());
+        .replace("LINK_UP_LENGTH", &link_up.len().to_string())
+}
+
+fn sync_engine(text: String) -> Vec<u8> {
     let mut module = wat::parse_str(text).unwrap();
     let mut resolve = Resolve::default();
     let (package, _) = resolve.push_path("../wit").unwrap();

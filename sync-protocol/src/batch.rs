@@ -65,6 +65,10 @@ pub struct BatchResult {
     /// Changes of the message that were not taken, whatever became of the others; absent when there are none.
     #[n(2)]
     pub refused: Option<Vec<RefusedChange>>,
+    /// Heads of the document that the origin has committed, with all that they depend on; absent when the edge knows of
+    /// none.
+    #[n(3)]
+    pub committed: Option<Vec<Hash>>,
 }
 
 #[derive(Debug, Clone, PartialEq, Encode, Decode)]
@@ -150,7 +154,9 @@ mod tests {
             Outcome::Later,
         ];
         BatchResponse {
-            results: outcomes.map(|outcome| BatchResult { document, outcome, refused: None }).into(),
+            results: outcomes
+                .map(|outcome| BatchResult { document, outcome, refused: None, committed: None })
+                .into(),
         }
     }
 
@@ -178,6 +184,22 @@ mod tests {
             expected.extend(outcome);
         }
         assert_eq!(response().encode(), expected);
+
+        let refused = vec![RefusedChange { hash: Hash([7; 32]), code: "forbidden".into() }];
+        let result = BatchResult {
+            document: DocumentId::from_bytes([0x11; 16]),
+            outcome: Outcome::Synced(None),
+            refused: Some(refused),
+            committed: Some(vec![Hash([8; 32])]),
+        };
+        let mut expected = vec![0xa1, 0x00, 0x81, 0xa4, 0x00];
+        expected.extend(&document);
+        expected.extend([0x01, 0x82, 0x00, 0x80, 0x02, 0x81, 0xa2, 0x00, 0x58, 0x20]);
+        expected.extend([7; 32]);
+        expected.extend([0x01, 0x69, b'f', b'o', b'r', b'b', b'i', b'd', b'd', b'e', b'n']);
+        expected.extend([0x03, 0x81, 0x58, 0x20]);
+        expected.extend([8; 32]);
+        assert_eq!(BatchResponse { results: vec![result] }.encode(), expected);
     }
 
     #[test]

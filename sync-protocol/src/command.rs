@@ -1,5 +1,8 @@
 //! Commands: authoritative writes, validated and applied once at the origin.
 
+mod checks;
+
+use crate::token::Role;
 use serde::{Deserialize, Serialize};
 
 /// The header that names a command for good: the same key never has two effects.
@@ -12,6 +15,16 @@ pub const MAX_COMMAND_BYTES: usize = 64 * 1024;
 pub const MAX_ID_BYTES: usize = 64;
 /// Longest message text, in bytes.
 pub const MAX_TEXT_BYTES: usize = 16 * 1024;
+/// Longest name of a person, a batch, a class, a room or an invoice, in characters: what fits on a line of a list.
+pub const MAX_TITLE_CHARS: usize = 200;
+/// Longest e-mail address (RFC 5321, section 4.5.3.1.3, without the brackets).
+pub const MAX_EMAIL_BYTES: usize = 254;
+/// Longest name of a device, as signing in takes it.
+pub const MAX_DEVICE_BYTES: usize = 64;
+/// Highest score: more digits than any mark has.
+pub const MAX_SCORE: f64 = 1_000_000.0;
+/// Highest amount of money, in minor units: ten thousand millions of the major one.
+pub const MAX_AMOUNT_MINOR: i64 = 1_000_000_000_000;
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "command", rename_all = "kebab-case", deny_unknown_fields)]
@@ -52,6 +65,8 @@ pub enum Command {
     DeactivateUser { user: String },
     /// By an admin.
     ReactivateUser { user: String },
+    /// By an admin, or by the owner of what is his alone: for everybody and for good.
+    DeleteDocument { document: String },
     /// By the class's teacher, or an admin. Times are RFC 3339 with an offset.
     RescheduleClass {
         class: String,
@@ -60,6 +75,88 @@ pub enum Command {
         #[serde(default)]
         room: Option<String>,
     },
+    /// By an admin. The origin makes the id; the user cannot sign in before they have a password.
+    CreateUser { email: String, name: String, role: Role },
+    /// By an admin. What is absent stays as it is, here and in the other commands that change a record.
+    ChangeUser {
+        user: String,
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        name: Option<String>,
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        email: Option<String>,
+    },
+    /// By an admin.
+    CreateBatch { batch: String, title: String },
+    /// By an admin.
+    ChangeBatch { batch: String, title: String },
+    /// By a teacher of the batch, or an admin. Without an id the origin makes one, here and below.
+    CreateClass {
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        class: Option<String>,
+        batch: String,
+        title: String,
+        #[serde(default)]
+        room: String,
+        teacher: String,
+        starts_at: String,
+        ends_at: String,
+    },
+    /// By a teacher of the batch, or an admin. The two times come together.
+    ChangeClass {
+        class: String,
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        title: Option<String>,
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        room: Option<String>,
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        teacher: Option<String>,
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        starts_at: Option<String>,
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        ends_at: Option<String>,
+    },
+    /// By the class's teacher, or an admin: it is on no timetable any more, and what was marked stays.
+    CancelClass { class: String },
+    /// By a teacher of the batch, or an admin.
+    CreateAssignment {
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        assignment: Option<String>,
+        batch: String,
+        title: String,
+        #[serde(default)]
+        due_at: Option<String>,
+        max_score: f64,
+    },
+    /// By a teacher of the batch, or an admin. The full score does not fall below a score that was given.
+    ChangeAssignment {
+        assignment: String,
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        title: Option<String>,
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        due_at: Option<String>,
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        max_score: Option<f64>,
+    },
+    /// By an admin. `due_on` is a local date, `YYYY-MM-DD`.
+    CreateInvoice {
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        invoice: Option<String>,
+        student: String,
+        title: String,
+        amount_minor: i64,
+        due_on: String,
+    },
+    /// By an admin. `time_zone` is an IANA name, `currency` an ISO 4217 code.
+    ChangeInstitute {
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        name: Option<String>,
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        time_zone: Option<String>,
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        currency: Option<String>,
+    },
+    /// By an admin: no refresh token of the device works any more.
+    RevokeDevice { user: String, device: String },
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -112,7 +209,7 @@ impl CommandError {
 }
 
 /// The names by which clients call the commands.
-pub const NAMES: [&str; 13] = [
+pub const NAMES: [&str; 26] = [
     "grade-submission",
     "record-payment",
     "post-message",
@@ -125,7 +222,20 @@ pub const NAMES: [&str; 13] = [
     "remove-guardian",
     "deactivate-user",
     "reactivate-user",
+    "delete-document",
     "reschedule-class",
+    "create-user",
+    "change-user",
+    "create-batch",
+    "change-batch",
+    "create-class",
+    "change-class",
+    "cancel-class",
+    "create-assignment",
+    "change-assignment",
+    "create-invoice",
+    "change-institute",
+    "revoke-device",
 ];
 
 /// Checks the value of the `Idempotency-Key` header.
@@ -177,99 +287,28 @@ impl Command {
             Command::RemoveGuardian { .. } => "remove-guardian",
             Command::DeactivateUser { .. } => "deactivate-user",
             Command::ReactivateUser { .. } => "reactivate-user",
+            Command::DeleteDocument { .. } => "delete-document",
             Command::RescheduleClass { .. } => "reschedule-class",
+            Command::CreateUser { .. } => "create-user",
+            Command::ChangeUser { .. } => "change-user",
+            Command::CreateBatch { .. } => "create-batch",
+            Command::ChangeBatch { .. } => "change-batch",
+            Command::CreateClass { .. } => "create-class",
+            Command::ChangeClass { .. } => "change-class",
+            Command::CancelClass { .. } => "cancel-class",
+            Command::CreateAssignment { .. } => "create-assignment",
+            Command::ChangeAssignment { .. } => "change-assignment",
+            Command::CreateInvoice { .. } => "create-invoice",
+            Command::ChangeInstitute { .. } => "change-institute",
+            Command::RevokeDevice { .. } => "revoke-device",
         }
     }
-
-    fn validate(&self) -> Result<(), CommandError> {
-        match self {
-            Command::GradeSubmission { assignment, student, score, feedback } => {
-                id("assignment", assignment)?;
-                id("student", student)?;
-                if !score.is_finite() || *score < 0.0 || *score > 1_000_000.0 {
-                    return Err(field("score", "score is not between 0 and 1000000"));
-                }
-                optional_text("feedback", feedback)
-            }
-            Command::RecordPayment { invoice, amount_minor, method, reference } => {
-                id("invoice", invoice)?;
-                if *amount_minor <= 0 || *amount_minor > 1_000_000_000_000 {
-                    return Err(field("amount_minor", "amount_minor is not between 1 and 1000000000000"));
-                }
-                id("method", method)?;
-                optional_text("reference", reference)
-            }
-            Command::PostMessage { to, text: body } => {
-                match to {
-                    Recipient::User(user) => id("to.user", user)?,
-                    Recipient::Batch(batch) => id("to.batch", batch)?,
-                }
-                text("text", body)
-            }
-            Command::SubmitAssignment { assignment, text: body } => {
-                id("assignment", assignment)?;
-                text("text", body)
-            }
-            Command::EnrollStudent { student, batch } | Command::WithdrawStudent { student, batch } => {
-                id("student", student)?;
-                id("batch", batch)
-            }
-            Command::AssignTeacher { teacher, batch } | Command::UnassignTeacher { teacher, batch } => {
-                id("teacher", teacher)?;
-                id("batch", batch)
-            }
-            Command::AddGuardian { guardian, student } | Command::RemoveGuardian { guardian, student } => {
-                id("guardian", guardian)?;
-                id("student", student)
-            }
-            Command::DeactivateUser { user } | Command::ReactivateUser { user } => id("user", user),
-            Command::RescheduleClass { class, starts_at, ends_at, room } => {
-                id("class", class)?;
-                id_sized("starts_at", starts_at)?;
-                id_sized("ends_at", ends_at)?;
-                optional_text("room", room)
-            }
-        }
-    }
-}
-
-fn field(field: &str, message: &str) -> CommandError {
-    CommandError::Field { field: field.into(), message: message.into() }
 }
 
 /// serde names the field between back quotes: ``missing field `score` ``.
 fn field_error(message: &str) -> CommandError {
     let name = message.split('`').nth(1).unwrap_or("command").to_owned();
     CommandError::Field { field: name, message: message.to_owned() }
-}
-
-fn id(name: &str, value: &str) -> Result<(), CommandError> {
-    let allowed = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'_' | b'-');
-    if value.is_empty() || value.len() > MAX_ID_BYTES || !value.bytes().all(allowed) {
-        let message = format!("{name} is not 1 to {MAX_ID_BYTES} characters out of A-Z a-z 0-9 . _ -");
-        return Err(CommandError::Field { field: name.into(), message });
-    }
-    Ok(())
-}
-
-fn id_sized(name: &str, value: &str) -> Result<(), CommandError> {
-    if value.is_empty() || value.len() > MAX_ID_BYTES {
-        let message = format!("{name} is not 1 to {MAX_ID_BYTES} characters");
-        return Err(CommandError::Field { field: name.into(), message });
-    }
-    Ok(())
-}
-
-fn text(name: &str, value: &str) -> Result<(), CommandError> {
-    if value.trim().is_empty() || value.len() > MAX_TEXT_BYTES {
-        let message = format!("{name} is {} bytes, it must have 1 to {MAX_TEXT_BYTES}", value.len());
-        return Err(CommandError::Field { field: name.into(), message });
-    }
-    Ok(())
-}
-
-fn optional_text(name: &str, value: &Option<String>) -> Result<(), CommandError> {
-    value.as_deref().map_or(Ok(()), |value| text(name, value))
 }
 
 #[cfg(test)]
@@ -298,6 +337,22 @@ mod tests {
         );
         let unknown = r#"{"command":"enroll-student","student":"s","batch":"b","colour":"red"}"#;
         assert_eq!(fault(unknown).field(), Some("colour"));
+        for (json, field) in [
+            (r#"{"command":"create-user","email":"nobody","name":"N","role":"student"}"#, "email"),
+            (r#"{"command":"create-user","email":"a@b.example","name":" ","role":"student"}"#, "name"),
+            (r#"{"command":"change-user","user":"u"}"#, "user"),
+            (r#"{"command":"create-batch","batch":"b c","title":"T"}"#, "batch"),
+            (r#"{"command":"change-class","class":"c","starts_at":"2026-11-02T09:00:00Z"}"#, "ends_at"),
+            (r#"{"command":"create-assignment","batch":"b","title":"T","max_score":0}"#, "max_score"),
+            (
+                r#"{"command":"create-invoice","student":"s","title":"T","amount_minor":1,"due_on":"1.1.2027"}"#,
+                "due_on",
+            ),
+            (r#"{"command":"change-institute","currency":"rupees"}"#, "currency"),
+            (r#"{"command":"revoke-device","user":"u","device":""}"#, "device"),
+        ] {
+            assert_eq!(fault(json).field(), Some(field), "{json}");
+        }
         let payment = r#"{"command":"record-payment","invoice":"i","amount_minor":0,"method":"cash"}"#;
         assert_eq!(fault(payment).field(), Some("amount_minor"));
         assert_eq!(fault(&format!("{:?}", "x".repeat(MAX_COMMAND_BYTES))).code(), "body-too-large");
@@ -318,10 +373,26 @@ mod tests {
             ("remove-guardian", r#","guardian":"g","student":"s""#),
             ("deactivate-user", r#","user":"u""#),
             ("reactivate-user", r#","user":"u""#),
+            ("delete-document", r#","document":"p3u5PhN9wrNpsGCwfkeef2LzF9""#),
             (
                 "reschedule-class",
                 r#","class":"c","starts_at":"2026-11-02T09:00:00Z","ends_at":"2026-11-02T10:00:00Z""#,
             ),
+            ("create-user", r#","email":"a@b.example","name":"Ann","role":"student""#),
+            ("change-user", r#","user":"u","name":"Ann""#),
+            ("create-batch", r#","batch":"b","title":"Mathematics""#),
+            ("change-batch", r#","batch":"b","title":"Mathematics""#),
+            (
+                "create-class",
+                r#","batch":"b","title":"Algebra","teacher":"t","starts_at":"2026-11-02T09:00:00Z","ends_at":"2026-11-02T10:00:00Z""#,
+            ),
+            ("change-class", r#","class":"c","room":"1""#),
+            ("cancel-class", r#","class":"c""#),
+            ("create-assignment", r#","batch":"b","title":"Exercise","max_score":10"#),
+            ("change-assignment", r#","assignment":"a","max_score":20"#),
+            ("create-invoice", r#","student":"s","title":"Fees","amount_minor":1,"due_on":"2026-12-01""#),
+            ("change-institute", r#","time_zone":"Asia/Kolkata""#),
+            ("revoke-device", r#","user":"u","device":"a phone""#),
         ];
         assert_eq!(fields.map(|(name, _)| name), NAMES);
         for (name, rest) in fields {

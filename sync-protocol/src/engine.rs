@@ -5,18 +5,31 @@
 //! delivers [`Effect::Send`], [`Effect::Close`] and [`Effect::Link`]. So whatever a device is told is durable. When
 //! the transaction fails, the engine is ahead of its log and must be dropped.
 
+mod deletion;
 mod document;
+mod ephemeral;
+mod held;
 mod link;
+mod memory;
+mod quarantine;
+mod receipts;
 mod rights;
 mod sessions;
 mod slots;
 
+use crate::actor::{Binding, Bringer};
 use crate::directory::DirectoryEntry;
 use crate::document_id::DocumentId;
-use crate::link::{DocumentRecord, Hash, LinkMessage, PushItem};
+use crate::link::{DocumentRecord, Hash, LinkMessage, PushItem, QuarantineItem};
 use crate::token::Claims;
 use automerge::ReadDoc as _;
+pub use ephemeral::{
+    EPHEMERAL_BURST, EPHEMERAL_BYTES_BURST, EPHEMERAL_BYTES_PER_SECOND, EPHEMERAL_PER_SECOND,
+};
 use link::LinkState;
+pub use memory::Usage;
+use memory::{Memory, Parked};
+use quarantine::Telling;
 use rights::Rights;
 pub use sessions::Reply;
 use sessions::{Answers, Session};
@@ -32,10 +45,20 @@ pub struct Limits {
     pub session_documents: usize,
     /// Messages that wait for one document while it is loaded; a client has one in flight for each.
     pub waiting_messages: usize,
+    /// Bytes of the messages of one session that wait, over all documents: two of the largest frames.
+    pub waiting_bytes: usize,
+    /// Bytes that one session's states of sync take because of what it said: heads, and Bloom filters of ten bits for each of
+    /// its changes. A device with a thousand documents of a thousand changes each says 1.3 MB of them.
+    pub state_bytes: usize,
     /// Changes of one document that wait for a dependency.
     pub held_changes: usize,
+    /// Bytes of these changes: two of the largest frames.
+    pub held_bytes: usize,
     /// Changes in the log behind a snapshot before the next one; more for a document of many changes.
     pub tail_changes: usize,
+    /// Bytes that documents in memory may take together, as far as they can be loaded again: a quarter of the sandbox's 512 MiB, which
+    /// has to hold what is merged and loaded besides. Above it those go that were used least recently.
+    pub memory_bytes: usize,
     /// How long a document that nobody reads stays in memory, in milliseconds.
     pub idle_ms: u64,
     /// How long a device waits for the origin's word on an unknown document, in milliseconds.
@@ -50,8 +73,12 @@ impl Default for Limits {
         Self {
             session_documents: 10_000,
             waiting_messages: 64,
+            waiting_bytes: 32 * 1024 * 1024,
+            state_bytes: 16 * 1024 * 1024,
             held_changes: 4_096,
+            held_bytes: 32 * 1024 * 1024,
             tail_changes: 256,
+            memory_bytes: 128 * 1024 * 1024,
             idle_ms: 30_000,
             pull_ms: 5_000,
             await_ms: 1_000,
@@ -78,10 +105,15 @@ pub enum Event {
     Loaded {
         document: DocumentId,
         stored: Option<Stored>,
-        refused: Vec<Hash>,
+        /// Changes that the origin has refused, with its codes.
+        refused: Vec<(Hash, String)>,
+        /// What [`Effect::Delete`] has left.
+        deleted: bool,
     },
     /// The answer to [`Effect::ReadLog`]; empty when all is pushed.
     Unpushed(Vec<PushItem>),
+    /// The answer to [`Effect::ReadQuarantine`]; empty when the origin has all.
+    Untold(Vec<QuarantineItem>),
     /// The answer to [`Effect::ListDocuments`].
     Held(Vec<DocumentId>),
     /// Somebody else has written to the log of these documents.
@@ -101,6 +133,10 @@ pub struct Stored {
     pub chunks: Vec<Vec<u8>>,
     /// How many of the chunks are changes behind the snapshot.
     pub tail: usize,
+    /// As the last [`Effect::SaveCommitted`] has it.
+    pub committed: Vec<Hash>,
+    /// All that [`Effect::SaveBinding`] has saved.
+    pub actors: Vec<Binding>,
 }
 
 /// Who brought a change, and from where.
@@ -109,6 +145,8 @@ pub struct Author {
     pub user: String,
     pub device: String,
     pub source: Source,
+    /// When it came here, in milliseconds since the Unix epoch; 0 for what the origin brought.
+    pub at: u64,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -138,6 +176,10 @@ pub enum Effect {
     ReadLog {
         after: u64,
     },
+    /// Answer with [`Event::Untold`]: the first changes in quarantine that [`Effect::SaveTold`] does not cover.
+    ReadQuarantine,
+    /// The origin has what is in quarantine up to this sequence.
+    SaveTold(u64),
     /// Answer with [`Event::Held`]: all documents that have a record.
     ListDocuments,
     /// Insert or replace.
@@ -148,6 +190,11 @@ pub enum Effect {
         hash: Hash,
         author: Author,
         bytes: Vec<u8>,
+    },
+    /// An actor of the document belongs to somebody. Replaces what was saved of this actor before.
+    SaveBinding {
+        document: DocumentId,
+        binding: Binding,
     },
     /// Replaces the document's log up to here, except for changes that are not pushed.
     Snapshot {
@@ -168,11 +215,18 @@ pub enum Effect {
         document: DocumentId,
         refused: Vec<(u64, String)>,
     },
+    /// Forgets all of the document, what is not pushed and what is in quarantine included, and remembers that it was deleted.
+    Delete(DocumentId),
     SaveCursor {
         epoch: u64,
         revision: u64,
     },
     SaveAcknowledged(u64),
+    /// The origin has committed these heads of the document, and all that they depend on. Replaces what was saved before.
+    SaveCommitted {
+        document: DocumentId,
+        heads: Vec<Hash>,
+    },
     /// Adds these entries of the directory or replaces those of the same users; with `whole`, all others go.
     SaveDirectory {
         entries: Vec<DirectoryEntry>,
@@ -203,6 +257,8 @@ pub struct Engine {
     peer: String,
     limits: Limits,
     slots: BTreeMap<DocumentId, Slot>,
+    parked: BTreeMap<DocumentId, Parked>,
+    memory: Memory,
     sessions: BTreeMap<SessionId, Session>,
     interest: BTreeMap<DocumentId, BTreeSet<SessionId>>,
     /// Changed since the last flush.
@@ -211,10 +267,27 @@ pub struct Engine {
     replies: BTreeSet<(DocumentId, SessionId)>,
     refusals: BTreeMap<(DocumentId, SessionId), String>,
     refused_changes: BTreeMap<(DocumentId, SessionId), Vec<(Hash, String)>>,
+    /// Answers to clients without a connection that ask for changes which will be refused.
+    questions: BTreeMap<(DocumentId, SessionId), Vec<u8>>,
+    /// Sessions that are owed the origin's word on a document.
+    receipts: BTreeSet<(DocumentId, SessionId)>,
     link: LinkState,
+    telling: Telling,
     rights: Rights,
     effects: Vec<Effect>,
 }
+
+impl Author {
+    /// A device that has signed in.
+    fn of(claims: &Claims, now: u64) -> Self {
+        Self { user: claims.sub.clone(), device: claims.dev.clone(), source: Source::Device, at: now }
+    }
+
+    fn bringer(&self) -> Bringer<'_> {
+        Bringer { user: &self.user, device: &self.device, at: self.at }
+    }
+}
+
 impl Engine {
     pub fn new(institute: &str, limits: Limits, mut position: Position) -> Self {
         Self {
@@ -222,14 +295,19 @@ impl Engine {
             peer: format!("rollcall:{institute}"),
             limits,
             slots: BTreeMap::new(),
+            parked: BTreeMap::new(),
+            memory: Memory::default(),
             sessions: BTreeMap::new(),
             interest: BTreeMap::new(),
             dirty: BTreeSet::new(),
             replies: BTreeSet::new(),
             refusals: BTreeMap::new(),
             refused_changes: BTreeMap::new(),
+            questions: BTreeMap::new(),
+            receipts: BTreeSet::new(),
             rights: Rights::new(position.directory.take()),
             link: LinkState::new(position),
+            telling: Telling::default(),
             effects: Vec::new(),
         }
     }
@@ -240,8 +318,12 @@ impl Engine {
             Event::Opened { session, claims } => self.open(session, claims, false),
             Event::Frame { session, bytes } => self.frame(now, session, &bytes),
             Event::Closed { session } => self.closed(session),
-            Event::Loaded { document, stored, refused } => self.loaded(now, document, stored, refused),
+            Event::Loaded { document, deleted: true, .. } => self.deleted(now, document),
+            Event::Loaded { document, stored, refused, deleted: false } => {
+                self.loaded(now, document, stored, refused);
+            }
             Event::Unpushed(items) => self.push(items),
+            Event::Untold(items) => self.tell_origin(items),
             Event::Held(documents) => self.pull_later(documents),
             Event::Written(documents) => self.written(&documents),
             Event::LinkUp => self.link_up(),
@@ -255,6 +337,7 @@ impl Engine {
     /// Ends a batch of events: tells every reader of the documents that have changed, and goes on with the link.
     pub fn flush(&mut self) -> Vec<Effect> {
         for document in std::mem::take(&mut self.dirty) {
+            self.note_growth(document);
             let Some(Slot::Ready(doc)) = self.slots.get_mut(&document) else { continue };
             let changes = doc.automerge.stats().num_changes as usize;
             if doc.tail >= self.limits.tail_changes.max(changes / 4) {
@@ -269,7 +352,10 @@ impl Engine {
         for (document, session) in std::mem::take(&mut self.replies) {
             self.send_sync(document, session, &mut answers);
         }
+        self.send_receipts();
         self.pump_link();
+        self.pump_quarantine();
+        self.evict();
         std::mem::take(&mut self.effects)
     }
 }

@@ -4,9 +4,13 @@
 //! an entry (division by zero) or with 2^32 probes (seconds of CPU, gigabytes), a deflate bomb (1 MB to 3 GB), a
 //! `start_op` near 2^32 (later honest edits panic), a sequence number used twice (the victim never converges again).
 
+mod columns;
 mod counters;
 
+pub use columns::{MAX_ACTOR_BYTES, MAX_MESSAGE_OPERATIONS, MAX_OPERATIONS, MAX_REPEATED_TEXT};
 pub use counters::Counters;
+
+use columns::{Allowance, Table};
 
 use automerge::sync::Message;
 use automerge::{Automerge, Change};
@@ -50,6 +54,10 @@ pub enum GateError {
     BadBloomFilter { what: &'static str, value: u64 },
     #[error("chunk inflates to more than {MAX_INFLATED_BYTES} bytes")]
     InflatesTooFar,
+    #[error("changes stand for more than {MAX_OPERATIONS} operations, or {MAX_MESSAGE_OPERATIONS} together")]
+    TooManyOperations,
+    #[error("change is not written as the Automerge library writes it")]
+    NotCanonical,
     #[error("chunk is not an Automerge change or document")]
     BadChunk,
 }
@@ -61,7 +69,8 @@ impl GateError {
             GateError::Malformed | GateError::TooMany { .. } | GateError::BadBloomFilter { .. } => {
                 "invalid-sync-message"
             }
-            GateError::InflatesTooFar | GateError::BadChunk => "invalid-change",
+            GateError::TooManyOperations => "too-many-operations",
+            GateError::InflatesTooFar | GateError::NotCanonical | GateError::BadChunk => "invalid-change",
         }
     }
 }
@@ -98,6 +107,23 @@ impl<'a> Reader<'a> {
         Err(GateError::Malformed)
     }
 
+    /// Signed LEB128 of at most 64 bits.
+    fn signed(&mut self) -> Result<i64, GateError> {
+        let mut value = 0_i64;
+        for shift in (0..64).step_by(7) {
+            let byte = self.byte()?;
+            if shift == 63 && byte != 0 && byte != 0x7f {
+                return Err(GateError::Malformed);
+            }
+            value |= i64::from(byte & 0x7f) << shift;
+            if byte & 0x80 == 0 {
+                let negative = shift < 57 && byte & 0x40 != 0;
+                return Ok(if negative { value | (-1 << (shift + 7)) } else { value });
+            }
+        }
+        Err(GateError::Malformed)
+    }
+
     fn count(&mut self, what: &'static str, limit: u64) -> Result<u64, GateError> {
         let count = self.number()?;
         if count > limit {
@@ -129,11 +155,15 @@ pub fn decode_sync_message(bytes: &[u8]) -> Result<Message, GateError> {
         r.hashes("last synced heads", MAX_HEADS)?;
         check_bloom_filter(r.prefixed()?)?;
     }
-    let mut inflated = MAX_INFLATED_BYTES;
+    let mut allowance = Allowance::of_a_message();
     for _ in 0..r.count("chunks", MAX_CHUNKS)? {
-        for_each_chunk(r.prefixed()?, |kind, chunk| check_inflation(kind, chunk, &mut inflated))?;
+        for_each_chunk(r.prefixed()?, |kind, chunk| check_chunk(kind, chunk, &mut allowance))?;
     }
-    Message::decode(bytes).map_err(|_| GateError::Malformed)
+    let mut message = Message::decode(bytes).map_err(|_| GateError::Malformed)?;
+    // The library sends a change as often as it is asked for.
+    message.need.sort_unstable();
+    message.need.dedup();
+    Ok(message)
 }
 
 fn check_bloom_filter(bytes: &[u8]) -> Result<(), GateError> {
@@ -199,57 +229,78 @@ fn chunk_data(chunk: &[u8]) -> Result<&[u8], GateError> {
     r.prefixed()
 }
 
-fn check_inflation(kind: ChunkKind, chunk: &[u8], left: &mut u64) -> Result<(), GateError> {
+fn check_chunk(kind: ChunkKind, chunk: &[u8], allowance: &mut Allowance) -> Result<(), GateError> {
     let data = chunk_data(chunk)?;
     match kind {
-        ChunkKind::Change => spend(left, data.len() as u64),
-        ChunkKind::Compressed => inflate(data, left),
-        ChunkKind::Document => check_document_columns(data, left),
+        ChunkKind::Change => {
+            allowance.spend(data.len() as u64)?;
+            columns::check_change(data, allowance)
+        }
+        ChunkKind::Compressed => {
+            let inflated = inflate(data, allowance)?;
+            columns::check_change(&inflated, allowance)
+        }
+        ChunkKind::Document => check_document(data, allowance),
     }
 }
 
-fn spend(left: &mut u64, bytes: u64) -> Result<(), GateError> {
-    *left = left.checked_sub(bytes).ok_or(GateError::InflatesTooFar)?;
-    Ok(())
-}
-
-fn inflate(data: &[u8], left: &mut u64) -> Result<(), GateError> {
-    let mut bounded = flate2::bufread::DeflateDecoder::new(data).take(left.saturating_add(1));
-    let inflated = std::io::copy(&mut bounded, &mut std::io::sink()).map_err(|_| GateError::BadChunk)?;
-    spend(left, inflated)
+/// Inflates twice, so that a bomb costs some milliseconds and no memory: once to see how much it is, once to keep it.
+fn inflate(data: &[u8], allowance: &mut Allowance) -> Result<Vec<u8>, GateError> {
+    let mut bounded = flate2::bufread::DeflateDecoder::new(data).take(allowance.bytes.saturating_add(1));
+    let length = std::io::copy(&mut bounded, &mut std::io::sink()).map_err(|_| GateError::BadChunk)?;
+    allowance.spend(length)?;
+    let mut inflated = Vec::with_capacity(usize::try_from(length).map_err(|_| GateError::InflatesTooFar)?);
+    let mut decoder = flate2::bufread::DeflateDecoder::new(data);
+    decoder.read_to_end(&mut inflated).map_err(|_| GateError::BadChunk)?;
+    Ok(inflated)
 }
 
 /// A document chunk deflates its columns one by one: actors, heads, column lists of changes and operations, then
 /// the columns' data in the same order.
-fn check_document_columns(data: &[u8], left: &mut u64) -> Result<(), GateError> {
+fn check_document(data: &[u8], allowance: &mut Allowance) -> Result<(), GateError> {
     let mut r = Reader(data);
-    for _ in 0..r.number()? {
-        r.prefixed()?;
-    }
+    let actors = columns::actors(&mut r)?;
     r.hashes("heads", MAX_HEADS)?;
-    let mut columns = Vec::new();
-    for _ in 0..2 {
-        for _ in 0..r.number()? {
-            columns.push((r.number()?, r.number()?));
+    let (of_changes, of_operations) = (columns::column_list(&mut r)?, columns::column_list(&mut r)?);
+    let mut writes = actors == 0;
+    check_table(&mut r, of_changes, actors, allowance, |specification, data| {
+        if columns::is_change_actor(specification) {
+            writes = columns::names_every_actor(data, actors)?;
         }
-    }
-    for (specification, length) in columns {
-        let column = r.take(length)?;
+        Ok(())
+    })?;
+    check_table(&mut r, of_operations, actors, allowance, |_, _| Ok(()))?;
+    // The library removes actors without changes as it loads a document, and panics on it.
+    if writes { Ok(()) } else { Err(GateError::BadChunk) }
+}
+
+fn check_table(
+    r: &mut Reader<'_>,
+    list: Vec<(u64, u64)>,
+    actors: u64,
+    allowance: &mut Allowance,
+    mut visit: impl FnMut(u64, &[u8]) -> Result<(), GateError>,
+) -> Result<(), GateError> {
+    let mut table = Table { actors, most: MAX_MESSAGE_OPERATIONS, rows: 0 };
+    for (specification, length) in list {
+        let mut column = std::borrow::Cow::Borrowed(r.take(length)?);
         if specification & DEFLATED_COLUMN == 0 {
-            spend(left, length)?;
+            allowance.spend(length)?;
         } else {
-            inflate(column, left)?;
+            column = inflate(&column, allowance)?.into();
         }
+        table.column(specification, &column, allowance)?;
+        visit(specification, &column)?;
     }
-    Ok(())
+    table.spend(allowance)
 }
 
 /// Reads the changes out of chunks that were checked by [`decode_sync_message`] or come in one message of `limit` bytes.
 pub fn changes_in(bytes: &[u8]) -> Result<Vec<Change>, GateError> {
     let mut changes = Vec::new();
-    let mut inflated = MAX_INFLATED_BYTES;
+    let mut allowance = Allowance::of_a_message();
     for_each_chunk(bytes, |kind, chunk| {
-        check_inflation(kind, chunk, &mut inflated)?;
+        check_chunk(kind, chunk, &mut allowance)?;
         match kind {
             ChunkKind::Change | ChunkKind::Compressed => {
                 let change = Change::from_bytes(chunk.to_vec()).map_err(|_| GateError::BadChunk)?;
@@ -257,16 +308,29 @@ pub fn changes_in(bytes: &[u8]) -> Result<Vec<Change>, GateError> {
                 if chunk[4..8] != change.hash().0[..4] {
                     return Err(GateError::BadChunk);
                 }
+                if !is_canonical(&change) {
+                    return Err(GateError::NotCanonical);
+                }
                 changes.push(change);
             }
             ChunkKind::Document => {
                 let document = Automerge::load(chunk).map_err(|_| GateError::BadChunk)?;
-                changes.extend(document.get_changes(&[]));
+                let all = document.get_changes(&[]);
+                for change in &all {
+                    columns::check_change(chunk_data(change.raw_bytes())?, &mut Allowance::of_a_message())?;
+                }
+                changes.extend(all);
             }
         }
         Ok(())
     })?;
     Ok(changes)
+}
+
+/// Whether the library would write the change as it came. A saved document holds operations and not the changes' bytes: those are
+/// written anew when it is loaded, and a document with a change that comes out otherwise cannot be loaded any more, by anybody.
+fn is_canonical(change: &Change) -> bool {
+    Change::from(change.decode()).hash() == change.hash()
 }
 
 #[cfg(test)]

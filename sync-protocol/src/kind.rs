@@ -108,6 +108,20 @@ pub fn access(record: &DocumentRecord, member: Member<'_>) -> Access {
     }
 }
 
+/// Whether `member` may delete the document, for everybody and for good: an admin any, the owner what is his alone.
+///
+/// A doubt belongs to its batch once there are answers, and a sheet or notes to the class.
+pub fn may_delete(record: &DocumentRecord, member: Member<'_>) -> bool {
+    let own = record.owner == member.user;
+    match record.kind.parse() {
+        Ok(Kind::Attendance | Kind::Notes | Kind::Doubt) => member.role == Role::Admin,
+        Ok(Kind::Planner | Kind::Private) | Err(KindError) => own || member.role == Role::Admin,
+    }
+}
+
+/// The code of what reaches a document that was deleted.
+pub const DELETED: &str = "document-deleted";
+
 /// The first change of a registered document, as a saved document.
 ///
 /// Every replica that makes it makes the same bytes: the actor is derived from the document's id and the time is 0, so
@@ -146,8 +160,18 @@ pub fn genesis(kind: Kind, document: DocumentId) -> Option<Vec<u8>> {
 pub struct AttendanceMark {
     /// The value that every replica shows.
     pub mark: String,
-    /// All concurrent values with the actors that wrote them, the shown one last. Longer than one: a conflict.
-    pub values: Vec<(String, String)>,
+    /// All concurrent values, the shown one last. Longer than one: a conflict.
+    pub values: Vec<WrittenMark>,
+}
+
+/// One value that somebody wrote.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct WrittenMark {
+    pub mark: String,
+    /// Of the writer, in hex.
+    pub actor: String,
+    /// The change that wrote it, in hex.
+    pub change: String,
 }
 
 /// The marks that an attendance sheet may hold.
@@ -161,15 +185,15 @@ pub fn attendance_marks(doc: &Automerge) -> BTreeMap<String, AttendanceMark> {
     };
     for student in doc.keys(&sheet) {
         let Ok(all) = doc.get_all(&sheet, student.as_str()) else { continue };
-        let values: Vec<(String, String)> = all
+        let values: Vec<WrittenMark> = all
             .into_iter()
             .filter_map(|(value, op)| {
                 let mark = text_of(doc, &value, &op).filter(|mark| MARKS.contains(&mark.as_str()))?;
-                Some((mark, writer(&op)))
+                Some(WrittenMark { mark, actor: writer(&op), change: writing_change(doc, &op) })
             })
             .collect();
-        if let Some((mark, _)) = values.last() {
-            marks.insert(student, AttendanceMark { mark: mark.clone(), values });
+        if let Some(shown) = values.last() {
+            marks.insert(student, AttendanceMark { mark: shown.mark.clone(), values });
         }
     }
     marks
@@ -190,6 +214,11 @@ fn writer(op: &automerge::ObjId) -> String {
         automerge::ObjId::Id(_, actor, _) => actor.to_hex_string(),
         automerge::ObjId::Root => String::new(),
     }
+}
+
+/// The hash of the change that holds an operation.
+fn writing_change(doc: &Automerge, op: &automerge::ObjId) -> String {
+    doc.hash_for_opid(op).map(|hash| hash.to_string()).unwrap_or_default()
 }
 
 #[cfg(test)]
@@ -223,6 +252,19 @@ mod tests {
         assert_eq!(access(&record(Kind::Private), member("s", Role::Student, &b1)), Access::None);
         assert_eq!(access(&record(Kind::Private), member("owner", Role::Student, &[])), Access::Write);
         assert_eq!(access(&record(Kind::Private), member("a", Role::Admin, &[])), Access::Read);
+    }
+
+    #[test]
+    fn shared_documents_are_deleted_by_admins_alone() {
+        let admin = member("a", Role::Admin, &[]);
+        let owner = member("owner", Role::Teacher, &[]);
+        let other = member("t", Role::Teacher, &[]);
+        for kind in [Kind::Attendance, Kind::Notes, Kind::Doubt, Kind::Planner, Kind::Private] {
+            let record = record(kind);
+            assert!(may_delete(&record, admin));
+            assert!(!may_delete(&record, other));
+            assert_eq!(may_delete(&record, owner), matches!(kind, Kind::Planner | Kind::Private), "{kind}");
+        }
     }
 
     #[test]
@@ -281,7 +323,11 @@ mod tests {
         let marks = attendance_marks(&a);
         assert_eq!(marks.len(), 1);
         let s1 = &marks["s1"];
-        let mut values: Vec<&str> = s1.values.iter().map(|(mark, _)| mark.as_str()).collect();
+        let mut values: Vec<&str> = s1.values.iter().map(|value| value.mark.as_str()).collect();
+        let written: Vec<&str> = s1.values.iter().map(|value| value.change.as_str()).collect();
+        let heads = a.get_heads().iter().map(ToString::to_string).collect::<Vec<_>>();
+        assert!(heads.iter().any(|head| head == written[0] || head == written[1]), "{written:?}");
+        assert_ne!(written[0], written[1]);
         assert_eq!(values.last(), Some(&s1.mark.as_str()));
         values.sort_unstable();
         assert_eq!(values, ["late", "present"]);

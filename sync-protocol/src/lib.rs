@@ -3,15 +3,18 @@
 //! A pure library: it reads no clock, opens no socket and touches no store, and builds for the host and for
 //! `wasm32-wasip2`. Time and randomness are arguments.
 
+pub mod actor;
 pub mod batch;
 pub mod bookmark;
 pub mod command;
+pub mod description;
 pub mod directory;
 pub mod document_id;
 pub mod engine;
 pub mod gate;
 pub mod kind;
 pub mod link;
+pub mod quarantine;
 pub mod repo_message;
 pub mod rules;
 pub mod tag;

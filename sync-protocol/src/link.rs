@@ -3,6 +3,7 @@
 //! Log shipping. Every message may arrive twice and the connection may break between any two: a receiver drops what it
 //! has, and both sides resume from the positions that [`Follow`] and [`Following`] exchange.
 
+use crate::actor::Binding;
 use crate::directory::DirectoryEntry;
 use crate::document_id::DocumentId;
 use minicbor::bytes::ByteVec;
@@ -65,6 +66,12 @@ pub enum LinkMessage {
     /// changed too much of it to list.
     #[n(8)]
     Directory(#[n(0)] DirectoryPage),
+    /// Edge to origin.
+    #[n(9)]
+    Quarantine(#[n(0)] Quarantine),
+    /// Origin to edge, the answer to [`Quarantine`], after commit.
+    #[n(10)]
+    Quarantined(#[n(0)] Quarantined),
 }
 
 #[derive(Debug, Clone, PartialEq, Encode, Decode)]
@@ -156,8 +163,16 @@ pub struct DirectoryPage {
 pub struct DocumentHeads {
     #[n(0)]
     pub document: DocumentId,
+    /// None of a document that was deleted.
     #[n(1)]
     pub heads: Vec<Hash>,
+}
+
+impl DocumentHeads {
+    /// Every document that is there has a first change.
+    pub fn is_deleted(&self) -> bool {
+        self.heads.is_empty()
+    }
 }
 
 /// Changes that devices made, in the order of the edge's log.
@@ -188,6 +203,10 @@ pub struct PushItem {
     /// One Automerge change chunk.
     #[n(4)]
     pub bytes: ByteVec,
+    /// When the edge logged it, in milliseconds since the Unix epoch; 0 when that is not known.
+    #[n(5)]
+    #[cbor(default)]
+    pub logged_at: u64,
 }
 
 #[derive(Debug, Clone, PartialEq, Encode, Decode)]
@@ -214,6 +233,54 @@ pub struct Refused {
     /// Stable, for example `forbidden`, `malformed-change`, `missing-dependency`.
     #[n(2)]
     pub code: String,
+}
+
+/// Changes that the edge has refused, for somebody to look at. At most [`MAX_PUSH_ITEMS`] and [`MAX_PUSH_BYTES`].
+#[derive(Debug, Clone, PartialEq, Encode, Decode)]
+#[cbor(map)]
+pub struct Quarantine {
+    #[n(0)]
+    pub institute: String,
+    #[n(1)]
+    pub log: String,
+    #[n(2)]
+    pub items: Vec<QuarantineItem>,
+}
+
+#[derive(Debug, Clone, PartialEq, Encode, Decode)]
+#[cbor(map)]
+pub struct QuarantineItem {
+    /// Position among the edge's refusals, from 1, rising, with gaps.
+    #[n(0)]
+    pub sequence: u64,
+    #[n(1)]
+    pub document: DocumentId,
+    /// Who brought the change to the edge.
+    #[n(2)]
+    pub user: String,
+    #[n(3)]
+    pub device: String,
+    /// Why it was refused.
+    #[n(4)]
+    pub code: String,
+    /// When, by the edge's clock, in milliseconds since the Unix epoch.
+    #[n(5)]
+    pub refused_at: u64,
+    /// One Automerge change chunk.
+    #[n(6)]
+    pub bytes: ByteVec,
+}
+
+#[derive(Debug, Clone, PartialEq, Encode, Decode)]
+#[cbor(map)]
+pub struct Quarantined {
+    #[n(0)]
+    pub institute: String,
+    #[n(1)]
+    pub log: String,
+    /// Every item up to this sequence is kept, or was settled before, or has no room.
+    #[n(2)]
+    pub acknowledged: u64,
 }
 
 /// Asks for what a document has beyond `have`.
@@ -244,6 +311,14 @@ pub struct Document {
     pub chunks: Vec<ByteVec>,
     #[n(4)]
     pub heads: Vec<Hash>,
+    /// Whose the document's actors are.
+    #[n(5)]
+    #[cbor(default)]
+    pub actors: Vec<Binding>,
+    /// The document was deleted, and its id is never used again. `record` is absent.
+    #[n(6)]
+    #[cbor(default)]
+    pub deleted: bool,
 }
 
 /// What the institute knows of a document besides its content.
@@ -297,6 +372,8 @@ impl LinkMessage {
             LinkMessage::Pull(m) => Some(&m.institute),
             LinkMessage::Document(m) => Some(&m.institute),
             LinkMessage::Directory(m) => Some(&m.institute),
+            LinkMessage::Quarantine(m) => Some(&m.institute),
+            LinkMessage::Quarantined(m) => Some(&m.institute),
         }
     }
 }
@@ -315,6 +392,7 @@ mod tests {
                 user: "u".into(),
                 device: "d".into(),
                 bytes: vec![1, 2, 3].into(),
+                logged_at: 1,
             }],
         })
     }

@@ -4,6 +4,7 @@
 //! implementation does; every length is checked against the input before anything is allocated.
 
 use crate::document_id::DocumentId;
+use crate::gate::MAX_HEADS;
 use crate::link::Hash;
 use minicbor::data::Type;
 use minicbor::{Decoder, Encoder};
@@ -15,6 +16,10 @@ const EXTENSIONS: &str = "rollcallExtensions";
 const EXTENSION_VERSION: u64 = 1;
 /// The type of [`RepoMessage::Refused`].
 const REFUSED: &str = "rollcall-refused";
+/// The type of [`RepoMessage::Committed`].
+const COMMITTED: &str = "rollcall-committed";
+/// The type of [`RepoMessage::Deleted`].
+const DELETED: &str = "rollcall-deleted";
 /// Largest frame taken, in bytes: a whole document travels in one.
 pub const MAX_FRAME_BYTES: usize = 16 * 1024 * 1024;
 /// Longest peer id, session id or storage id, in bytes. automerge-repo makes ids of about 20.
@@ -28,7 +33,8 @@ const MAX_DEPTH: usize = 16;
 pub enum RepoMessage {
     /// Client to server, first.
     ///
-    /// `extended` is ours: the client reads [`RepoMessage::Refused`], which is sent to nobody else.
+    /// `extended` is ours: the client reads [`RepoMessage::Refused`], [`RepoMessage::Committed`] and
+    /// [`RepoMessage::Deleted`], which are sent to nobody else.
     Join { sender: String, versions: Vec<String>, extended: bool },
     /// Server to client, the answer to [`RepoMessage::Join`].
     Peer { sender: String, target: String },
@@ -49,6 +55,10 @@ pub enum RepoMessage {
     },
     /// Server to client, ours: a change that the client brought was not taken. Its code says why.
     Refused { sender: String, target: String, document: DocumentId, hash: Hash, code: String },
+    /// Server to client, ours: the origin has committed these heads of the document, and all that they depend on.
+    Committed { sender: String, target: String, document: DocumentId, heads: Vec<Hash> },
+    /// Server to client, ours: the document was deleted, for everybody and for good.
+    Deleted { sender: String, target: String, document: DocumentId },
     /// A well-formed message that this server has no use for: `leave`, gossip about remote heads, and types of the future.
     Other,
 }
@@ -87,6 +97,7 @@ struct Fields<'a> {
     extended: bool,
     hash: Option<&'a [u8]>,
     code: Option<&'a str>,
+    committed: Option<Vec<Hash>>,
 }
 
 impl RepoMessage {
@@ -142,6 +153,13 @@ impl RepoMessage {
                         .ok_or(RepoMessageError::Missing("hash"))?,
                 ),
                 code: peer_id("code", fields.code)?,
+            }),
+            DELETED => Ok(Self::Deleted { sender: sender()?, target: target()?, document: document()? }),
+            COMMITTED => Ok(Self::Committed {
+                sender: sender()?,
+                target: target()?,
+                document: document()?,
+                heads: fields.committed.ok_or(RepoMessageError::Missing("committed"))?,
             }),
             _ => Ok(Self::Other),
         }
@@ -207,6 +225,20 @@ impl RepoMessage {
                 e.str("documentId")?.str(&document.to_string())?;
                 e.str("hash")?.bytes(&hash.0)?.str("code")?.str(code)?;
             }
+            Self::Deleted { sender, target, document } => {
+                e.map(4)?.str("type")?.str(DELETED)?;
+                addresses(e, sender, target)?;
+                e.str("documentId")?.str(&document.to_string())?;
+            }
+            Self::Committed { sender, target, document, heads } => {
+                e.map(5)?.str("type")?.str(COMMITTED)?;
+                addresses(e, sender, target)?;
+                e.str("documentId")?.str(&document.to_string())?;
+                e.str("committed")?.array(heads.len() as u64)?;
+                for head in heads {
+                    e.bytes(&head.0)?;
+                }
+            }
             Self::Other => {}
         }
         Ok(())
@@ -245,6 +277,7 @@ impl<'a> Fields<'a> {
                 "supportedProtocolVersions" => fields.versions = versions(d)?,
                 "hash" => fields.hash = Some(byte_string(d)?),
                 "code" => fields.code = optional_text(d)?,
+                "committed" => fields.committed = Some(hashes(d)?),
                 EXTENSIONS if matches!(d.datatype()?, Type::U8) => {
                     fields.extended = u64::from(d.u8()?) >= EXTENSION_VERSION;
                 }
@@ -274,6 +307,19 @@ fn byte_string<'a>(d: &mut Decoder<'a>) -> Result<&'a [u8], RepoMessageError> {
         return Err(RepoMessageError::NotCbor("data has a tag other than 64".into()));
     }
     Ok(d.bytes()?)
+}
+
+fn hashes(d: &mut Decoder<'_>) -> Result<Vec<Hash>, RepoMessageError> {
+    let mut hashes = Vec::new();
+    let left = d.array()?.ok_or(RepoMessageError::NotCbor("hashes without a count".into()))?;
+    if left > MAX_HEADS {
+        return Err(RepoMessageError::NotCbor(format!("{left} hashes, the limit is {MAX_HEADS}")));
+    }
+    for _ in 0..left {
+        let bytes = byte_string(d)?.try_into();
+        hashes.push(Hash(bytes.map_err(|_| RepoMessageError::NotCbor("a hash is not 32 bytes".into()))?));
+    }
+    Ok(hashes)
 }
 
 /// A count that JS wrote: an integer, or a float when it is large.
@@ -382,6 +428,13 @@ mod tests {
                 document: document(),
                 hash: Hash([7; 32]),
                 code: "invalid-mark".into(),
+            },
+            RepoMessage::Deleted { sender: sender.clone(), target: target.clone(), document: document() },
+            RepoMessage::Committed {
+                sender: sender.clone(),
+                target: target.clone(),
+                document: document(),
+                heads: vec![Hash([7; 32]), Hash([8; 32])],
             },
             RepoMessage::Peer { sender: sender.clone(), target: target.clone() },
             RepoMessage::Error { sender: sender.clone(), target: target.clone(), message: "no".into() },

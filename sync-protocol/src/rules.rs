@@ -22,6 +22,21 @@ pub const NOT_YOUR_WORDS: &str = "not-your-words";
 /// An answer that does not name its writer as its author.
 pub const ANSWER_WITHOUT_AUTHOR: &str = "answer-without-author";
 
+/// More operations than are judged one by one.
+pub const TOO_MANY_OPERATIONS: &str = "too-many-operations";
+
+/// An operation on an object that the document does not have.
+pub const UNKNOWN_OBJECT: &str = "unknown-object";
+/// An object that is further below the root than is judged.
+pub const NESTED_TOO_DEEP: &str = "nested-too-deep";
+
+/// Most operations of a change to a document whose kind has rules, which take memory and time for each: a class of
+/// hundreds, or a page of text, in one edit.
+pub const MAX_JUDGED_OPERATIONS: usize = 1 << 16;
+/// Deepest object below the root that is judged: an answer's text is at 3. Every operation looks at what it is in, level by
+/// level.
+pub const MAX_JUDGED_DEPTH: usize = 32;
+
 /// The field of an answer that names the user who wrote it.
 const AUTHOR: &str = "author";
 
@@ -49,6 +64,9 @@ pub fn check(
     studies: impl Fn(&str, &str) -> Option<bool>,
 ) -> Result<(), &'static str> {
     let Ok(kind @ (Kind::Attendance | Kind::Doubt)) = record.kind.parse() else { return Ok(()) };
+    if change.len() > MAX_JUDGED_OPERATIONS {
+        return Err(TOO_MANY_OPERATIONS);
+    }
     let operations = Operations::of(change);
     match kind {
         Kind::Attendance => check_attendance(doc, record, &operations, studies),
@@ -164,26 +182,34 @@ fn check_attendance(
             if studies(student, batch) == Some(false) {
                 return Err(NOT_A_STUDENT);
             }
-        } else if place_in(doc, &at, &sheet).is_some() {
+        } else if place_in(doc, &at, &sheet)?.is_some() {
             return Err(INVALID_MARK);
         }
     }
     Ok(())
 }
 
-/// Where `object` is below `container`: the member of the container that it is or is in, and, unless it is that member
-/// itself, the property of the member that it is or is in.
-fn place_in(doc: &Automerge, object: &ObjId, container: &ObjId) -> Option<(ObjId, Option<Prop>)> {
+/// The member of a container that something is or is in, and, unless it is that member itself, the property of the member
+/// that it is or is in.
+type Place = (ObjId, Option<Prop>);
+
+/// Where `object` is below `container`, if it is.
+fn place_in(doc: &Automerge, object: &ObjId, container: &ObjId) -> Result<Option<Place>, &'static str> {
     let mut at = object.clone();
     let mut property = None;
-    for parent in doc.parents(object).ok()? {
+    // Nobody knows yet what it will be: somebody else's words, perhaps, whose number was guessed.
+    let parents = doc.parents(object).map_err(|_| UNKNOWN_OBJECT)?;
+    for (depth, parent) in parents.enumerate() {
         if parent.obj == *container {
-            return Some((at, property));
+            return Ok(Some((at, property)));
+        }
+        if depth >= MAX_JUDGED_DEPTH {
+            return Err(NESTED_TOO_DEEP);
         }
         at = parent.obj;
         property = Some(parent.prop);
     }
-    None
+    Ok(None)
 }
 
 fn check_doubt(
@@ -210,7 +236,7 @@ fn check_doubt(
             }
         } else if at == answers {
             check_answer(doc, operations, (id, op), writer)?;
-        } else if let Some((answer, property)) = place_in(doc, &at, &answers) {
+        } else if let Some((answer, property)) = place_in(doc, &at, &answers)? {
             let names_author = match (&op.key, property) {
                 (Key::Map(key), None) => key == AUTHOR,
                 (_, Some(Prop::Map(key))) => key == AUTHOR,
@@ -232,7 +258,12 @@ fn check_answer(
     writer: Writer<'_>,
 ) -> Result<(), &'static str> {
     let removes = op.action == OpType::Delete;
-    for before in op.pred.iter() {
+    // An operation need not name what it takes the place of: the item that it is on was somebody's answer first.
+    let item = match &op.key {
+        Key::Seq(ElementId::Id(item)) if !op.insert && !operations.made.contains_key(item) => Some(item),
+        Key::Seq(_) | Key::Map(_) => None,
+    };
+    for before in op.pred.iter().chain(item) {
         let before = ObjId::Id(before.counter(), before.actor().clone(), 0);
         let own = author(doc, &before).as_deref() == Some(writer.user);
         let may = own || (removes && writer.moderates);

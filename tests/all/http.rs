@@ -3,6 +3,9 @@
 mod hostile;
 mod hostile_http2;
 mod lifetime;
+mod metrics;
 mod proxies;
+mod reload;
 mod settings;
 mod tls;
+mod trace;

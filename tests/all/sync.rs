@@ -2,10 +2,14 @@
 
 mod batch;
 mod crash;
+mod deletion;
 mod javascript;
 mod line;
 mod origins;
 mod privacy;
+mod quarantine;
+mod receipts;
+mod reload;
 mod rights;
 mod samod;
 mod story;

@@ -108,7 +108,7 @@ fn crates_depend_on_what_is_below_them_alone() {
         ("edge-components/dashboards", &["sync-protocol", "rollcall-guest"]),
         ("edge-components/sync", &["sync-protocol", "rollcall-guest"]),
         ("edge-components/commands", &["sync-protocol", "rollcall-guest"]),
-        ("runtime-host", &["sync-protocol"]),
+        ("runtime-host", &["sync-protocol", "test-servers"]),
         ("runtime-host/bench", &[]),
         ("runtime-host/guests", &[]),
         ("origin", &["sync-protocol", "test-servers"]),

@@ -22,7 +22,14 @@ async fn cached(person: &Person, path: &str) -> Answer {
 async fn the_first_read_is_a_miss_and_the_second_a_hit_with_the_same_body() {
     let house = House::start().await;
     let student = house.sign_in(STUDENT).await;
-    for path in [STUDENTS, "/api/students/schedule", "/api/students/schedule?date=2026-11-23"] {
+    let views = [
+        STUDENTS,
+        "/api/students/schedule",
+        "/api/students/schedule?date=2026-11-23",
+        "/api/students/grades",
+        "/api/students/attendance",
+    ];
+    for path in views {
         let first = student.get(path).await;
         assert_eq!(first.status, 200, "{}", first.text());
         assert!(!first.is_hit(), "{:?}", first.header("cache-status"));
@@ -44,6 +51,8 @@ async fn each_role_reads_its_own_views_and_no_others() {
         ("teacher", "/api/teachers/schedule"),
         ("student", STUDENTS),
         ("student", "/api/students/schedule"),
+        ("student", "/api/students/grades"),
+        ("student", "/api/students/attendance"),
     ];
     for role in ["admin", "teacher", "student"] {
         let person = house.sign_in(&format!("{role}@northside.example")).await;
@@ -159,4 +168,43 @@ async fn a_date_that_is_none_is_named() {
         assert_eq!(answer.problem(answer.status), "invalid-field");
         assert_eq!(answer.json()["field"], "date");
     }
+}
+
+#[tokio::test]
+async fn a_batch_and_a_roster_come_through_the_edge_as_from_the_origin() {
+    let house = House::start().await;
+    let teacher = house.sign_in(TEACHER).await;
+    let dashboard = teacher.get(TEACHERS).await.ok();
+    let class = dashboard["today"][0]["class"].as_str().unwrap();
+    let roster = format!("/api/classes/{class}/roster");
+    let here = teacher.get(&roster).await;
+    assert!(here.ok()["students"].as_array().unwrap().len() > 10, "{}", here.text());
+    assert_eq!(here.json(), teacher.at(house.origin.url()).get(&roster).await.ok());
+    let known = teacher.request("GET".parse().unwrap(), &roster);
+    let known = teacher.send(known.header("if-none-match", here.header("etag").unwrap())).await;
+    assert_eq!(known.status, 304, "{}", known.text());
+
+    let batch = json!({"requests": [{"path": roster}, {"path": TEACHERS}, {"path": STUDENTS}]});
+    let answer = teacher.post("/api/batch", &batch).await.ok();
+    let statuses = [0, 1, 2].map(|at| answer["responses"][at]["status"].as_u64().unwrap());
+    assert_eq!(statuses, [200, 200, 403]);
+    assert_eq!(answer["responses"][0]["body"], here.json());
+    let too_many = json!({"requests": vec![json!({"path": TEACHERS}); 11]});
+    assert_eq!(teacher.post("/api/batch", &too_many).await.problem(422), "invalid-field");
+    assert_eq!(
+        Person::stranger(house.edge.url()).post("/api/batch", &batch).await.problem(401),
+        "token-missing"
+    );
+}
+
+#[tokio::test]
+async fn a_command_with_a_precondition_is_refused_at_the_edge_and_not_weakened() {
+    let house = House::start().await;
+    let admin = house.sign_in("admin@northside.example").await;
+    let command = json!({"command": "change-batch", "batch": "maths-a", "title": "Changed"});
+    let request = admin.request("POST".parse().unwrap(), "/commands").header("idempotency-key", "c1");
+    let request = request.header("if-match", "\"00000000000000000000000000000000\"").json(&command);
+    assert_eq!(admin.send(request).await.problem(400), "invalid-field");
+    let batch = admin.at(house.origin.url()).get("/admin/v1/batches/maths-a").await.ok();
+    assert_ne!(batch["title"], "Changed");
 }

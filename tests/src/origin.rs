@@ -27,11 +27,18 @@ impl Origin {
 
     /// Starts an origin with the two sample institutes on a Postgres database, which other origins may share.
     pub async fn start_on_postgres(folder: &Path, url: &str) -> Self {
+        Self::start_with(folder, &[("ROLLCALL_ORIGIN_STORE__URL", url)]).await
+    }
+
+    /// Starts an origin with the two sample institutes and settings from the environment.
+    pub async fn start_with(folder: &Path, settings: &[(&str, &str)]) -> Self {
         let arguments = ["serve", "--listen", "127.0.0.1:0", "--seed"];
-        let program = Program::new(&program("rollcall-origin"), arguments)
+        let mut program = Program::new(&program("rollcall-origin"), arguments)
             .in_folder(folder)
-            .with_environment("ROLLCALL_ORIGIN_STORE__URL", url)
             .with_environment("ROLLCALL_ORIGIN_EDGE_SECRET", EDGE_SECRET);
+        for (name, value) in settings {
+            program = program.with_environment(name, value);
+        }
         Self(Service::start(program, folder).await)
     }
 }

@@ -53,6 +53,11 @@ impl PlainEdge {
         path
     }
 
+    /// Where its files are.
+    pub fn folder(&self) -> &Path {
+        self.folder.path()
+    }
+
     pub fn url(&self) -> &str {
         &self.url
     }

@@ -2,6 +2,7 @@
 
 use crate::cargo::{self, command, succeeds};
 use anyhow::bail;
+use std::path::Path;
 
 /// The oldest Node.js that the JavaScript client of the tests runs on.
 const NODE_MAJOR_MIN: u32 = 18;
@@ -48,6 +49,60 @@ pub(crate) fn postgres() -> anyhow::Result<()> {
     bail!("the tests need a Postgres server of version {POSTGRES_MIN} or later in /usr/lib/postgresql");
 }
 
+/// schemathesis, which calls the origin by its own description, is Python.
+pub(crate) fn python() -> anyhow::Result<()> {
+    let there = || succeeds(command("python3").args(["-c", "import venv, ensurepip"]));
+    if there() {
+        return Ok(());
+    }
+    eprintln!("installing Python, which schemathesis needs");
+    if install("python3 python3-venv", there) {
+        return Ok(());
+    }
+    bail!("the tests need Python 3 with its module venv: install them and try again");
+}
+
+/// Tests of what is kept in Redis start servers of their own.
+pub(crate) fn redis() -> anyhow::Result<()> {
+    let there = || succeeds(command("redis-server").arg("--version"));
+    if there() {
+        return Ok(());
+    }
+    eprintln!("installing the Redis server, which tests start");
+    if install("redis-server", there) {
+        return Ok(());
+    }
+    bail!("the tests need redis-server: install it and try again");
+}
+
+/// Tests of the queue start brokers of their own; a broker of the system is not touched.
+pub(crate) fn rabbitmq() -> anyhow::Result<()> {
+    let there = || Path::new("/usr/lib/rabbitmq/bin/rabbitmq-server").exists();
+    if there() {
+        return Ok(());
+    }
+    eprintln!("installing RabbitMQ, which the tests of the queue start");
+    if install("rabbitmq-server", there) {
+        return Ok(());
+    }
+    bail!(
+        "the tests need /usr/lib/rabbitmq/bin/rabbitmq-server: install it (on Debian `rabbitmq-server`) and try again"
+    );
+}
+
+/// The tests let Prometheus judge the metrics.
+pub(crate) fn promtool() -> anyhow::Result<()> {
+    let there = || succeeds(command("promtool").arg("--version"));
+    if there() {
+        return Ok(());
+    }
+    eprintln!("installing promtool, which checks the metrics in the tests");
+    if install("prometheus", there) {
+        return Ok(());
+    }
+    bail!("the tests need promtool, which comes with Prometheus: install it and try again");
+}
+
 /// The origin's TLS to Postgres is the system's OpenSSL, whose headers the build needs.
 pub(crate) fn openssl() -> anyhow::Result<()> {
     let there = || succeeds(command("pkg-config").args(["--exists", "openssl"]));
@@ -64,12 +119,22 @@ pub(crate) fn openssl() -> anyhow::Result<()> {
     );
 }
 
+/// Debian starts a server when it is installed, unless `policy-rc.d` says no (invoke-rc.d(8)): what tests need are the
+/// programs, and a service on its usual port could disturb somebody.
+const INSTALL: &str = r#"
+policy=/usr/sbin/policy-rc.d
+if [ ! -e $policy ]; then
+    trap 'rm -f /usr/sbin/policy-rc.d' EXIT
+    printf '#!/bin/sh\nexit 101\n' >$policy && chmod 755 $policy
+fi
+export DEBIAN_FRONTEND=noninteractive
+apt-get install --yes "$@" || { apt-get update && apt-get install --yes "$@"; }
+"#;
+const AS_ROOT: &str = r#"if [ "$(id -u)" = 0 ]; then exec "$@"; else exec sudo --non-interactive "$@"; fi"#;
+
 /// Installs packages of the system; whether they are there at the end.
 fn install(packages: &str, there: impl Fn() -> bool) -> bool {
-    let install = format!("DEBIAN_FRONTEND=noninteractive apt-get install --yes {packages}");
-    [install.clone(), format!("apt-get update && {install}")].iter().any(|install| {
-        let as_root =
-            format!("if [ $(id -u) = 0 ]; then {install}; else sudo --non-interactive sh -c '{install}'; fi");
-        cargo::run(command("sh").args(["-c", &as_root])).is_ok() && there()
-    })
+    let mut install = command("sh");
+    install.args(["-c", AS_ROOT, "as-root", "sh", "-c", INSTALL, "install"]);
+    cargo::run(install.args(packages.split(' '))).is_ok() && there()
 }

@@ -11,6 +11,11 @@ pub(crate) fn run(arguments: &[String]) -> anyhow::Result<ExitCode> {
     packages::openssl()?;
     packages::node()?;
     packages::postgres()?;
+    packages::python()?;
+    install_schemathesis()?;
+    packages::redis()?;
+    packages::rabbitmq()?;
+    packages::promtool()?;
     install_client(&root().join("tests/js"))?;
     components::build()?;
     components::build_guests()?;
@@ -35,6 +40,22 @@ pub(crate) fn install_client(folder: &Path) -> anyhow::Result<()> {
     let mut install = command("npm");
     install.args(["ci", "--no-audit", "--no-fund"]).current_dir(folder);
     cargo::run(&mut install)
+}
+
+/// Installs schemathesis unless it is as the list of its packages says.
+fn install_schemathesis() -> anyhow::Result<()> {
+    let (wanted, folder) =
+        (root().join("tests/schemathesis/requirements.txt"), root().join("target/schemathesis"));
+    let installed = folder.join("requirements.txt");
+    if std::fs::read(&installed).ok() == Some(std::fs::read(&wanted)?) {
+        return Ok(());
+    }
+    cargo::run(command("python3").args(["-m", "venv"]).arg(&folder))?;
+    let mut install = command(folder.join("bin/pip"));
+    install.args(["install", "--quiet", "--disable-pip-version-check", "--requirement"]).arg(&wanted);
+    cargo::run(&mut install)?;
+    std::fs::copy(&wanted, &installed)?;
+    Ok(())
 }
 
 /// Says whether cargo-nextest is there at the end. Without it the tests run too, slower.

@@ -1,4 +1,5 @@
-//! The `commands` component: sign-in, and authoritative writes that survive a missing origin.
+//! The `commands` component: authoritative writes that survive a missing origin, and what is only forwarded: sign-in, and
+//! the reads that this edge keeps no copy of.
 //!
 //! A command goes to the origin at once when it can. When it cannot, or its outcome stays unknown, it is written to the
 //! outbox, acknowledged with `202`, and delivered later with the same idempotency key, in order for each device.
@@ -7,11 +8,12 @@ mod auth;
 mod delivery;
 mod forward;
 mod outbox;
+mod reads;
 mod receipt;
 mod submission;
 
 use forward::{Forwarder, Verdict};
-use http::header::{AUTHORIZATION, CONTENT_TYPE, RETRY_AFTER};
+use http::header::{AUTHORIZATION, CONTENT_TYPE, IF_MATCH, RETRY_AFTER};
 use http::{HeaderName, HeaderValue, Method, StatusCode};
 use outbox::{Appended, Outbox};
 use rollcall_guest::{Answer, Call, Origin, Problem, answer, body, identified_by_host, identity, now_ms};
@@ -43,6 +45,14 @@ async fn route(request: Request) -> Result<Answer, Problem> {
             allow(&request, Method::POST, "POST")?;
             submit_command(request).await
         }
+        reads::BATCH_PATH => {
+            allow(&request, Method::POST, "POST")?;
+            reads::batch(request).await
+        }
+        path if path.starts_with(reads::CLASSES) => {
+            allow(&request, Method::GET, "GET")?;
+            reads::roster(&request).await
+        }
         "/internal/outbox/deliver" => deliver(&request).await,
         _ => {
             let key = path.strip_prefix("/commands/").ok_or_else(Problem::not_found)?;
@@ -62,6 +72,11 @@ async fn submit_command(request: Request) -> Result<Answer, Problem> {
     let (parts, incoming) = request.into_parts();
     let key = parts.headers.get(IDEMPOTENCY_KEY_HEADER).map(|key| key.to_str().unwrap_or_default());
     let key = check_key(key)?.to_owned();
+    if parts.headers.contains_key(IF_MATCH) {
+        // A command may wait here for hours: dropping the condition would be a lie, keeping it a sure refusal.
+        let detail = "If-Match is for commands that go to the origin itself";
+        return Err(Problem::invalid_field("If-Match", detail));
+    }
     let command = Command::decode(&body::read(incoming, MAX_COMMAND_BYTES).await?)?;
     let submission = Submission::new(&claims, key, &command, now_ms());
 

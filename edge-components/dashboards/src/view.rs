@@ -1,4 +1,4 @@
-//! The five views: their paths, their query, who may read them, and where they are kept.
+//! The seven views: their paths, their query, who may read them, and where they are kept.
 
 use rollcall_guest::Problem;
 use sync_protocol::token::{Claims, Role};
@@ -17,14 +17,18 @@ enum ViewKind {
     AdminDashboard,
     StudentSchedule,
     TeacherSchedule,
+    StudentGrades,
+    StudentAttendance,
 }
 
-const VIEWS: [ViewKind; 5] = [
+const VIEWS: [ViewKind; 7] = [
     ViewKind::StudentDashboard,
     ViewKind::TeacherDashboard,
     ViewKind::AdminDashboard,
     ViewKind::StudentSchedule,
     ViewKind::TeacherSchedule,
+    ViewKind::StudentGrades,
+    ViewKind::StudentAttendance,
 ];
 
 impl ViewKind {
@@ -35,12 +39,17 @@ impl ViewKind {
             ViewKind::AdminDashboard => "/api/admin/dashboard",
             ViewKind::StudentSchedule => "/api/students/schedule",
             ViewKind::TeacherSchedule => "/api/teachers/schedule",
+            ViewKind::StudentGrades => "/api/students/grades",
+            ViewKind::StudentAttendance => "/api/students/attendance",
         }
     }
 
     fn role(self) -> Role {
         match self {
-            ViewKind::StudentDashboard | ViewKind::StudentSchedule => Role::Student,
+            ViewKind::StudentDashboard
+            | ViewKind::StudentSchedule
+            | ViewKind::StudentGrades
+            | ViewKind::StudentAttendance => Role::Student,
             ViewKind::TeacherDashboard | ViewKind::TeacherSchedule => Role::Teacher,
             ViewKind::AdminDashboard => Role::Admin,
         }
@@ -175,7 +184,7 @@ mod tests {
     }
 
     #[test]
-    fn only_the_five_views_and_only_date_are_known() {
+    fn only_the_views_and_only_date_are_known() {
         assert_eq!(View::decode("/api/students/dashboards", None).unwrap_err().code, "not-found");
         let view = schedule("date=2026-11-22").unwrap();
         assert_eq!(view.path_and_query(), "/api/students/schedule?date=2026-11-22");

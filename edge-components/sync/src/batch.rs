@@ -45,6 +45,8 @@ pub(crate) async fn exchange(claims: Claims, request: Request) -> Result<Answer,
     let results = messages.iter().zip(handled).map(|(message, handled)| BatchResult {
         document: message.document,
         refused: refused(runner.exchange_refusals(SESSION, message.document)),
+        committed: Some(runner.exchange_committed(SESSION, message.document))
+            .filter(|heads| !heads.is_empty()),
         outcome: if handled {
             outcome(runner.exchange_reply(SESSION, message.document))
         } else {

@@ -7,6 +7,7 @@ use http::{HeaderMap, Method, StatusCode};
 use rollcall_guest::{Answer, Call, Origin, OriginError, Problem, answer, body};
 use serde::{Deserialize, Serialize};
 use spin_sdk::http::Request;
+use sync_protocol::actor::Binding;
 use sync_protocol::document_id::DocumentId;
 use sync_protocol::engine::Effect;
 use sync_protocol::kind::{self, Kind};
@@ -80,7 +81,7 @@ fn hold(claims: &Claims, registered: &Registered) -> Result<(), LogError> {
         owner,
     };
     let chunks = kind::genesis(kind, registered.document).into_iter().collect();
-    store(&mut log, record, chunks)
+    store(&mut log, record, chunks, Vec::new())
 }
 
 /// Fetches a document that the log does not have. True when it is there now.
@@ -104,19 +105,28 @@ pub(crate) async fn fetch(
     };
     let Some(record) = found.record else { return Ok(Ok(false)) };
     let chunks = found.chunks.into_iter().map(Into::into).collect();
-    Ok(store(log, record, chunks).map(|()| true))
+    Ok(store(log, record, chunks, found.actors).map(|()| true))
 }
 
 /// Writes a document that the origin has named. The log gets changes, not a snapshot, so that other instances see them.
-fn store(log: &mut Log, record: DocumentRecord, chunks: Vec<Vec<u8>>) -> Result<(), LogError> {
+fn store(
+    log: &mut Log,
+    record: DocumentRecord,
+    chunks: Vec<Vec<u8>>,
+    actors: Vec<Binding>,
+) -> Result<(), LogError> {
     let document = record.document;
     let author = sync_protocol::engine::Author {
         user: String::new(),
         device: String::new(),
         source: sync_protocol::engine::Source::Origin,
+        at: 0,
     };
     let outcome = (|| {
         log.write(Effect::SaveRecord(record))?;
+        for binding in actors {
+            log.write(Effect::SaveBinding { document, binding })?;
+        }
         for chunk in chunks {
             for change in
                 sync_protocol::gate::changes_in(&chunk).map_err(|e| LogError::Store(e.to_string()))?

@@ -77,6 +77,11 @@ fn host_effect(effect: protocol::Effect) -> Option<Effect> {
         | protocol::Effect::Discard { .. }
         | protocol::Effect::SaveCursor { .. }
         | protocol::Effect::SaveAcknowledged(_)
+        | protocol::Effect::SaveCommitted { .. }
+        | protocol::Effect::SaveBinding { .. }
+        | protocol::Effect::Delete(_)
+        | protocol::Effect::ReadQuarantine
+        | protocol::Effect::SaveTold(_)
         | protocol::Effect::SaveDirectory { .. }
         | protocol::Effect::MarkBehind(_)
         | protocol::Effect::MarkCurrent(_)

@@ -3,15 +3,19 @@
 //! Under `rollcall-edge` each institute has a database of its own; other hosts give one to all, so every row names its
 //! institute. Several instances may write to one log: each looks for the others' rows when it takes the write lock.
 
+mod quarantine;
+
 use crate::bindings::spin::sqlite::sqlite::{Connection, Error, RowResult, Value};
+use quarantine::Usages;
 use std::collections::BTreeSet;
+use sync_protocol::actor::Binding;
 use sync_protocol::directory::DirectoryEntry;
 use sync_protocol::document_id::DocumentId;
 use sync_protocol::engine::{Author, Effect, Position, Source, Stored};
 use sync_protocol::link::{DocumentRecord, Hash, MAX_PUSH_BYTES, MAX_PUSH_ITEMS, PushItem};
 
 /// Applied when a log is opened; each statement may run again.
-const SCHEMA: [&str; 8] = [
+const SCHEMA: [&str; 13] = [
     "CREATE TABLE IF NOT EXISTS meta (
         institute TEXT NOT NULL, key TEXT NOT NULL, value TEXT NOT NULL,
         PRIMARY KEY (institute, key)) WITHOUT ROWID",
@@ -24,21 +28,36 @@ const SCHEMA: [&str; 8] = [
         sequence INTEGER PRIMARY KEY AUTOINCREMENT,
         institute TEXT NOT NULL, document BLOB NOT NULL, hash BLOB NOT NULL,
         user TEXT NOT NULL, device TEXT NOT NULL, source INTEGER NOT NULL, bytes BLOB NOT NULL,
-        UNIQUE (institute, document, hash))",
+        logged_at INTEGER NOT NULL DEFAULT 0, UNIQUE (institute, document, hash))",
     "CREATE INDEX IF NOT EXISTS changes_by_document ON changes (institute, document, sequence)",
     "CREATE INDEX IF NOT EXISTS changes_to_push ON changes (institute, sequence) WHERE source = 0",
     // `upto`: the highest sequence that the snapshot covers.
     "CREATE TABLE IF NOT EXISTS snapshots (
         institute TEXT NOT NULL, document BLOB NOT NULL, upto INTEGER NOT NULL, bytes BLOB NOT NULL,
         PRIMARY KEY (institute, document))",
-    "CREATE TABLE IF NOT EXISTS quarantine (
+    // `told`: the origin has it, and the bytes are gone here. `by_origin`: the origin refused it, and it is never taken again.
+    "CREATE TABLE IF NOT EXISTS refusals (
+        sequence INTEGER PRIMARY KEY AUTOINCREMENT,
         institute TEXT NOT NULL, document BLOB NOT NULL, hash BLOB NOT NULL,
-        user TEXT NOT NULL, device TEXT NOT NULL, code TEXT NOT NULL, by_origin INTEGER NOT NULL, bytes BLOB NOT NULL,
-        PRIMARY KEY (institute, document, hash))",
+        user TEXT NOT NULL, device TEXT NOT NULL, code TEXT NOT NULL, by_origin INTEGER NOT NULL,
+        told INTEGER NOT NULL, refused_at INTEGER NOT NULL, bytes BLOB NOT NULL,
+        UNIQUE (institute, document, hash))",
+    "CREATE INDEX IF NOT EXISTS refusals_to_tell ON refusals (institute, sequence) WHERE told = 0",
+    "CREATE INDEX IF NOT EXISTS refusals_by_device ON refusals (institute, device)",
     // `entry`: a `DirectoryEntry` in CBOR.
     "CREATE TABLE IF NOT EXISTS directory (
         institute TEXT NOT NULL, user TEXT NOT NULL, entry BLOB NOT NULL,
         PRIMARY KEY (institute, user)) WITHOUT ROWID",
+    "CREATE TABLE IF NOT EXISTS tombstones (
+        institute TEXT NOT NULL, document BLOB NOT NULL, PRIMARY KEY (institute, document)) WITHOUT ROWID",
+    // `since`: when an edge logged the actor's first change, in milliseconds since the Unix epoch.
+    "CREATE TABLE IF NOT EXISTS actors (
+        institute TEXT NOT NULL, document BLOB NOT NULL, actor BLOB NOT NULL, user TEXT NOT NULL, device TEXT NOT NULL,
+        since INTEGER NOT NULL, PRIMARY KEY (institute, document, actor)) WITHOUT ROWID",
+    // `heads`: hashes of 32 bytes in a row; the origin has them, and all that they depend on.
+    "CREATE TABLE IF NOT EXISTS committed (
+        institute TEXT NOT NULL, document BLOB NOT NULL, heads BLOB NOT NULL,
+        PRIMARY KEY (institute, document)) WITHOUT ROWID",
 ];
 
 #[derive(Debug, thiserror::Error)]
@@ -71,6 +90,7 @@ pub(crate) struct Log {
     acknowledged: u64,
     /// Documents that others have written to, found when the write lock was taken.
     foreign: BTreeSet<DocumentId>,
+    usages: Usages,
 }
 
 fn blob(bytes: &[u8]) -> Value {
@@ -106,12 +126,22 @@ fn as_document(row: &mut RowResult, column: usize) -> Option<DocumentId> {
     as_bytes(row, column).try_into().ok().map(DocumentId::from_bytes)
 }
 
+/// A log from before has changes without a time.
+fn add_logged_at(connection: &Connection) -> Result<(), LogError> {
+    let known = "SELECT 1 FROM pragma_table_info('changes') WHERE name = 'logged_at'";
+    if connection.execute(known, &[])?.rows.is_empty() {
+        connection.execute("ALTER TABLE changes ADD COLUMN logged_at INTEGER NOT NULL DEFAULT 0", &[])?;
+    }
+    Ok(())
+}
+
 impl Log {
     pub(crate) fn open(institute: &str) -> Result<Self, LogError> {
         let connection = Connection::open("default")?;
         for statement in SCHEMA {
             connection.execute(statement, &[])?;
         }
+        add_logged_at(&connection)?;
         let mut log = Self {
             connection,
             institute: institute.to_owned(),
@@ -119,6 +149,7 @@ impl Log {
             seen: 0,
             acknowledged: 0,
             foreign: BTreeSet::new(),
+            usages: Usages::default(),
         };
         log.run("INSERT OR IGNORE INTO meta VALUES (?, 'log', lower(hex(randomblob(16))))", vec![log.own()])?;
         log.seen = log.highest()?;
@@ -239,6 +270,7 @@ impl Log {
     }
 
     pub(crate) fn roll_back(&mut self) {
+        self.usages = Usages::default();
         if std::mem::take(&mut self.in_transaction)
             && let Err(error) = self.run("ROLLBACK", Vec::new())
         {
@@ -265,6 +297,8 @@ impl Log {
             batch,
             owner: as_text(&mut row, 3),
         };
+        let statement = "SELECT heads FROM committed WHERE institute = ? AND document = ?";
+        let committed = self.rows(statement, key())?.pop().map(|mut row| as_bytes(&mut row, 0));
         let mut chunks = Vec::new();
         let mut upto = 0;
         let statement = "SELECT upto, bytes FROM snapshots WHERE institute = ? AND document = ?";
@@ -278,15 +312,23 @@ impl Log {
         let tail = self.rows(statement, parameters)?;
         let stored_tail = tail.len();
         chunks.extend(tail.into_iter().map(|mut row| as_bytes(&mut row, 0)));
-        Ok(Some(Stored { record, chunks, tail: stored_tail }))
+        let committed = committed.unwrap_or_default().as_chunks().0.iter().map(|hash| Hash(*hash)).collect();
+        let actors = self.bindings(document)?;
+        Ok(Some(Stored { record, chunks, tail: stored_tail, committed, actors }))
     }
 
-    /// Hashes of changes that the origin has refused.
-    pub(crate) fn refused(&self, document: DocumentId) -> Result<Vec<Hash>, LogError> {
-        let statement =
-            "SELECT hash FROM quarantine WHERE institute = ? AND document = ? AND by_origin = 1 LIMIT 10000";
-        let rows = self.rows(statement, vec![self.own(), blob(document.as_bytes())])?;
-        Ok(rows.into_iter().filter_map(|mut row| as_bytes(&mut row, 0).try_into().ok().map(Hash)).collect())
+    fn bindings(&self, document: DocumentId) -> Result<Vec<Binding>, LogError> {
+        let rows = self.rows(
+            "SELECT actor, user, device, since FROM actors WHERE institute = ? AND document = ?",
+            vec![self.own(), blob(document.as_bytes())],
+        )?;
+        let binding = |mut row: RowResult| Binding {
+            actor: as_bytes(&mut row, 0).into(),
+            user: as_text(&mut row, 1),
+            device: as_text(&mut row, 2),
+            since: as_integer(&row, 3).unsigned_abs(),
+        };
+        Ok(rows.into_iter().map(binding).collect())
     }
 
     pub(crate) fn documents(&self) -> Result<Vec<DocumentId>, LogError> {
@@ -316,7 +358,7 @@ impl Log {
         let mut parameters = own_after();
         parameters.push(Value::Integer(last));
         let rows = self.rows(
-            "SELECT sequence, document, user, device, bytes FROM changes
+            "SELECT sequence, document, user, device, bytes, logged_at FROM changes
              WHERE institute = ? AND sequence > ? AND sequence <= ? AND source = 0 ORDER BY sequence",
             parameters,
         )?;
@@ -327,6 +369,7 @@ impl Log {
                 user: as_text(&mut row, 2),
                 device: as_text(&mut row, 3),
                 bytes: as_bytes(&mut row, 4).into(),
+                logged_at: as_integer(&row, 5).unsigned_abs(),
             })
         };
         Ok(rows.into_iter().filter_map(item).collect())
@@ -343,11 +386,15 @@ impl Log {
                 self.quarantine(document, hash, author, bytes, code)
             }
             Effect::Discard { document, refused } => self.discard(document, refused),
+            Effect::Delete(document) => self.delete(document),
             Effect::SaveCursor { epoch, revision } => {
                 self.set_meta("epoch", epoch)?;
                 self.set_meta("revision", revision)
             }
             Effect::SaveAcknowledged(sequence) => self.acknowledge(sequence),
+            Effect::SaveBinding { document, binding } => self.save_binding(document, binding),
+            Effect::SaveTold(sequence) => self.save_told(sequence),
+            Effect::SaveCommitted { document, heads } => self.save_committed(document, &heads),
             Effect::SaveDirectory { entries, whole } => self.save_directory(entries, whole),
             Effect::MarkBehind(document) => self.mark(document, 1),
             Effect::MarkCurrent(document) => self.mark(document, 0),
@@ -356,6 +403,7 @@ impl Log {
             | Effect::Link(_)
             | Effect::Load(_)
             | Effect::ReadLog { .. }
+            | Effect::ReadQuarantine
             | Effect::ListDocuments
             | Effect::Report(_) => Ok(()),
         }
@@ -396,8 +444,8 @@ impl Log {
             Source::Origin => 1,
         };
         self.run(
-            "INSERT OR IGNORE INTO changes (institute, document, hash, user, device, source, bytes)
-             VALUES (?, ?, ?, ?, ?, ?, ?)",
+            "INSERT OR IGNORE INTO changes (institute, document, hash, user, device, source, bytes, logged_at)
+             VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
             vec![
                 self.own(),
                 blob(document.as_bytes()),
@@ -406,6 +454,7 @@ impl Log {
                 Value::Text(author.device.clone()),
                 Value::Integer(source),
                 Value::Blob(bytes),
+                integer(author.at),
             ],
         )
     }
@@ -429,49 +478,59 @@ impl Log {
         )
     }
 
-    fn quarantine(
-        &self,
-        document: DocumentId,
-        hash: Hash,
-        author: Author,
-        bytes: Vec<u8>,
-        code: String,
-    ) -> Result<(), LogError> {
-        self.run(
-            "INSERT OR IGNORE INTO quarantine VALUES (?, ?, ?, ?, ?, ?, 0, ?)",
-            vec![
-                self.own(),
-                blob(document.as_bytes()),
-                blob(&hash.0),
-                Value::Text(author.user),
-                Value::Text(author.device),
-                Value::Text(code),
-                Value::Blob(bytes),
-            ],
-        )
-    }
-
-    fn discard(&self, document: DocumentId, refused: Vec<(u64, String)>) -> Result<(), LogError> {
+    fn discard(&mut self, document: DocumentId, refused: Vec<(u64, String)>) -> Result<(), LogError> {
         for (sequence, code) in refused {
-            let key = || vec![self.own(), integer(sequence)];
-            let mut parameters = vec![Value::Text(code)];
-            parameters.extend(key());
-            self.run(
-                "INSERT OR REPLACE INTO quarantine
-                 SELECT institute, document, hash, user, device, ?, 1, bytes FROM changes
-                 WHERE institute = ? AND sequence = ?",
-                parameters,
-            )?;
-            self.run("DELETE FROM changes WHERE institute = ? AND sequence = ?", key())?;
+            self.note_refused_by_origin(sequence, code)?;
+            let key = vec![self.own(), integer(sequence)];
+            self.run("DELETE FROM changes WHERE institute = ? AND sequence = ?", key)?;
         }
         let key = || vec![self.own(), blob(document.as_bytes())];
         self.run("DELETE FROM snapshots WHERE institute = ? AND document = ?", key())?;
         self.run("DELETE FROM documents WHERE institute = ? AND document = ?", key())?;
+        self.run("DELETE FROM committed WHERE institute = ? AND document = ?", key())?;
+        self.run("DELETE FROM actors WHERE institute = ? AND document = ?", key())?;
         let mut parameters = key();
         parameters.push(integer(self.acknowledged));
         self.run(
             "DELETE FROM changes WHERE institute = ? AND document = ? AND (source = 1 OR sequence <= ?)",
             parameters,
+        )
+    }
+
+    pub(crate) fn is_deleted(&self, document: DocumentId) -> Result<bool, LogError> {
+        let statement = "SELECT 1 FROM tombstones WHERE institute = ? AND document = ?";
+        Ok(!self.rows(statement, vec![self.own(), blob(document.as_bytes())])?.is_empty())
+    }
+
+    fn delete(&mut self, document: DocumentId) -> Result<(), LogError> {
+        let key = || vec![self.own(), blob(document.as_bytes())];
+        for table in ["snapshots", "documents", "committed", "actors", "refusals", "changes"] {
+            self.run(&format!("DELETE FROM {table} WHERE institute = ? AND document = ?"), key())?;
+        }
+        self.run("INSERT OR IGNORE INTO tombstones VALUES (?, ?)", key())?;
+        self.usages = Usages::default();
+        Ok(())
+    }
+
+    fn save_binding(&self, document: DocumentId, binding: Binding) -> Result<(), LogError> {
+        self.run(
+            "INSERT OR REPLACE INTO actors VALUES (?, ?, ?, ?, ?, ?)",
+            vec![
+                self.own(),
+                blob(document.as_bytes()),
+                Value::Blob(binding.actor.into()),
+                Value::Text(binding.user),
+                Value::Text(binding.device),
+                integer(binding.since),
+            ],
+        )
+    }
+
+    fn save_committed(&self, document: DocumentId, heads: &[Hash]) -> Result<(), LogError> {
+        let heads = heads.iter().flat_map(|head| head.0).collect();
+        self.run(
+            "INSERT OR REPLACE INTO committed VALUES (?, ?, ?)",
+            vec![self.own(), blob(document.as_bytes()), Value::Blob(heads)],
         )
     }
 

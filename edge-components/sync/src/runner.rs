@@ -73,6 +73,12 @@ impl Runner {
                         events.push_back(Event::Unpushed(unpushed));
                     }
                 }
+                Effect::ReadQuarantine => {
+                    let untold = self.log.untold()?;
+                    if !untold.is_empty() {
+                        events.push_back(Event::Untold(untold));
+                    }
+                }
                 Effect::ListDocuments => events.push_back(Event::Held(self.log.documents()?)),
                 Effect::Report(message) => eprintln!("sync engine: {message}"),
                 Effect::Send { .. } | Effect::Close { .. } | Effect::Link(_) => outgoing.push(effect),
@@ -83,6 +89,10 @@ impl Runner {
                 | Effect::Discard { .. }
                 | Effect::SaveCursor { .. }
                 | Effect::SaveAcknowledged(_)
+                | Effect::SaveCommitted { .. }
+                | Effect::SaveBinding { .. }
+                | Effect::Delete(_)
+                | Effect::SaveTold(_)
                 | Effect::SaveDirectory { .. }
                 | Effect::MarkBehind(_)
                 | Effect::MarkCurrent(_) => self.log.write(effect)?,
@@ -92,8 +102,10 @@ impl Runner {
     }
 
     fn load(&self, document: DocumentId) -> Result<Event, LogError> {
-        let stored = self.log.load(document)?;
-        Ok(Event::Loaded { document, stored, refused: self.log.refused(document)? })
+        let (stored, refused) = (self.log.load(document)?, self.log.refused(document)?);
+        // A document that somebody founded while the log did not know is not the one that was deleted.
+        let deleted = stored.is_none() && self.log.is_deleted(document)?;
+        Ok(Event::Loaded { document, stored, refused, deleted })
     }
 
     pub(crate) fn open_exchange(&mut self, session: SessionId, claims: Claims) {
@@ -132,6 +144,10 @@ impl Runner {
         document: DocumentId,
     ) -> Vec<(Hash, String)> {
         self.engine.exchange_refusals(session, document)
+    }
+
+    pub(crate) fn exchange_committed(&self, session: SessionId, document: DocumentId) -> Vec<Hash> {
+        self.engine.exchange_committed(session, document)
     }
 
     pub(crate) fn log(&mut self) -> &mut Log {

@@ -10,6 +10,8 @@ use axum::http::header::CONTENT_TYPE;
 use axum::response::IntoResponse;
 use sync_protocol::link::LinkMessage;
 
+/// Finds or makes the document of a kind and subject.
+#[utoipa::path(post, path = "/api/documents", tag = "Documents", request_body = Registration, responses((status = 200, description = "The document", body = Registered)))]
 pub(super) async fn register(
     State(app): State<App>,
     Identity(claims): Identity,
@@ -18,7 +20,8 @@ pub(super) async fn register(
     Ok(Json(app.documents.register(&claims, registration).await?))
 }
 
-/// The document as the link would bring it (`sync_protocol::link`, CBOR).
+/// A document as the link would bring it.
+#[utoipa::path(get, path = "/api/documents/{document}", tag = "Documents", responses((status = 200, description = "`LinkMessage::Document`", body = Vec<u8>, content_type = "application/cbor")))]
 pub(super) async fn fetch(
     State(app): State<App>,
     Identity(claims): Identity,

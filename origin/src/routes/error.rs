@@ -2,9 +2,12 @@
 //!
 //! A client sees the code and a plain sentence. What went wrong inside is logged here, once.
 
+use crate::services::admin::AdminError;
 use crate::services::auth::AuthError;
 use crate::services::commands::{CommandFault, RefusalCode};
 use crate::services::documents::DocumentError;
+use crate::services::import::{Fault, ImportError};
+use crate::services::notifications::NotificationError;
 use crate::services::views::ViewError;
 use crate::store::StoreError;
 use axum::http::{HeaderValue, StatusCode, header};
@@ -14,6 +17,7 @@ use std::borrow::Cow;
 use std::time::Duration;
 use sync_protocol::command::CommandError;
 use sync_protocol::token::TokenError;
+use utoipa::ToSchema;
 
 /// When to try again after a fault that passes.
 const RETRY_AFTER: Duration = Duration::from_secs(1);
@@ -25,22 +29,53 @@ pub(crate) struct ApiError {
     detail: Cow<'static, str>,
     field: Option<Cow<'static, str>>,
     limit: Option<usize>,
+    faults: Vec<TableFault>,
     retry_after: Option<Duration>,
     /// Asks for a token, as 401 must (RFC 9110, section 11.6.1).
     challenge: bool,
 }
 
-#[derive(Serialize)]
-struct Problem<'a> {
+/// What went wrong (RFC 9457).
+#[derive(Serialize, ToSchema)]
+pub(super) struct Problem<'a> {
     r#type: &'static str,
     title: &'static str,
     status: u16,
+    /// Stable.
     code: &'static str,
     detail: &'a str,
+    /// The field or header that is at fault.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = String, required = false)]
     field: Option<&'a str>,
+    /// The limit that was passed.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = u64, required = false)]
     limit: Option<usize>,
+    /// Of a table.
+    #[serde(skip_serializing_if = "no_faults")]
+    #[schema(value_type = Vec<TableFault>, required = false)]
+    faults: &'a [TableFault],
+}
+
+/// What is wrong with a table.
+#[derive(Debug, Serialize, ToSchema)]
+struct TableFault {
+    /// The header is row 1.
+    row: u64,
+    column: String,
+    problem: String,
+}
+
+fn no_faults(faults: &&[TableFault]) -> bool {
+    faults.is_empty()
+}
+
+impl From<Fault> for TableFault {
+    fn from(fault: Fault) -> Self {
+        let (row, column, problem) = fault.into_parts();
+        Self { row, column, problem }
+    }
 }
 
 impl ApiError {
@@ -59,6 +94,8 @@ impl ApiError {
         Self::fixed(StatusCode::SERVICE_UNAVAILABLE, "timeout", "the answer took too long").retry();
     pub(super) const TOKEN_MISSING: Self =
         Self::fixed(StatusCode::UNAUTHORIZED, "token-missing", "this path needs a bearer token").challenge();
+    pub(super) const ADMINS_ONLY: Self =
+        Self::fixed(StatusCode::FORBIDDEN, "forbidden", "this path is for admins of the institute");
     pub(super) const EDGE_SECRET: Self = Self::fixed(
         StatusCode::UNAUTHORIZED,
         "wrong-edge-secret",
@@ -75,12 +112,28 @@ impl ApiError {
         "invalid-field",
         "header Rollcall-Bookmark is not EPOCH.REVISION",
     );
+    pub(super) const IF_MATCH_MISSING: Self = Self::fixed(
+        StatusCode::PRECONDITION_REQUIRED,
+        "precondition-required",
+        "this change needs the header If-Match with the record's entity tag",
+    );
+    /// With a body of its own.
+    pub(super) const NOT_READY: StatusCode = StatusCode::SERVICE_UNAVAILABLE;
     pub(super) const NOT_A_WEBSOCKET: Self =
         Self::fixed(StatusCode::UPGRADE_REQUIRED, "websocket-required", "this path is a WebSocket");
 
     const fn fixed(status: StatusCode, code: &'static str, detail: &'static str) -> Self {
         let detail = Cow::Borrowed(detail);
-        Self { status, code, detail, field: None, limit: None, retry_after: None, challenge: false }
+        Self {
+            status,
+            code,
+            detail,
+            field: None,
+            limit: None,
+            faults: Vec::new(),
+            retry_after: None,
+            challenge: false,
+        }
     }
 
     const fn retry(mut self) -> Self {
@@ -95,7 +148,16 @@ impl ApiError {
 
     fn new(status: StatusCode, code: &'static str, detail: String) -> Self {
         let detail = Cow::Owned(detail);
-        Self { status, code, detail, field: None, limit: None, retry_after: None, challenge: false }
+        Self {
+            status,
+            code,
+            detail,
+            field: None,
+            limit: None,
+            faults: Vec::new(),
+            retry_after: None,
+            challenge: false,
+        }
     }
 
     fn with_field(mut self, field: Option<impl Into<Cow<'static, str>>>) -> Self {
@@ -118,7 +180,7 @@ impl ApiError {
     }
 
     /// A fault inside: logged, and told without its cause.
-    fn internal(error: &dyn std::error::Error) -> Self {
+    pub(super) fn internal(error: &dyn std::error::Error) -> Self {
         tracing::error!(%error, "internal fault");
         Self::PANIC
     }
@@ -134,6 +196,7 @@ impl IntoResponse for ApiError {
             detail: &self.detail,
             field: self.field.as_deref(),
             limit: self.limit,
+            faults: &self.faults,
         };
         let body = serde_json::to_vec(&problem).expect("texts and numbers are always JSON");
         let mut response = (self.status, body).into_response();
@@ -208,7 +271,10 @@ impl From<ViewError> for ApiError {
     fn from(error: ViewError) -> Self {
         let detail = error.to_string();
         match error {
-            ViewError::WrongRole(_) | ViewError::UnknownUser => {
+            ViewError::NoClass(_) => {
+                Self::new(StatusCode::NOT_FOUND, "not-found", detail).with_field(Some("class"))
+            }
+            ViewError::WrongRole(_) | ViewError::NotTheirClass | ViewError::UnknownUser => {
                 Self::new(StatusCode::FORBIDDEN, "forbidden", detail)
             }
             ViewError::Date => Self::invalid_field("date".to_owned(), detail),
@@ -216,6 +282,45 @@ impl From<ViewError> for ApiError {
                 Self::new(StatusCode::SERVICE_UNAVAILABLE, "origin-behind", detail).retry()
             }
             ViewError::Store(error) => error.into(),
+        }
+    }
+}
+
+impl From<AdminError> for ApiError {
+    fn from(error: AdminError) -> Self {
+        let detail = error.to_string();
+        match error {
+            AdminError::NotAdmin => Self::new(StatusCode::FORBIDDEN, "forbidden", detail),
+            AdminError::NotFound(_) => Self::new(StatusCode::NOT_FOUND, "not-found", detail),
+            AdminError::Field { field, .. } => Self::invalid_field(field, detail),
+            AdminError::Behind { .. } => {
+                Self::new(StatusCode::SERVICE_UNAVAILABLE, "origin-behind", detail).retry()
+            }
+            AdminError::Import(ImportError::Faults(faults)) => {
+                let detail = format!("nothing was imported, the table has {} faults", faults.len());
+                let error = Self::new(StatusCode::UNPROCESSABLE_ENTITY, "invalid-table", detail);
+                Self { faults: faults.into_iter().map(TableFault::from).collect(), ..error }
+            }
+            AdminError::Import(ImportError::Store(error)) => error.into(),
+            AdminError::Import(ImportError::File { .. } | ImportError::Institute(_)) | AdminError::Csv(_) => {
+                Self::internal(&error)
+            }
+            AdminError::Command(fault) => fault.into(),
+            AdminError::Store(error) => error.into(),
+        }
+    }
+}
+
+impl From<NotificationError> for ApiError {
+    fn from(error: NotificationError) -> Self {
+        let detail = error.to_string();
+        match error {
+            NotificationError::Id(field) => Self::invalid_field(field.to_owned(), detail),
+            NotificationError::UnknownUser => Self::new(StatusCode::FORBIDDEN, "forbidden", detail),
+            NotificationError::Behind { .. } => {
+                Self::new(StatusCode::SERVICE_UNAVAILABLE, "origin-behind", detail).retry()
+            }
+            NotificationError::Store(error) => error.into(),
         }
     }
 }
@@ -245,7 +350,8 @@ impl From<CommandFault> for ApiError {
                 let status = match refusal.code {
                     RefusalCode::Forbidden => StatusCode::FORBIDDEN,
                     RefusalCode::NotFound => StatusCode::NOT_FOUND,
-                    // Not 409: edges take that for a command in flight and try again.
+                    RefusalCode::PreconditionFailed => StatusCode::PRECONDITION_FAILED,
+                    RefusalCode::AlreadyExists => StatusCode::CONFLICT,
                     RefusalCode::InvalidField | RefusalCode::AlreadyGraded => {
                         StatusCode::UNPROCESSABLE_ENTITY
                     }
@@ -254,6 +360,9 @@ impl From<CommandFault> for ApiError {
             }
             CommandFault::KeyReused => {
                 Self::new(StatusCode::UNPROCESSABLE_ENTITY, "idempotency-key-reused", detail)
+            }
+            CommandFault::IfMatch => {
+                Self::new(StatusCode::BAD_REQUEST, "invalid-field", detail).with_field(Some("If-Match"))
             }
             CommandFault::UnknownKey => Self::new(StatusCode::NOT_FOUND, "not-found", detail),
             CommandFault::Store(error) => error.into(),
@@ -271,6 +380,10 @@ impl From<DocumentError> for ApiError {
                 Self::new(StatusCode::NOT_FOUND, "not-found", detail).with_field(Some("subject"))
             }
             DocumentError::Forbidden => Self::new(StatusCode::FORBIDDEN, "forbidden", detail),
+            DocumentError::NotQuarantined => Self::new(StatusCode::NOT_FOUND, "not-found", detail),
+            DocumentError::NotAcceptable(_) => {
+                Self::new(StatusCode::UNPROCESSABLE_ENTITY, "not-acceptable", detail)
+            }
             DocumentError::Damaged { .. } | DocumentError::Raced(_) | DocumentError::Panicked => {
                 Self::internal(&error)
             }

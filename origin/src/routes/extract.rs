@@ -11,7 +11,7 @@ use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use std::net::{IpAddr, SocketAddr};
 use sync_protocol::bookmark::{BOOKMARK_HEADER, Bookmark};
-use sync_protocol::token::Claims;
+use sync_protocol::token::{Claims, Role};
 
 /// The header in which an edge names itself.
 const EDGE_HEADER: &str = "rollcall-edge";
@@ -27,6 +27,18 @@ impl FromRequestParts<App> for Identity {
     async fn from_request_parts(parts: &mut Parts, app: &App) -> Result<Self, ApiError> {
         let token = bearer(parts).ok_or(ApiError::TOKEN_MISSING)?;
         Ok(Self(app.auth.verify(token)?))
+    }
+}
+
+/// The verified claims of an admin.
+pub(super) struct Admin(pub(super) Claims);
+
+impl FromRequestParts<App> for Admin {
+    type Rejection = ApiError;
+
+    async fn from_request_parts(parts: &mut Parts, app: &App) -> Result<Self, ApiError> {
+        let Identity(claims) = Identity::from_request_parts(parts, app).await?;
+        if claims.role == Role::Admin { Ok(Self(claims)) } else { Err(ApiError::ADMINS_ONLY) }
     }
 }
 

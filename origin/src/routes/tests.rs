@@ -1,8 +1,13 @@
 //! The router called in process, on a store of its own for each test.
 
+mod administration;
 mod auth;
+mod batch;
 mod commands;
 mod failover;
+mod foreign;
+mod notifications;
+mod tables;
 mod views;
 
 use crate::testing::TestOrigin;
@@ -16,7 +21,11 @@ async fn unknown_paths_and_methods_are_problems() {
     let wrong = origin.request(Method::DELETE, "/commands", &[], "").await;
     assert_eq!(wrong.problem(), (405, "method-not-allowed".into()));
     let healthy = origin.request(Method::GET, "/health/ready", &[], "").await;
-    assert_eq!(healthy.json(), serde_json::json!({"status": "ok"}));
+    let in_process = serde_json::json!({"status": "ok", "kind": "in-process"});
+    let embedded = serde_json::json!({"status": "ok", "kind": "embedded"});
+    let ready =
+        serde_json::json!({"status": "ok", "store": embedded, "cache": in_process, "queue": in_process});
+    assert_eq!(healthy.json(), ready);
 }
 
 #[tokio::test]

@@ -3,15 +3,20 @@
 use super::error::ApiError;
 use super::extract::{Day, Identity, Seen};
 use crate::app::App;
-use crate::services::views::View;
-use axum::extract::State;
+use crate::services::admin::orders::Day as DayShape;
+use crate::services::cache::Served;
+use crate::services::views::{
+    AdminDashboard, Attendance, Grades, Roster, Schedule, StudentDashboard, TeacherDashboard,
+};
+use axum::extract::{Path, State};
 use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
-use sha2::{Digest as _, Sha256};
 use sync_protocol::bookmark::BOOKMARK_HEADER;
 use sync_protocol::tag::TAGS_HEADER;
 use sync_protocol::token::Role;
 
+/// The dashboard of the student who is signed in.
+#[utoipa::path(get, path = "/api/students/dashboard", tag = "Views", responses((status = 200, description = "The view", body = StudentDashboard), (status = 304, description = "The reader has this very body")))]
 pub(super) async fn student_dashboard(
     State(app): State<App>,
     Identity(claims): Identity,
@@ -21,6 +26,8 @@ pub(super) async fn student_dashboard(
     Ok(answer(app.views.student_dashboard(&claims, seen).await?, &headers))
 }
 
+/// The dashboard of the teacher who is signed in.
+#[utoipa::path(get, path = "/api/teachers/dashboard", tag = "Views", responses((status = 200, description = "The view", body = TeacherDashboard), (status = 304, description = "The reader has this very body")))]
 pub(super) async fn teacher_dashboard(
     State(app): State<App>,
     Identity(claims): Identity,
@@ -30,6 +37,8 @@ pub(super) async fn teacher_dashboard(
     Ok(answer(app.views.teacher_dashboard(&claims, seen).await?, &headers))
 }
 
+/// The dashboard of an admin.
+#[utoipa::path(get, path = "/api/admin/dashboard", tag = "Views", responses((status = 200, description = "The view", body = AdminDashboard), (status = 304, description = "The reader has this very body")))]
 pub(super) async fn admin_dashboard(
     State(app): State<App>,
     Identity(claims): Identity,
@@ -39,6 +48,8 @@ pub(super) async fn admin_dashboard(
     Ok(answer(app.views.admin_dashboard(&claims, seen).await?, &headers))
 }
 
+/// The student's classes of one day.
+#[utoipa::path(get, path = "/api/students/schedule", tag = "Views", params(("date" = Option<DayShape>, Query, description = "Today without it")), responses((status = 200, description = "The view", body = Schedule), (status = 304, description = "The reader has this very body")))]
 pub(super) async fn student_schedule(
     State(app): State<App>,
     Identity(claims): Identity,
@@ -50,6 +61,8 @@ pub(super) async fn student_schedule(
     Ok(answer(view, &headers))
 }
 
+/// The teacher's classes of one day.
+#[utoipa::path(get, path = "/api/teachers/schedule", tag = "Views", params(("date" = Option<DayShape>, Query, description = "Today without it")), responses((status = 200, description = "The view", body = Schedule), (status = 304, description = "The reader has this very body")))]
 pub(super) async fn teacher_schedule(
     State(app): State<App>,
     Identity(claims): Identity,
@@ -61,9 +74,43 @@ pub(super) async fn teacher_schedule(
     Ok(answer(view, &headers))
 }
 
+/// All grades of the student who is signed in.
+#[utoipa::path(get, path = "/api/students/grades", tag = "Views", responses((status = 200, description = "The view", body = Grades), (status = 304, description = "The reader has this very body")))]
+pub(super) async fn student_grades(
+    State(app): State<App>,
+    Identity(claims): Identity,
+    Seen(seen): Seen,
+    headers: HeaderMap,
+) -> Result<Response, ApiError> {
+    Ok(answer(app.views.grades(&claims, seen).await?, &headers))
+}
+
+/// The attendance of the student who is signed in, class by class.
+#[utoipa::path(get, path = "/api/students/attendance", tag = "Views", responses((status = 200, description = "The view", body = Attendance), (status = 304, description = "The reader has this very body")))]
+pub(super) async fn student_attendance(
+    State(app): State<App>,
+    Identity(claims): Identity,
+    Seen(seen): Seen,
+    headers: HeaderMap,
+) -> Result<Response, ApiError> {
+    Ok(answer(app.views.attendance(&claims, seen).await?, &headers))
+}
+
+/// The students of a class, for teachers of its batch and admins.
+#[utoipa::path(get, path = "/api/classes/{class}/roster", tag = "Views", responses((status = 200, description = "The view", body = Roster), (status = 304, description = "The reader has this very body")))]
+pub(super) async fn class_roster(
+    State(app): State<App>,
+    Identity(claims): Identity,
+    Seen(seen): Seen,
+    Path(class): Path<String>,
+    headers: HeaderMap,
+) -> Result<Response, ApiError> {
+    Ok(answer(app.views.roster(&claims, class, seen).await?, &headers))
+}
+
 /// The view with its headers, or 304 when the reader has this very body.
-fn answer(view: View, request: &HeaderMap) -> Response {
-    let etag = format!("\"{}\"", hex::encode(&Sha256::digest(&view.body)[..16]));
+fn answer(Served { content, bookmark }: Served, request: &HeaderMap) -> Response {
+    let etag = content.etag.as_str();
     let known = request.get(header::IF_NONE_MATCH).and_then(|tags| tags.to_str().ok());
     // Weak comparison (RFC 9110, section 13.1.2).
     let same = known.is_some_and(|tags| {
@@ -73,14 +120,14 @@ fn answer(view: View, request: &HeaderMap) -> Response {
     let mut response = if same {
         StatusCode::NOT_MODIFIED.into_response()
     } else {
-        ([(header::CONTENT_TYPE, "application/json")], view.body).into_response()
+        ([(header::CONTENT_TYPE, "application/json")], content.body.clone()).into_response()
     };
     let headers = [
-        (header::ETAG, text(&etag)),
+        (header::ETAG, text(etag)),
         (header::CACHE_CONTROL, Some(HeaderValue::from_static("private, no-cache"))),
-        (HeaderName::from_static(BOOKMARK_HEADER), text(&view.bookmark.to_string())),
+        (HeaderName::from_static(BOOKMARK_HEADER), text(&bookmark.to_string())),
         // Ids are of ASCII: see the words in ARCHITECTURE.md.
-        (HeaderName::from_static(TAGS_HEADER), text(&view.tags.join(", "))),
+        (HeaderName::from_static(TAGS_HEADER), text(&content.tags)),
     ];
     response.headers_mut().extend(headers.into_iter().filter_map(|(name, value)| Some((name, value?))));
     response

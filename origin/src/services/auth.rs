@@ -13,6 +13,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 use sync_protocol::token::{self, AUDIENCE, Claims, ISSUER, KeySet, TokenError};
+use utoipa::ToSchema;
 use uuid::Uuid;
 
 /// Life of an access token, in seconds. Edges verify it offline, so this is how long a removed user still reads there.
@@ -26,7 +27,7 @@ const MAX_DEVICE_BYTES: usize = 64;
 /// Longest refresh token looked at; ours have 43 characters.
 const MAX_REFRESH_BYTES: usize = 128;
 
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Login {
     pub(crate) email: String,
@@ -35,14 +36,14 @@ pub(crate) struct Login {
     pub(crate) device: Option<String>,
 }
 
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Refresh {
     pub(crate) refresh_token: String,
 }
 
 /// What a successful sign-in gives (RFC 6749, section 5.1).
-#[derive(Debug, Serialize, Deserialize)]
+#[derive(Debug, Serialize, Deserialize, ToSchema)]
 pub(crate) struct Tokens {
     pub(crate) access_token: String,
     pub(crate) token_type: String,

@@ -1,21 +1,26 @@
 //! Commands: authoritative writes, decided once for each idempotency key.
 //!
-//! A decision, the effect that it stands for and the feed row commit together. What is decided stays decided: the same
+//! A decision, the effect that it stands for, its entry in the audit log and the feed row commit together. What is decided stays decided: the same
 //! key gives the same answer for good, refusals included.
 
 mod effects;
 
-use crate::store::{Decision, DecisionStatus, Store, StoreError, WriteTx};
+use super::records::{self, Subject};
+use crate::store::{AuditEntry, Decision, DecisionStatus, Store, StoreError, WriteTx};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use sha2::{Digest as _, Sha256};
 use sync_protocol::bookmark::Bookmark;
 use sync_protocol::command::{Command, CommandError};
 use sync_protocol::token::Claims;
+use utoipa::ToSchema;
+use uuid::Uuid;
 
 /// A command is dated at most this far back: an edge keeps it while the origin is away. Older ones, and ones from the
 /// future, count from the time when they arrive.
 const MAX_AGE_MS: i64 = 30 * 24 * 60 * 60 * 1000;
+
+const COMMANDS: &str = "rollcall_origin_commands_total";
 
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum CommandFault {
@@ -25,6 +30,8 @@ pub(crate) enum CommandFault {
     Refused(Refusal),
     #[error("the idempotency key was used for another command")]
     KeyReused,
+    #[error("header If-Match has more than {} bytes", records::MAX_IF_MATCH_BYTES)]
+    IfMatch,
     #[error("there is no command with this key")]
     UnknownKey,
     #[error(transparent)]
@@ -38,6 +45,10 @@ pub(crate) enum RefusalCode {
     NotFound,
     InvalidField,
     AlreadyGraded,
+    /// What should be made is there.
+    AlreadyExists,
+    /// The record is not as the giver of the command saw it.
+    PreconditionFailed,
 }
 
 impl RefusalCode {
@@ -48,6 +59,8 @@ impl RefusalCode {
             RefusalCode::NotFound => "not-found",
             RefusalCode::InvalidField => "invalid-field",
             RefusalCode::AlreadyGraded => "already-graded",
+            RefusalCode::AlreadyExists => "already-exists",
+            RefusalCode::PreconditionFailed => "precondition-failed",
         }
     }
 }
@@ -62,21 +75,26 @@ pub(crate) struct Refusal {
 }
 
 /// The answer to a command that had its effect.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, ToSchema)]
 pub(crate) struct Receipt {
+    /// Names the command and the records that it made or changed.
+    #[schema(value_type = Object)]
     pub(crate) outcome: Value,
     #[serde(serialize_with = "as_text")]
+    #[schema(value_type = String)]
     pub(crate) bookmark: Bookmark,
 }
 
 /// What became of a command, by its key.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
 pub(crate) struct CommandState {
     /// `delivered` or `refused`.
     status: &'static str,
     /// As [`Receipt::outcome`], or a [`Refusal`].
+    #[schema(value_type = Object)]
     outcome: Value,
     #[serde(serialize_with = "as_text")]
+    #[schema(value_type = String)]
     bookmark: Bookmark,
 }
 
@@ -89,6 +107,18 @@ pub(crate) struct ForwardedCommand {
     /// Unix milliseconds.
     pub(crate) accepted_at: i64,
     pub(crate) command: Value,
+}
+
+/// A command with what holds for this one delivery.
+#[derive(Debug)]
+pub(crate) struct Order {
+    pub(crate) key: String,
+    pub(crate) command: Command,
+    /// The header: the states of the command's record, any of which it may have.
+    pub(crate) if_match: Option<String>,
+    /// When it was given.
+    pub(crate) at: i64,
+    pub(crate) now: i64,
 }
 
 #[derive(Clone)]
@@ -112,29 +142,44 @@ impl CommandService {
         let command = Command::decode(&json)?;
         let plausible = (now - MAX_AGE_MS..=now).contains(&forwarded.accepted_at);
         let at = if plausible { forwarded.accepted_at } else { now };
-        self.apply(&forwarded.identity, key, command, at, now).await
+        let order = Order { key, command, if_match: None, at, now };
+        self.apply(&forwarded.identity, order).await
     }
 
     /// Decides a command, or repeats what was decided under its key.
     ///
     /// Rights are those that the store knows now, not those of the token: the command may have waited for hours.
-    pub(crate) async fn apply(
-        &self,
-        identity: &Claims,
-        key: String,
-        command: Command,
-        at: i64,
-        now: i64,
-    ) -> Result<Receipt, CommandFault> {
+    pub(crate) async fn apply(&self, identity: &Claims, order: Order) -> Result<Receipt, CommandFault> {
+        if order.if_match.as_ref().is_some_and(|tags| tags.len() > records::MAX_IF_MATCH_BYTES) {
+            return Err(CommandFault::IfMatch);
+        }
         let user = identity.sub.clone();
         let device = identity.dev.clone();
-        let request_hash = hash_request(&user, &command);
-        let decided = self.store.write(&identity.inst, move |tx| match tx.decision(&key)? {
-            Some(decision) if decision.request_hash == request_hash => Ok(decision),
+        let request_hash = hash_request(&user, &order);
+        let name = order.command.name();
+        let decided = self.store.write(&identity.inst, move |tx| match tx.decision(&order.key)? {
+            Some(decision) if decision.request_hash == request_hash => Ok((decision, "repeated")),
             Some(_) => Err(CommandFault::KeyReused),
-            None => decide(tx, &key, Request { user, device, request_hash, command, at, now }),
+            None => {
+                let decision = decide(tx, Request { user, device, request_hash, order })?;
+                let outcome = decision.status.as_str();
+                Ok((decision, outcome))
+            }
         });
-        self.answer(&decided.await?.value)
+        let decided = decided.await;
+        let outcome = match &decided {
+            Ok(decided) => decided.value.1,
+            Err(CommandFault::Store(_)) => "failed",
+            Err(CommandFault::KeyReused) => "key-reused",
+            Err(
+                CommandFault::Invalid(_)
+                | CommandFault::Refused(_)
+                | CommandFault::IfMatch
+                | CommandFault::UnknownKey,
+            ) => "refused",
+        };
+        metrics::counter!(COMMANDS, "command" => name, "outcome" => outcome).increment(1);
+        self.answer(&decided?.value.0)
     }
 
     /// What became of the command with this key, for the device that gave it.
@@ -165,46 +210,72 @@ impl CommandService {
     }
 }
 
+/// Says what the metrics of commands mean, to whoever collects them.
+pub(crate) fn describe() {
+    metrics::describe_counter!(COMMANDS, "Commands that were well formed, by name and outcome.");
+}
+
 struct Request {
     user: String,
     device: String,
     request_hash: Vec<u8>,
-    command: Command,
-    at: i64,
-    now: i64,
+    order: Order,
 }
 
-/// Applies a command for the first time and keeps the decision.
-fn decide(tx: &mut WriteTx<'_>, key: &str, request: Request) -> Result<Decision, CommandFault> {
+/// Applies a command for the first time, keeps the decision and writes it into the audit log.
+fn decide(tx: &mut WriteTx<'_>, request: Request) -> Result<Decision, CommandFault> {
+    let Request { user, device, request_hash, order } = request;
     if tx.institute()?.is_none() {
         // There is nowhere to keep the decision.
         return Err(effects::forbidden("there is no such institute"));
     }
-    let applied = tx.attempt(|tx| effects::apply(tx, &request.user, &request.command, request.at));
-    let (status, outcome) = match applied {
-        Ok(outcome) => (DecisionStatus::Delivered, outcome.to_string()),
+    let mut subject = Subject::of_command(tx.records(), &order.command)?;
+    let before = subject.state(tx.records())?;
+    let applied = match &order.if_match {
+        Some(tags) if !records::matches(tags, before.as_ref()) => Err(effects::precondition_failed()),
+        Some(_) | None => tx.attempt(|tx| effects::apply(tx, &user, &order.command, order.at)),
+    };
+    let (status, outcome, refusal) = match applied {
+        Ok(outcome) => {
+            subject.made(&outcome);
+            (DecisionStatus::Delivered, outcome.to_string(), None)
+        }
         Err(CommandFault::Refused(refusal)) => {
-            (DecisionStatus::Refused, serde_json::to_string(&refusal).expect("texts are always JSON"))
+            let outcome = serde_json::to_string(&refusal).expect("texts are always JSON");
+            (DecisionStatus::Refused, outcome, Some(refusal.code.as_str()))
         }
         Err(fault) => return Err(fault),
     };
-    let decision = Decision {
-        user: request.user,
-        device: request.device,
-        request_hash: request.request_hash,
-        status,
-        outcome,
-        revision: tx.revision_after()?,
-    };
-    tx.add_decision(key, &decision, request.now)?;
+    let after = if refusal.is_none() { subject.state(tx.records())? } else { before.clone() };
+    let revision = tx.revision_after()?;
+    tx.add_audit(&AuditEntry {
+        entry: Uuid::now_v7().to_string(),
+        at: order.now,
+        user: user.clone(),
+        device: device.clone(),
+        command: order.command.name(),
+        key: order.key.clone(),
+        kind: subject.kind,
+        record: subject.name(),
+        before: before.map(|state| state.to_string()),
+        after: after.map(|state| state.to_string()),
+        refusal,
+        revision,
+    })?;
+    let decision = Decision { user, device, request_hash, status, outcome, revision };
+    tx.add_decision(&order.key, &decision, order.now)?;
     Ok(decision)
 }
 
-fn hash_request(user: &str, command: &Command) -> Vec<u8> {
+fn hash_request(user: &str, order: &Order) -> Vec<u8> {
     let mut hash = Sha256::new();
     hash.update(user.as_bytes());
     hash.update([0]);
-    hash.update(command.canonical());
+    hash.update(order.command.canonical());
+    if let Some(tags) = &order.if_match {
+        hash.update([0]);
+        hash.update(tags.as_bytes());
+    }
     hash.finalize().to_vec()
 }
 

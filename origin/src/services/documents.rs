@@ -4,7 +4,9 @@
 //! are kept in memory within a bound. What a device wrote is either in the log or in quarantine, never lost.
 
 mod gate;
+mod projection;
 mod push;
+mod quarantine;
 mod replica;
 
 #[cfg(test)]
@@ -12,17 +14,19 @@ mod tests;
 
 use crate::clock::unix_ms;
 use crate::store::{ChangeRow, LoggedDocument, NewDocument, Store, StoreError, WriteTx};
-use automerge::{Automerge, AutomergeError};
+use automerge::{ActorId, Automerge, AutomergeError};
 use replica::Replicas;
 use serde::{Deserialize, Serialize};
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError, Weak};
+use sync_protocol::actor::Actors;
 use sync_protocol::directory::{self, DirectoryEntry};
 use sync_protocol::document_id::DocumentId;
 use sync_protocol::kind::{self, Access, Kind, KindError};
 use sync_protocol::link::{self, DocumentRecord, Hash, MAX_LINK_MESSAGE_BYTES};
 use sync_protocol::tag;
 use sync_protocol::token::Claims;
+use utoipa::ToSchema;
 
 /// Longest subject: a batch, a slash and a name of an id's length.
 const MAX_SUBJECT_BYTES: usize = 160;
@@ -48,22 +52,30 @@ pub(crate) enum DocumentError {
     /// Another institute registered the same document id, or another process changed the document, at the same time.
     #[error("document {0} was made or changed elsewhere meanwhile")]
     Raced(DocumentId),
+    #[error("there is no such change in quarantine")]
+    NotQuarantined,
+    /// Not even an admin can have it merged; the code says why.
+    #[error("the change cannot be merged: {0}")]
+    NotAcceptable(&'static str),
     #[error("the merge worker panicked")]
     Panicked,
     #[error(transparent)]
     Store(#[from] StoreError),
 }
 
-#[derive(Debug, Deserialize)]
+pub(crate) use quarantine::{Acceptance, QuarantinedChange};
+
+#[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Registration {
     pub(crate) kind: String,
     pub(crate) subject: String,
 }
 
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
 pub(crate) struct Registered {
     #[serde(rename = "documentId")]
+    #[schema(value_type = String)]
     pub(crate) document: DocumentId,
     pub(crate) kind: String,
     pub(crate) subject: String,
@@ -170,11 +182,11 @@ impl DocumentService {
         claims: &Claims,
         document: DocumentId,
     ) -> Result<Option<link::Document>, DocumentError> {
-        let (institute, user) = (claims.inst.clone(), claims.sub.clone());
+        let user = claims.sub.clone();
         let readable = self.store.read(&claims.inst, move |records| {
-            let known = records.document_anywhere(document)?.filter(|known| known.institute == institute);
+            let record = records.document(document)?;
             let member = Membership::load(records, &user)?;
-            Ok::<_, StoreError>(known.zip(member).is_some_and(|(k, m)| m.access(&k.record) != Access::None))
+            Ok::<_, StoreError>(record.zip(member).is_some_and(|(r, m)| m.access(&r) != Access::None))
         });
         if !readable.await? {
             return Ok(None);
@@ -185,34 +197,52 @@ impl DocumentService {
 
     fn pull_blocking(&self, pull: link::Pull) -> Result<link::Document, DocumentError> {
         let document = pull.document;
-        let known = self.store.read_blocking::<_, StoreError>(&pull.institute, |records| {
-            Ok(records.document_anywhere(document)?.filter(|known| known.institute == pull.institute))
+        let (known, deleted) = self.store.read_blocking::<_, StoreError>(&pull.institute, |records| {
+            Ok((records.document(document)?, records.is_deleted(document)?))
         })?;
-        let Some(known) = known else {
-            let (institute, chunks, heads) = (pull.institute, Vec::new(), Vec::new());
-            return Ok(link::Document { institute, document, record: None, chunks, heads });
+        let Some(record) = known else {
+            return Ok(link::Document {
+                institute: pull.institute,
+                document,
+                record: None,
+                chunks: Vec::new(),
+                heads: Vec::new(),
+                actors: Vec::new(),
+                deleted,
+            });
         };
         let replica = self.replicas.take(&self.store, &pull.institute, document)?;
-        let chunks = chunks_beyond(&replica.doc, &pull.have);
+        let (chunks, written_by) = chunks_beyond(&replica.doc, &pull.have);
+        let mut actors = Actors::default();
+        for binding in self
+            .store
+            .read_blocking::<_, StoreError>(&pull.institute, |records| records.bindings(document))?
+        {
+            actors.put(binding);
+        }
+        let actors = written_by.map_or_else(|| actors.clone().all(), |some| actors.of(some.iter()));
         let heads = replica.doc.get_heads().into_iter().map(Hash::from).collect();
         self.replicas.put(document, replica);
-        Ok(link::Document { institute: pull.institute, document, record: Some(known.record), chunks, heads })
+        let (institute, record, deleted) = (pull.institute, Some(record), false);
+        Ok(link::Document { institute, document, record, chunks, heads, actors, deleted })
     }
 }
 
-/// The changes that are not ancestors of `have`, or the whole document when that is less.
-fn chunks_beyond(doc: &Automerge, have: &[Hash]) -> Vec<minicbor::bytes::ByteVec> {
+/// The changes that are not ancestors of `have`, or the whole document when that is less; and the actors that wrote the
+/// changes, none for all of the document's.
+fn chunks_beyond(doc: &Automerge, have: &[Hash]) -> (Vec<minicbor::bytes::ByteVec>, Option<Vec<ActorId>>) {
     let known: Vec<_> =
         have.iter().map(|hash| (*hash).into()).filter(|hash| replica::has_change(doc, hash)).collect();
     if known.is_empty() {
-        return vec![doc.save().into()];
+        return (vec![doc.save().into()], None);
     }
     let changes = doc.get_changes(&known);
     let bytes: usize = changes.iter().map(|change| change.raw_bytes().len()).sum();
     if bytes > MAX_PULLED_CHANGES_BYTES {
-        return vec![doc.save().into()];
+        return (vec![doc.save().into()], None);
     }
-    changes.iter().map(|change| change.raw_bytes().to_vec().into()).collect()
+    let chunks = changes.iter().map(|change| change.raw_bytes().to_vec().into()).collect();
+    (chunks, Some(changes.iter().map(|change| change.actor_id().clone()).collect()))
 }
 
 /// The document of a kind and subject, if it is there and the user may reach it.

@@ -18,12 +18,16 @@ use crate::config::ImportSource;
 use crate::store::{Assignment, NewSubmission, NewUser, Store, StoreError, WriteTx};
 use indicatif::{ProgressBar, ProgressStyle};
 use std::fmt;
-use std::io::IsTerminal as _;
+use std::io::{IsTerminal as _, Read};
+use table::Table;
 
 /// Records written in one transaction: one fsync for thousands of rows, and the lock is free again within a second.
 const CHUNK: usize = 5_000;
 /// Faults that are told; more of them have one cause.
 const MAX_FAULTS: usize = 100;
+/// Rows of a table that comes over the network: all of them are in memory while they are checked, some hundred bytes
+/// each. The results of the Open University's dataset have 173,912.
+const MAX_UPLOAD_ROWS: u64 = 300_000;
 /// Of an institute that an import makes.
 const DEFAULT_TIME_ZONE: &str = "UTC";
 const DEFAULT_CURRENCY: &str = "USD";
@@ -35,6 +39,14 @@ pub(crate) struct Fault {
     place: String,
     field: String,
     problem: String,
+}
+
+impl Fault {
+    /// Row (the header is row 1), column and what is wrong.
+    pub(crate) fn into_parts(self) -> (u64, String, String) {
+        let row = self.place.rsplit(':').next().and_then(|line| line.parse().ok()).unwrap_or(0);
+        (row, self.field, self.problem)
+    }
 }
 
 impl fmt::Display for Fault {
@@ -74,6 +86,22 @@ impl Faults {
 
     fn full(&self) -> bool {
         self.0.len() >= MAX_FAULTS
+    }
+}
+
+/// A table that comes over the network.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Upload {
+    Roster,
+    Results,
+}
+
+impl Upload {
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Upload::Roster => "roster",
+            Upload::Results => "results",
+        }
     }
 }
 
@@ -138,8 +166,32 @@ impl Source {
         let mut faults = Faults::default();
         let records = match source {
             ImportSource::Oulad { folder } => oulad::read(folder, institute, &mut faults)?,
-            ImportSource::Roster { file } => roster::read(file, &mut faults)?,
-            ImportSource::Results { file } => results::read(file, &mut faults)?,
+            ImportSource::Roster { file } => {
+                roster::read(Table::open(file, &roster::COLUMNS, &mut faults)?, &mut faults)?
+            }
+            ImportSource::Results { file } => {
+                results::read(Table::open(file, &results::COLUMNS, &mut faults)?, &mut faults)?
+            }
+        };
+        Ok(Self { records, faults })
+    }
+
+    /// Reads a table as it arrives and checks each row by itself. Blocks.
+    pub(crate) fn receive(upload: Upload, bytes: Box<dyn Read>) -> Result<Self, ImportError> {
+        let mut faults = Faults::default();
+        let table = |columns: &[&'static str]| {
+            let table = Table::read(upload.name().to_owned(), bytes, columns, &mut faults);
+            table.map(|table| table.at_most(MAX_UPLOAD_ROWS))
+        };
+        let records = match upload {
+            Upload::Roster => {
+                let table = table(&roster::COLUMNS);
+                roster::read(table, &mut faults)?
+            }
+            Upload::Results => {
+                let table = table(&results::COLUMNS);
+                results::read(table, &mut faults)?
+            }
         };
         Ok(Self { records, faults })
     }
@@ -153,6 +205,14 @@ type Counts = [(u64, u64); KINDS.len()];
 pub(crate) struct Summary {
     counts: Counts,
     dry_run: bool,
+}
+
+impl Summary {
+    /// For each kind that the table has: its name, rows that were new, rows that were there.
+    pub(crate) fn into_counts(self) -> impl Iterator<Item = (&'static str, u64, u64)> {
+        let counts = KINDS.into_iter().zip(self.counts).map(|(kind, (new, there))| (kind, new, there));
+        counts.filter(|(_, new, there)| new + there > 0)
+    }
 }
 
 impl fmt::Display for Summary {

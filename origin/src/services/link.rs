@@ -4,18 +4,20 @@
 //! their order. Both wait for room in the queue of outgoing messages, so a slow edge slows itself alone; the feed is
 //! read from the store from where the edge is, so nothing is lost meanwhile.
 
+mod presence;
 #[cfg(test)]
 mod tests;
 
 use super::auth::AuthService;
 use super::documents::{DocumentError, DocumentService};
 use crate::store::{FeedRow, Records, Store, StoreError};
+use presence::{Presence, Present};
 use std::collections::HashMap;
 use std::time::Duration;
 use sync_protocol::directory::DirectoryEntry;
 use sync_protocol::link::{
     DirectoryPage, DocumentHeads, Feed, Follow, Following, Hash, LinkMessage, MAX_DIRECTORY_ENTRIES, Pull,
-    Push, Pushed, Welcome,
+    Push, Pushed, Quarantine, Welcome,
 };
 use sync_protocol::tag;
 use tokio::sync::mpsc;
@@ -55,6 +57,7 @@ pub(crate) struct LinkService {
     store: Store,
     auth: AuthService,
     documents: DocumentService,
+    presence: Presence,
 }
 
 /// What one institute's worker does.
@@ -62,11 +65,17 @@ enum Request {
     Follow(Follow),
     Push(Push),
     Pull(Pull),
+    Quarantine(Quarantine),
 }
 
 impl LinkService {
     pub(crate) fn new(store: Store, auth: AuthService, documents: DocumentService) -> Self {
-        Self { store, auth, documents }
+        Self { store, auth, documents, presence: Presence::default() }
+    }
+
+    /// The edges that are connected to this process and follow the institute.
+    pub(crate) fn edges_of(&self, institute: &str) -> Vec<String> {
+        self.presence.edges_of(institute)
     }
 
     /// Serves an edge until its messages end or something fails for good.
@@ -100,6 +109,7 @@ impl LinkService {
                     edge: edge.to_owned(),
                     outgoing: outgoing.clone(),
                     feed: None,
+                    _present: self.presence.enter(&institute, edge),
                 };
                 workers.spawn(worker.run(requests));
                 queues.insert(institute.clone(), queue);
@@ -117,12 +127,14 @@ fn request(message: LinkMessage) -> Result<(String, Request), LinkFault> {
         LinkMessage::Follow(follow) => Ok((follow.institute.clone(), Request::Follow(follow))),
         LinkMessage::Push(push) => Ok((push.institute.clone(), Request::Push(push))),
         LinkMessage::Pull(pull) => Ok((pull.institute.clone(), Request::Pull(pull))),
+        LinkMessage::Quarantine(refused) => Ok((refused.institute.clone(), Request::Quarantine(refused))),
         LinkMessage::Welcome(_)
         | LinkMessage::Following(_)
         | LinkMessage::Feed(_)
         | LinkMessage::Pushed(_)
         | LinkMessage::Document(_)
-        | LinkMessage::Directory(_) => Err(LinkFault::Unexpected),
+        | LinkMessage::Directory(_)
+        | LinkMessage::Quarantined(_) => Err(LinkFault::Unexpected),
     }
 }
 
@@ -137,6 +149,7 @@ struct Worker {
     outgoing: mpsc::Sender<LinkMessage>,
     /// Streams the feed; a new follow replaces it.
     feed: Option<AbortOnDrop>,
+    _present: Present,
 }
 
 struct AbortOnDrop(AbortHandle);
@@ -157,6 +170,10 @@ impl Worker {
                     send(&self.outgoing, LinkMessage::Pushed(pushed)).await?;
                 }
                 Request::Pull(pull) => self.pull(pull).await?,
+                Request::Quarantine(refused) => {
+                    let quarantined = self.service.documents.quarantine(&self.edge, refused).await?;
+                    send(&self.outgoing, LinkMessage::Quarantined(quarantined)).await?;
+                }
             }
         }
         Ok(())

@@ -224,7 +224,14 @@ impl<'t, 'c> Loader<'t, 'c> {
                     _ => "present",
                 };
                 let student = self.user(&student.local);
-                let row = AttendanceRow { student, mark: mark.to_owned(), marks: None, document: None };
+                let row = AttendanceRow {
+                    student,
+                    mark: mark.to_owned(),
+                    marks: None,
+                    document: None,
+                    heads: None,
+                    writers: None,
+                };
                 self.tx.put_attendance(&class, &row)?;
                 self.count(true);
             }

@@ -6,15 +6,19 @@
 //! [`AdminDashboard`] and [`Schedule`].
 
 mod admin;
+mod attendance;
+mod grades;
+mod roster;
 mod schedule;
 mod student;
 mod teacher;
 
-#[expect(unused_imports, reason = "the shapes are named in the documentation of this module")]
 pub(crate) use {
-    admin::AdminDashboard, schedule::Schedule, student::StudentDashboard, teacher::TeacherDashboard,
+    admin::AdminDashboard, attendance::Attendance, grades::Grades, roster::Roster, schedule::Schedule,
+    student::StudentDashboard, teacher::TeacherDashboard,
 };
 
+use super::cache::{Cache, Computed, Key, Served, Strategy};
 use super::local_time::LocalTime;
 use crate::clock::unix_ms;
 use crate::store::{Account, AttendanceFigures, ClassRow, Institute, Records, Store, StoreError};
@@ -23,6 +27,7 @@ use serde::Serialize;
 use sync_protocol::bookmark::Bookmark;
 use sync_protocol::tag;
 use sync_protocol::token::{Claims, Role};
+use utoipa::ToSchema;
 
 /// Most entries of one list in a view, so that a view's size does not follow an institute's age.
 const LIST: u32 = 50;
@@ -31,6 +36,10 @@ const SHORT_LIST: u32 = 10;
 
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum ViewError {
+    #[error("there is no class {0:?}")]
+    NoClass(String),
+    #[error("a roster is for the batch's teachers and admins")]
+    NotTheirClass,
     #[error("this view is for a {}", .0.as_str())]
     WrongRole(Role),
     #[error("the user is not of this institute any more")]
@@ -44,17 +53,31 @@ pub(crate) enum ViewError {
     Store(#[from] StoreError),
 }
 
-/// A computed view: JSON, what it depends on, and the revision that it shows.
-#[derive(Debug)]
-pub(crate) struct View {
-    pub(crate) body: Vec<u8>,
-    pub(crate) tags: Vec<String>,
-    pub(crate) bookmark: Bookmark,
-}
-
 #[derive(Clone)]
 pub(crate) struct ViewService {
     store: Store,
+    cache: Cache,
+}
+
+/// Under which name a view is kept, and for how long.
+struct Kept {
+    strategy: Strategy,
+    name: &'static str,
+    /// What of that name was asked for: a schedule's day, if by its date, or a roster's class; else empty.
+    of: String,
+    /// Whether the view shows what is today and what comes next.
+    until_midnight: bool,
+}
+
+impl Kept {
+    const fn dashboard(name: &'static str) -> Self {
+        Self { strategy: Strategy::Dashboard, name, of: String::new(), until_midnight: true }
+    }
+
+    /// Of a view that says what the records say, whatever the day.
+    const fn records(name: &'static str, of: String) -> Self {
+        Self { strategy: Strategy::Api, name, of, until_midnight: false }
+    }
 }
 
 /// What every view is computed from.
@@ -70,32 +93,60 @@ struct Scene<'r> {
 }
 
 impl ViewService {
-    pub(crate) fn new(store: Store) -> Self {
-        Self { store }
+    pub(crate) fn new(store: Store, cache: Cache) -> Self {
+        Self { store, cache }
     }
 
     pub(crate) async fn student_dashboard(
         &self,
         claims: &Claims,
         seen: Option<Bookmark>,
-    ) -> Result<View, ViewError> {
-        self.view(claims, Role::Student, seen, student::dashboard).await
+    ) -> Result<Served, ViewError> {
+        self.view(claims, Role::Student, seen, Kept::dashboard("student"), student::dashboard).await
     }
 
     pub(crate) async fn teacher_dashboard(
         &self,
         claims: &Claims,
         seen: Option<Bookmark>,
-    ) -> Result<View, ViewError> {
-        self.view(claims, Role::Teacher, seen, teacher::dashboard).await
+    ) -> Result<Served, ViewError> {
+        self.view(claims, Role::Teacher, seen, Kept::dashboard("teacher"), teacher::dashboard).await
     }
 
     pub(crate) async fn admin_dashboard(
         &self,
         claims: &Claims,
         seen: Option<Bookmark>,
-    ) -> Result<View, ViewError> {
-        self.view(claims, Role::Admin, seen, admin::dashboard).await
+    ) -> Result<Served, ViewError> {
+        self.view(claims, Role::Admin, seen, Kept::dashboard("admin"), admin::dashboard).await
+    }
+
+    pub(crate) async fn grades(&self, claims: &Claims, seen: Option<Bookmark>) -> Result<Served, ViewError> {
+        self.view(claims, Role::Student, seen, Kept::records("grades", String::new()), grades::grades).await
+    }
+
+    pub(crate) async fn attendance(
+        &self,
+        claims: &Claims,
+        seen: Option<Bookmark>,
+    ) -> Result<Served, ViewError> {
+        let kept = Kept::records("attendance", String::new());
+        self.view(claims, Role::Student, seen, kept, attendance::attendance).await
+    }
+
+    /// The students of a class, for teachers of its batch and admins.
+    pub(crate) async fn roster(
+        &self,
+        claims: &Claims,
+        class: String,
+        seen: Option<Bookmark>,
+    ) -> Result<Served, ViewError> {
+        let kept = Kept::records("roster", class.clone());
+        self.keep(claims, seen, kept, move |scene| {
+            let (roster, tags) = roster::roster(scene, &class)?;
+            Ok((to_json(&roster), tags))
+        })
+        .await
     }
 
     /// The classes of one day, today when `date` is absent, for the student or teacher that the claims name.
@@ -105,9 +156,15 @@ impl ViewService {
         role: Role,
         date: Option<&str>,
         seen: Option<Bookmark>,
-    ) -> Result<View, ViewError> {
+    ) -> Result<Served, ViewError> {
         let date = date.map(parse_date).transpose()?;
-        self.view(claims, role, seen, move |scene| schedule::schedule(scene, date)).await
+        let kept = Kept {
+            strategy: Strategy::Api,
+            name: "schedule",
+            of: date.map_or_else(String::new, |date| date.to_string()),
+            until_midnight: date.is_none(),
+        };
+        self.view(claims, role, seen, kept, move |scene| schedule::schedule(scene, date)).await
     }
 
     async fn view<T: Serialize>(
@@ -115,24 +172,42 @@ impl ViewService {
         claims: &Claims,
         role: Role,
         seen: Option<Bookmark>,
+        kept: Kept,
         compute: impl FnOnce(&Scene<'_>) -> Result<T, StoreError> + Send + 'static,
-    ) -> Result<View, ViewError> {
+    ) -> Result<Served, ViewError> {
         if claims.role != role {
             return Err(ViewError::WrongRole(role));
         }
+        self.keep(claims, seen, kept, move |scene| Ok((to_json(&compute(scene)?), scene.tags()))).await
+    }
+
+    /// What is kept, or body and tags computed in one transaction that shows at least what the reader has seen.
+    ///
+    /// The key holds the user and the role of the token: what one reader may see is never served to another.
+    async fn keep(
+        &self,
+        claims: &Claims,
+        seen: Option<Bookmark>,
+        kept: Kept,
+        compute: impl FnOnce(&Scene<'_>) -> Result<(Vec<u8>, Vec<String>), ViewError> + Send + 'static,
+    ) -> Result<Served, ViewError> {
         let user = claims.sub.clone();
-        self.store
-            .read_after(&claims.inst, seen, move |records| {
+        let parts = [kept.name, claims.role.as_str(), &user, &kept.of];
+        let key = Key::new(kept.strategy, &claims.inst, &parts);
+        let computed = || {
+            self.store.read_after(&claims.inst, seen, move |records| {
                 let current = Bookmark { epoch: records.epoch(), revision: records.revision()? };
                 if let Some(seen) = seen.filter(|seen| *seen > current) {
                     return Err(ViewError::Behind { current, seen });
                 }
                 let scene = Scene::open(records, &user)?;
-                let view = compute(&scene)?;
-                let body = serde_json::to_vec(&view).expect("texts and finite numbers are always JSON");
-                Ok(View { body, tags: scene.tags(), bookmark: current })
+                let (body, tags) = compute(&scene)?;
+                // What shows today and what comes next is another thing tomorrow.
+                let valid_until = kept.until_midnight.then(|| scene.time.day(scene.today).1);
+                Ok(Computed { body, tags, bookmark: current, valid_until })
             })
-            .await
+        };
+        self.cache.get_or_compute(key, seen, computed).await
     }
 }
 
@@ -217,6 +292,10 @@ impl<'r> Scene<'r> {
     }
 }
 
+fn to_json(view: &impl Serialize) -> Vec<u8> {
+    serde_json::to_vec(view).expect("texts and finite numbers are always JSON")
+}
+
 fn parse_date(text: &str) -> Result<Date, ViewError> {
     // jiff reads more than the plain form: `20261122`, for example.
     if text.len() != "YYYY-MM-DD".len() {
@@ -233,21 +312,21 @@ fn rate(figures: &AttendanceFigures) -> Option<f64> {
     (counted > 0).then(|| came as f64 / counted as f64)
 }
 
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
 pub(crate) struct InstituteView {
     id: String,
     name: String,
     time_zone: String,
 }
 
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
 pub(crate) struct Person {
     id: String,
     name: String,
     email: String,
 }
 
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
 pub(crate) struct ClassView {
     class: String,
     batch: String,
@@ -260,14 +339,14 @@ pub(crate) struct ClassView {
     ends_at: String,
 }
 
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
 pub(crate) struct Messages {
     unread: u64,
     /// The newest first.
     recent: Vec<MessageView>,
 }
 
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
 pub(crate) struct MessageView {
     message: String,
     /// Name.
@@ -301,6 +380,11 @@ mod tests {
             let read = store.read_blocking::<_, ViewError>("northside.example", |records| {
                 student::dashboard(&Scene::open(records, &user("student"))?)?;
                 schedule::schedule(&Scene::open(records, &user("student"))?, None)?;
+                grades::grades(&Scene::open(records, &user("student"))?)?;
+                attendance::attendance(&Scene::open(records, &user("student"))?)?;
+                let teacher = Scene::open(records, &user("teacher"))?;
+                let class = teacher.classes(0, i64::MAX, 1)?.remove(0).class;
+                roster::roster(&teacher, &class)?;
                 teacher::dashboard(&Scene::open(records, &user("teacher"))?)?;
                 admin::dashboard(&Scene::open(records, &user("admin"))?)?;
                 records.share_batch(&user("student"), &user("teacher"))?;
@@ -349,6 +433,9 @@ mod tests {
         let read = store.read_blocking::<_, ViewError>("large.example", |records| {
             student::dashboard(&Scene::open(records, "student-7")?)?;
             schedule::schedule(&Scene::open(records, "student-7")?, None)?;
+            grades::grades(&Scene::open(records, "student-7")?)?;
+            attendance::attendance(&Scene::open(records, "student-7")?)?;
+            roster::roster(&Scene::open(records, "teacher-3")?, "class-2")?;
             teacher::dashboard(&Scene::open(records, "teacher-3")?)?;
             records.share_batch("student-7", "teacher-3")?;
             records.account_by_email("student-7@large.example")?;

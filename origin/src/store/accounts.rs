@@ -68,6 +68,13 @@ pub(crate) trait WriteAccounts {
     /// Adds a user of this institute unless the address or id is taken; whether it was added.
     fn add_user(&self, user: &NewUser, now: i64) -> Result<bool, StoreError>;
 
+    /// Changes a user of this institute; what is absent stays. False when there is none, or somebody else has the
+    /// address.
+    fn change_user(&self, user: &str, name: Option<&str>, email: Option<&str>) -> Result<bool, StoreError>;
+
+    /// Ends all sessions of one device of a user of this institute; how many there were.
+    fn revoke_device(&self, user: &str, device: &str, now: i64) -> Result<u64, StoreError>;
+
     /// Notes until when the user has read their messages.
     fn set_messages_read(&self, user: &str, until: i64) -> Result<(), StoreError>;
 

@@ -62,12 +62,24 @@ pub(crate) trait ReadCoursework {
     /// How many works in a teacher's batches wait for their grade.
     fn work_to_grade_count(&self, teacher: &str) -> Result<u64, StoreError>;
 
+    /// The highest score that was given for an assignment.
+    fn highest_score(&self, assignment: &str) -> Result<Option<f64>, StoreError>;
+
     /// Submissions of the whole institute.
     fn submission_count(&self) -> Result<u64, StoreError>;
 }
 
 pub(crate) trait WriteCoursework {
     fn add_assignment(&self, assignment: &Assignment) -> Result<bool, StoreError>;
+
+    /// Changes an assignment; what is absent stays.
+    fn change_assignment(
+        &self,
+        assignment: &str,
+        title: Option<&str>,
+        due_at: Option<i64>,
+        max_score: Option<f64>,
+    ) -> Result<(), StoreError>;
 
     /// Adds work unless the student has handed in that assignment; whether it was added.
     fn add_submission(&self, work: &NewSubmission) -> Result<bool, StoreError>;

@@ -55,6 +55,9 @@ pub(crate) trait ReadDirectory {
 
     fn studied_batches(&self, student: &str) -> Result<Vec<StudiedBatch>, StoreError>;
 
+    /// Id and name of the active students of a batch, in order of name, at most `limit`.
+    fn batch_students(&self, batch: &str, limit: u32) -> Result<Vec<(String, String)>, StoreError>;
+
     /// The user's entry in the directory, deactivated or not; none for somebody who is not of this institute.
     fn directory_entry(&self, user: &str) -> Result<Option<DirectoryEntry>, StoreError>;
 
@@ -75,6 +78,16 @@ pub(crate) trait WriteDirectory {
     ) -> Result<bool, StoreError>;
 
     fn add_batch(&self, batch: &str, title: &str) -> Result<bool, StoreError>;
+
+    fn change_batch(&self, batch: &str, title: &str) -> Result<(), StoreError>;
+
+    /// Changes the institute; what is absent stays.
+    fn change_institute(
+        &self,
+        name: Option<&str>,
+        time_zone: Option<&str>,
+        currency: Option<&str>,
+    ) -> Result<(), StoreError>;
 
     fn add_teacher(&self, batch: &str, user: &str) -> Result<bool, StoreError>;
 

@@ -1,6 +1,7 @@
 //! Documents: their records, the log of their changes, snapshots, and the changes that were refused.
 
 use super::error::StoreError;
+use sync_protocol::actor::Binding;
 use sync_protocol::document_id::DocumentId;
 use sync_protocol::link::DocumentRecord;
 
@@ -47,28 +48,25 @@ pub(crate) struct ChangeRow {
     pub(crate) received_at: i64,
 }
 
-/// A refused change, with the reason.
-#[derive(Debug, Clone)]
-pub(crate) struct QuarantineRow {
-    pub(crate) sequence: u64,
-    pub(crate) document: DocumentId,
-    pub(crate) user: String,
-    pub(crate) device: String,
-    pub(crate) code: &'static str,
-    pub(crate) bytes: Vec<u8>,
-}
-
 #[derive(Debug, Clone, Default)]
 pub(crate) struct DocumentCounts {
     /// Documents and changes by kind.
     pub(crate) kinds: Vec<(String, u64, u64)>,
+    /// Refused changes that nobody has settled.
     pub(crate) quarantined: u64,
 }
 
 pub(crate) trait ReadDocuments {
-    /// The document, whatever its institute: the caller compares, so that a foreign id is not taken for a new one.
+    /// The document, whatever its institute, deleted or not: the caller compares, so that a foreign id is not taken for a new one.
     fn document_anywhere(&self, document: DocumentId) -> Result<Option<LoggedDocument>, StoreError>;
 
+    /// The institute's own document, unless it was deleted.
+    fn document(&self, document: DocumentId) -> Result<Option<DocumentRecord>, StoreError>;
+
+    /// Whether it is a document of the institute that was deleted.
+    fn is_deleted(&self, document: DocumentId) -> Result<bool, StoreError>;
+
+    /// The one that was not deleted.
     fn document_by_subject(&self, kind: &str, subject: &str) -> Result<Option<LoggedDocument>, StoreError>;
 
     /// The last snapshot: how many changes it holds, and its bytes.
@@ -76,6 +74,20 @@ pub(crate) trait ReadDocuments {
 
     /// The bytes of the changes after `position`, in the order of the log.
     fn changes_after(&self, document: DocumentId, position: u64) -> Result<Vec<Vec<u8>>, StoreError>;
+
+    /// Documents of a kind that were not deleted, by their ids, after one of them.
+    fn documents_of_kind(
+        &self,
+        kind: &str,
+        after: Option<DocumentId>,
+        limit: u32,
+    ) -> Result<Vec<DocumentRecord>, StoreError>;
+
+    /// Whose the document's actors are.
+    fn bindings(&self, document: DocumentId) -> Result<Vec<Binding>, StoreError>;
+
+    /// Those of `hashes` that are in the log of the document.
+    fn changes_among(&self, document: DocumentId, hashes: &[[u8; 32]]) -> Result<Vec<[u8; 32]>, StoreError>;
 
     fn document_counts(&self) -> Result<DocumentCounts, StoreError>;
 }
@@ -98,6 +110,9 @@ pub(crate) trait WriteDocuments {
 
     fn put_snapshot(&self, document: DocumentId, position: u64, bytes: &[u8]) -> Result<(), StoreError>;
 
-    /// Keeps a refused change; the first reason stays when it arrives again.
-    fn quarantine(&self, log: &str, edge: &str, row: &QuarantineRow, now: i64) -> Result<(), StoreError>;
+    /// Forgets the document's content and keeps that it was deleted.
+    fn delete_document(&self, document: DocumentId, by: &str, now: i64) -> Result<(), StoreError>;
+
+    /// Binds an actor of the document, anew if it was bound.
+    fn put_binding(&self, document: DocumentId, binding: &Binding) -> Result<(), StoreError>;
 }

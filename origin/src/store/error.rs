@@ -33,6 +33,35 @@ pub(crate) enum StoreError {
     Commit(String),
 }
 
+/// Classes of Postgres' errors that are no fault of what was asked: connection, read-only server, rollback by conflict,
+/// resources, locks, operator, system.
+const OUTAGE_CLASSES: [&str; 7] = ["08", "25", "40", "53", "55", "57", "58"];
+
+impl StoreError {
+    /// Whether the store itself did not work, whatever was asked of it: the same may succeed later. Otherwise what was
+    /// asked cannot be done as it is.
+    pub(crate) fn is_outage(&self) -> bool {
+        match self {
+            StoreError::Sqlite(error) => error.sqlite_error_code().is_some_and(|code| {
+                use rusqlite::ErrorCode::{
+                    CannotOpen, DatabaseBusy, DatabaseLocked, DiskFull, SystemIoFailure,
+                };
+                matches!(code, CannotOpen | DatabaseBusy | DatabaseLocked | DiskFull | SystemIoFailure)
+            }),
+            StoreError::Postgres(PostgresError(error)) => error
+                .code()
+                .is_none_or(|code| OUTAGE_CLASSES.iter().any(|class| code.code().starts_with(class))),
+            StoreError::NoConnection { .. }
+            | StoreError::NoAnswer(_)
+            | StoreError::Unknown(_)
+            | StoreError::PastEpoch { .. }
+            | StoreError::Closed
+            | StoreError::Commit(_) => true,
+            StoreError::Failed | StoreError::Corrupt { .. } | StoreError::Panicked => false,
+        }
+    }
+}
+
 /// Why the store did not open. Each is one sentence for whoever starts the process.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum OpenError {

@@ -9,7 +9,7 @@ pub(crate) enum DecisionStatus {
 }
 
 impl DecisionStatus {
-    pub(super) fn as_str(self) -> &'static str {
+    pub(crate) fn as_str(self) -> &'static str {
         match self {
             DecisionStatus::Delivered => "delivered",
             DecisionStatus::Refused => "refused",

@@ -5,6 +5,8 @@
 //! from commands and tests too, and a busy HTTP front does not slow the watch over the servers.
 
 mod accounts;
+mod audit;
+mod collections;
 mod coursework;
 mod dial;
 mod directory;
@@ -14,8 +16,12 @@ mod fees;
 mod idempotency;
 mod messages;
 mod migrate;
+mod notifications;
+mod outbox;
 mod primary;
+mod quarantine;
 mod replicas;
+mod retention;
 mod server;
 mod timetable;
 mod transaction;
@@ -27,7 +33,8 @@ use super::watchers::Watchers;
 use dial::Dialer;
 use primary::{Epoch, Primary};
 use replicas::{Positions, Replicas};
-use server::{Begun, Mode, Server, SharedServer};
+pub(super) use server::Mode;
+use server::{Begun, Server, SharedServer};
 pub(crate) use server::{Role, ServerFigures};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -94,6 +101,10 @@ impl Cluster {
         self.epoch.get()
     }
 
+    pub(super) fn hears_of_commits(&self) -> bool {
+        self.primary.answers()
+    }
+
     /// The primary first.
     pub(super) fn figures(&self) -> Vec<ServerFigures> {
         let primary = self.primary.server.figures(Role::Primary, self.primary.answers());
@@ -123,7 +134,7 @@ impl Cluster {
         server.read(begun, institute, work)
     }
 
-    pub(super) async fn write<T, E, F>(&self, institute: &str, work: F) -> Result<Committed<T>, E>
+    pub(super) async fn write<T, E, F>(&self, institute: &str, mode: Mode, work: F) -> Result<Committed<T>, E>
     where
         T: Send + 'static,
         E: From<StoreError> + Send + 'static,
@@ -135,7 +146,7 @@ impl Cluster {
         let runtime = self.runtime()?.handle().clone();
         // A task of its own: a caller that is cancelled does not cancel the transaction.
         let done = runtime.clone().spawn(async move {
-            let begun = primary.begin(Mode::Write, &institute).await?;
+            let begun = primary.begin(mode, &institute).await?;
             let work = move || write(&primary.server, &watchers, begun, &institute, work);
             runtime.spawn_blocking(work).await.unwrap_or_else(|_| Err(StoreError::Panicked.into()))
         });
@@ -230,7 +241,7 @@ fn write<T, E: From<StoreError>>(
     work: impl FnOnce(&mut WriteTx<'_>) -> Result<T, E>,
 ) -> Result<Committed<T>, E> {
     let committed = server.write(begun, institute, work)?;
-    watchers.tell(institute, committed.revision);
+    watchers.tell_commit(institute, &committed);
     Ok(committed)
 }
 

@@ -1,6 +1,8 @@
 //! The embedded engine: one SQLite database in WAL mode, one writer, a few readers.
 
 mod accounts;
+mod audit;
+mod collections;
 mod coursework;
 mod directory;
 mod documents;
@@ -9,7 +11,11 @@ mod fees;
 mod folder_lock;
 mod idempotency;
 mod messages;
+mod notifications;
+mod outbox;
+mod quarantine;
 mod readers;
+mod retention;
 mod timetable;
 mod transaction;
 mod writer;

@@ -1,5 +1,19 @@
 //! What the store promises whoever writes and reads it, the same on both engines, and what one of them promises alone.
 
+macro_rules! on_each_engine {
+    ($($claim:ident,)*) => {
+        mod sqlite {
+            use super::TestStore;
+            $(#[test] fn $claim() { super::$claim(&TestStore::sqlite()); })*
+        }
+        mod postgres {
+            use super::TestStore;
+            $(#[test] fn $claim() { super::$claim(&TestStore::postgres()); })*
+        }
+    };
+}
+
+mod administration;
 mod cluster;
 mod conformance;
 mod moving;

@@ -27,6 +27,16 @@ pub(crate) struct NewClass {
     pub(crate) ends_at: i64,
 }
 
+/// What changes of a class; what is absent stays.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct ClassChange {
+    pub(crate) title: Option<String>,
+    pub(crate) room: Option<String>,
+    pub(crate) teacher: Option<String>,
+    /// Begin and end.
+    pub(crate) times: Option<(i64, i64)>,
+}
+
 /// One student's mark in one class.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct AttendanceRow {
@@ -35,6 +45,10 @@ pub(crate) struct AttendanceRow {
     /// All concurrent values as JSON when there are several, the shown one last.
     pub(crate) marks: Option<String>,
     pub(crate) document: Option<String>,
+    /// The changes of the document that the row comes from, as a JSON array of hex hashes.
+    pub(crate) heads: Option<String>,
+    /// Who wrote which of several concurrent values, as a JSON array.
+    pub(crate) writers: Option<String>,
 }
 
 /// How many students have each mark.
@@ -56,6 +70,7 @@ pub(crate) struct ClassConflict {
     pub(crate) marks: String,
 }
 
+/// A class that was cancelled is found by its id alone, and by its marks.
 pub(crate) trait ReadTimetable {
     fn class(&self, class: &str) -> Result<Option<ClassRow>, StoreError>;
 
@@ -86,6 +101,9 @@ pub(crate) trait ReadTimetable {
     /// A student's mark in one class.
     fn mark_of(&self, class: &str, student: &str) -> Result<Option<String>, StoreError>;
 
+    /// The classes in which a student has a mark, with it, the newest first.
+    fn marked_classes(&self, student: &str, limit: u32) -> Result<Vec<(ClassRow, String)>, StoreError>;
+
     fn class_conflicts(&self, class: &str) -> Result<Vec<ClassConflict>, StoreError>;
 
     fn attendance(&self, class: &str) -> Result<Vec<AttendanceRow>, StoreError>;
@@ -102,6 +120,11 @@ pub(crate) trait WriteTimetable {
         ends_at: i64,
         room: Option<&str>,
     ) -> Result<(), StoreError>;
+
+    fn change_class(&self, class: &str, change: &ClassChange) -> Result<(), StoreError>;
+
+    /// Takes a class off all timetables; whether it was on them.
+    fn cancel_class(&self, class: &str, at: i64) -> Result<bool, StoreError>;
 
     fn put_attendance(&self, class: &str, row: &AttendanceRow) -> Result<(), StoreError>;
 

@@ -3,6 +3,8 @@
 //! Both are the same for every engine: an engine implements the operations, this module what holds for all of them.
 
 use super::accounts::{ReadAccounts, WriteAccounts};
+use super::audit::WriteAudit;
+use super::collections::ReadCollections;
 use super::coursework::{ReadCoursework, WriteCoursework};
 use super::directory::{ReadDirectory, WriteDirectory};
 use super::documents::{ReadDocuments, WriteDocuments};
@@ -11,8 +13,13 @@ use super::feed::{ReadFeed, WriteFeed};
 use super::fees::{ReadFees, WriteFees};
 use super::idempotency::{ReadDecisions, WriteDecisions};
 use super::messages::{ReadMessages, WriteMessages};
+use super::notifications::{ReadNotifications, WriteNotifications};
+use super::outbox::{ReadOutbox, WriteOutbox};
+use super::quarantine::{ReadQuarantine, WriteQuarantine};
+use super::retention::{ReadRetention, WriteRetention};
 use super::timetable::{ReadTimetable, WriteTimetable};
-use std::collections::BTreeSet;
+use serde_json::Value;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Deref;
 use sync_protocol::document_id::DocumentId;
 use sync_protocol::tag;
@@ -26,6 +33,7 @@ const FEED_TRIM_EVERY: u64 = 1024;
 /// Reads the records of one institute within one transaction.
 pub(crate) trait Records:
     ReadAccounts
+    + ReadCollections
     + ReadCoursework
     + ReadDecisions
     + ReadDirectory
@@ -33,12 +41,17 @@ pub(crate) trait Records:
     + ReadFeed
     + ReadFees
     + ReadMessages
+    + ReadQuarantine
+    + ReadNotifications
+    + ReadOutbox
+    + ReadRetention
     + ReadTimetable
 {
 }
 
 impl<T> Records for T where
     T: ReadAccounts
+        + ReadCollections
         + ReadCoursework
         + ReadDecisions
         + ReadDirectory
@@ -46,6 +59,10 @@ impl<T> Records for T where
         + ReadFeed
         + ReadFees
         + ReadMessages
+        + ReadQuarantine
+        + ReadNotifications
+        + ReadOutbox
+        + ReadRetention
         + ReadTimetable
 {
 }
@@ -55,6 +72,7 @@ pub(crate) trait Writes:
     Records
     + Scope
     + WriteAccounts
+    + WriteAudit
     + WriteCoursework
     + WriteDecisions
     + WriteDirectory
@@ -62,6 +80,10 @@ pub(crate) trait Writes:
     + WriteFeed
     + WriteFees
     + WriteMessages
+    + WriteQuarantine
+    + WriteNotifications
+    + WriteOutbox
+    + WriteRetention
     + WriteTimetable
 {
 }
@@ -70,6 +92,7 @@ impl<T> Writes for T where
     T: Records
         + Scope
         + WriteAccounts
+        + WriteAudit
         + WriteCoursework
         + WriteDecisions
         + WriteDirectory
@@ -77,6 +100,10 @@ impl<T> Writes for T where
         + WriteFeed
         + WriteFees
         + WriteMessages
+        + WriteQuarantine
+        + WriteNotifications
+        + WriteOutbox
+        + WriteRetention
         + WriteTimetable
 {
 }
@@ -92,7 +119,7 @@ pub(crate) trait Scope {
     /// Ends the innermost savepoint.
     fn release_savepoint(&self) -> Result<(), StoreError>;
 
-    /// Raises the institute's revision by one and writes the feed row; the new revision.
+    /// Raises the institute's revision by one and writes the feed row and the outbox; the new revision.
     fn raise_revision(&self, entry: &FeedEntry) -> Result<u64, StoreError>;
 
     /// Drops the feed rows up to a revision.
@@ -105,6 +132,8 @@ pub(crate) struct FeedEntry {
     pub(super) tags: BTreeSet<String>,
     /// Documents with their heads, hex.
     pub(super) documents: Vec<(DocumentId, Vec<String>)>,
+    /// For the outbox, by consumer.
+    pub(super) events: BTreeMap<&'static str, Vec<Value>>,
 }
 
 /// A value with the institute's revision after the transaction that made it.
@@ -112,6 +141,8 @@ pub(crate) struct FeedEntry {
 pub(crate) struct Committed<T> {
     pub(crate) value: T,
     pub(crate) revision: u64,
+    /// Whether it left work in the outbox.
+    pub(super) has_work: bool,
 }
 
 /// Writes the records of one institute within one transaction.
@@ -158,6 +189,13 @@ impl<'t> WriteTx<'t> {
         self.entry.documents.push((document, heads));
     }
 
+    /// Leaves an event in the outbox for a consumer: it is dealt with once this transaction has committed, and never
+    /// if it does not.
+    pub(crate) fn add_event(&mut self, consumer: &'static str, event: Value) {
+        self.touched = true;
+        self.entry.events.entry(consumer).or_default().push(event);
+    }
+
     /// The institute's revision when this transaction, as it is so far, has committed.
     pub(crate) fn revision_after(&self) -> Result<u64, StoreError> {
         Ok(self.writes.revision()? + u64::from(self.touched))
@@ -179,10 +217,10 @@ impl<'t> WriteTx<'t> {
         outcome
     }
 
-    /// Raises the revision and writes the feed row if anything was touched; the revision that holds now.
-    pub(super) fn finish(mut self) -> Result<u64, StoreError> {
+    /// Raises the revision and writes the feed row if anything was touched; `value` with the revision that holds now.
+    pub(super) fn finish<T>(mut self, value: T) -> Result<Committed<T>, StoreError> {
         if !self.touched {
-            return self.writes.revision();
+            return Ok(Committed { value, revision: self.writes.revision()?, has_work: false });
         }
         let tags = &mut self.entry.tags;
         tags.insert(tag::INSTITUTE.to_owned());
@@ -193,7 +231,7 @@ impl<'t> WriteTx<'t> {
         if revision.is_multiple_of(FEED_TRIM_EVERY) {
             self.writes.trim_feed(revision.saturating_sub(FEED_ROWS))?;
         }
-        Ok(revision)
+        Ok(Committed { value, revision, has_work: !self.entry.events.is_empty() })
     }
 }
 

@@ -1,13 +1,16 @@
 //! Who waits for new commits of which institute.
 
+use super::transaction::Committed;
 use std::collections::HashMap;
 use std::sync::{Mutex, PoisonError};
-use tokio::sync::watch;
+use tokio::sync::{Notify, watch};
 
 /// The newest revision of each institute that somebody watches.
 #[derive(Default)]
 pub(super) struct Watchers {
     watched: Mutex<HashMap<String, watch::Sender<u64>>>,
+    /// Wakes who works on the outbox.
+    pub(super) work: Notify,
 }
 
 impl Watchers {
@@ -36,6 +39,14 @@ impl Watchers {
         let watched = self.watched.lock().unwrap_or_else(PoisonError::into_inner);
         for sender in watched.values() {
             sender.send_replace(0);
+        }
+    }
+
+    /// Wakes whom a commit of this process concerns.
+    pub(super) fn tell_commit<T>(&self, institute: &str, done: &Committed<T>) {
+        self.tell(institute, done.revision);
+        if done.has_work {
+            self.work.notify_one();
         }
     }
 

@@ -1,10 +1,11 @@
 //! From a file to code that is linked and checked.
 
-use super::Handler;
+use super::{DatabasePlace, Handler, SharedHost};
 use crate::bounded_file;
 use crate::code_cache::Source;
 use crate::engine::GuestEngine;
 use crate::guest_state::GuestState;
+use crate::host::is_offered;
 use crate::limits;
 use crate::manifest::Component as ComponentManifest;
 use std::path::PathBuf;
@@ -19,8 +20,8 @@ pub enum LoadError {
     Unreadable { component: String, source_path: PathBuf, source: std::io::Error },
     #[error("component `{component}`: {source_path} is not a WebAssembly component: {source:#}")]
     NotAComponent { component: String, source_path: PathBuf, source: wasmtime::Error },
-    #[error("component `{component}` imports `{import}`, which this host does not offer")]
-    UnknownImport { component: String, import: String },
+    #[error("component `{component}` imports {}, which this host does not offer", quoted(.imports))]
+    UnknownImports { component: String, imports: Vec<String> },
     #[error("component `{component}`: its files cannot be copied: {source}")]
     Files { component: String, source: std::io::Error },
     #[error("component `{component}` does not fit this host: {source:#}")]
@@ -29,6 +30,14 @@ pub enum LoadError {
         "component `{0}` has a route but exports neither `wasi:http/handler@0.3.0` nor `wasi:http/incoming-handler@0.2`"
     )]
     NoHandler(String),
+    #[error(
+        "component `{component}`: database `{database}` is nowhere: add [sqlite_database.{database}] to the runtime configuration"
+    )]
+    NoDatabase { component: String, database: String },
+    #[error(
+        "component `{component}`: each institute has its own database `default`, so that the runtime configuration cannot place it"
+    )]
+    PlacedTwice { component: String },
     #[error("component `{0}` is to sync but does not export `rollcall:sync/engine@0.1.0`")]
     NoSyncEngine(String),
 }
@@ -38,6 +47,10 @@ fn hint(build_command: &Option<String>) -> String {
         Some(command) => format!("; build it with `{command}`"),
         None => String::new(),
     }
+}
+
+fn quoted(names: &[String]) -> String {
+    names.iter().map(|name| format!("`{name}`")).collect::<Vec<_>>().join(", ")
 }
 
 pub(super) fn compile(
@@ -62,17 +75,43 @@ pub(super) fn link(
     component: &wasmtime::component::Component,
 ) -> Result<InstancePre<GuestState>, LoadError> {
     engine.linker().instantiate_pre(component).map_err(|source| {
-        let message = format!("{source:#}");
         let ty = component.component_type();
-        let unknown = ty
-            .imports(engine.engine())
-            .map(|(name, _)| name.to_owned())
-            .find(|name| message.contains(&format!("`{name}`")));
-        match unknown {
-            Some(import) => LoadError::UnknownImport { component: manifest.id.clone(), import },
-            None => LoadError::Unlinkable { component: manifest.id.clone(), source },
+        let imports = ty.imports(engine.engine()).map(|(name, _)| name.to_owned());
+        let (unknown, known): (Vec<_>, Vec<_>) = imports.partition(|name| !is_offered(name));
+        // Or something of an interface is asked for that it has in another version.
+        let message = format!("{source:#}");
+        let imports = match unknown.is_empty() {
+            true => known.into_iter().filter(|name| message.contains(&format!("`{name}`"))).collect(),
+            false => unknown,
+        };
+        match imports.is_empty() {
+            false => LoadError::UnknownImports { component: manifest.id.clone(), imports },
+            true => LoadError::Unlinkable { component: manifest.id.clone(), source },
         }
     })
+}
+
+/// Where the databases are that the manifest gives the component.
+pub(super) fn database_places(
+    manifest: &ComponentManifest,
+    shared: &SharedHost,
+) -> Result<Vec<(String, DatabasePlace)>, LoadError> {
+    let component = || manifest.id.clone();
+    let place = |database: &String| {
+        let place = match (shared.configured_databases.get(database), database == "default") {
+            (Some(_), true) if manifest.sqlite_per_institute => {
+                return Err(LoadError::PlacedTwice { component: component() });
+            }
+            (Some(file), _) => DatabasePlace::Configured(file.clone()),
+            (None, true) if manifest.sqlite_per_institute => DatabasePlace::Institute,
+            (None, true) => DatabasePlace::Component,
+            (None, false) => {
+                return Err(LoadError::NoDatabase { component: component(), database: database.clone() });
+            }
+        };
+        Ok((database.clone(), place))
+    };
+    manifest.sqlite_databases.iter().map(place).collect()
 }
 
 pub(super) fn handler(pre: &InstancePre<GuestState>) -> Option<Handler> {

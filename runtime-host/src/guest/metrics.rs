@@ -1,7 +1,10 @@
 //! What is counted for each component; `access.rs` counts for each route. Recorded through the `metrics` facade: without a recorder it costs nothing.
 
 use super::GuestFailure;
-use metrics::{Counter, Gauge, Histogram, counter, gauge, histogram};
+use metrics::{
+    Counter, Gauge, Histogram, counter, describe_counter, describe_gauge, describe_histogram, gauge,
+    histogram,
+};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -16,7 +19,7 @@ pub(super) struct GuestMetrics {
     created: Counter,
     reused: Counter,
     queue_wait: Histogram,
-    cpu: Counter,
+    cpu: Histogram,
     memory_peak: Gauge,
     memory_peak_bytes: AtomicU64,
 }
@@ -34,7 +37,7 @@ impl GuestMetrics {
             created: counter!("rollcall_guest_instances_created_total", "component" => label()),
             reused: counter!("rollcall_guest_instances_reused_total", "component" => label()),
             queue_wait: histogram!("rollcall_guest_queue_wait_seconds", "component" => label()),
-            cpu: counter!("rollcall_guest_cpu_microseconds_total", "component" => label()),
+            cpu: histogram!("rollcall_guest_instance_cpu_seconds", "component" => label()),
             memory_peak: gauge!("rollcall_guest_memory_peak_bytes", "component" => label()),
             memory_peak_bytes: AtomicU64::new(0),
             component,
@@ -64,7 +67,7 @@ impl GuestMetrics {
     pub(super) fn instance_gone(&self, requests: usize, cpu: Duration) {
         self.instances.decrement(1);
         self.reused.increment(requests.saturating_sub(1) as u64);
-        self.cpu.increment(cpu.as_micros() as u64);
+        self.cpu.record(cpu);
     }
 
     /// `kind` is a word of ours, never of a guest.
@@ -79,4 +82,23 @@ impl GuestMetrics {
             self.memory_peak.set(peak as f64);
         }
     }
+}
+
+/// Says what the metrics of this file mean, to whoever collects them.
+pub(super) fn describe() {
+    describe_counter!(
+        "rollcall_guest_requests_total",
+        "Requests that a component was given, answered or not."
+    );
+    describe_counter!(
+        "rollcall_guest_errors_total",
+        "Requests without an answer of the component, by reason."
+    );
+    describe_counter!("rollcall_guest_traps_total", "Instances that trapped or were stopped, by reason.");
+    describe_gauge!("rollcall_guest_instances", "Instances that there are, idle ones too.");
+    describe_counter!("rollcall_guest_instances_created_total", "Instances that were made.");
+    describe_counter!("rollcall_guest_instances_reused_total", "Requests that found an instance.");
+    describe_histogram!("rollcall_guest_queue_wait_seconds", "How long requests waited that had to.");
+    describe_histogram!("rollcall_guest_instance_cpu_seconds", "Processor time of an instance in its life.");
+    describe_gauge!("rollcall_guest_memory_peak_bytes", "Most memory that an instance of a component held.");
 }

@@ -48,6 +48,14 @@ impl Pool {
         Place { thread, scope }
     }
 
+    /// Ends the instances that have nothing to do, and the others after what they do.
+    pub(super) fn retire(&self) {
+        for thread in 0..self.threads.len() {
+            let workers: Vec<_> = self.with(thread, |workers| workers.values().flatten().cloned().collect());
+            workers.iter().for_each(|worker| worker.retire());
+        }
+    }
+
     pub(super) fn remove(&self, place: &Place, worker: &Arc<Worker>) {
         self.with(place.thread, |workers| {
             let Some(list) = workers.get_mut(&place.scope) else { return };

@@ -40,6 +40,35 @@ async fn a_loop_is_stopped_when_its_processor_time_is_used_up_and_others_run_mea
 }
 
 #[tokio::test]
+async fn a_busy_guest_leaves_its_request_thread_to_the_others() {
+    const LOOK: Duration = Duration::from_millis(200);
+    let host = TestHost::new();
+    let guest = host.load(Some(&handler("(loop $l (br $l))")), "tool.rollcall.cpu_ms = 20000").unwrap();
+    let (sender, turns) = tokio::sync::oneshot::channel();
+    host.threads().spawn(async move {
+        let looping = guest.handle(request(), None, ());
+        let others = async {
+            // Until it has held its thread for too long, and some more.
+            tokio::time::sleep(limits::EPOCH_PERIOD * 20).await;
+            let (started, mut turns) = (Instant::now(), 0_u64);
+            while started.elapsed() < LOOK {
+                tokio::task::yield_now().await;
+                turns += 1;
+            }
+            turns
+        };
+        tokio::select! {
+            _ = looping => panic!("the guest loops"),
+            turns = others => sender.send(turns).unwrap(),
+        }
+    });
+    let turns = turns.await.unwrap();
+    // With the guest on the same thread each turn of the others would take an epoch.
+    let shared = (LOOK.as_micros() / limits::EPOCH_PERIOD.as_micros()) as u64;
+    assert!(turns > 10 * shared, "{turns} turns, {shared} if they shared the thread");
+}
+
+#[tokio::test]
 async fn memory_beyond_the_limit_is_refused() {
     let host = TestHost::new();
     // 17 MiB at once: `memory.grow` answers -1 when it is refused, and then the guest traps; else it loops until it is stopped.

@@ -182,6 +182,17 @@ impl Worker {
         self.lock().open = false;
     }
 
+    /// Takes no more requests, and lets the instance end as soon as it has nothing to do.
+    pub(super) fn retire(&self) {
+        let mut state = self.lock();
+        state.open = false;
+        let waker = state.waker.take();
+        drop(state);
+        if let Some(waker) = waker {
+            waker.wake();
+        }
+    }
+
     /// Looks at what a poll of the instance has left.
     pub(super) fn after_poll(&self) -> Verdict {
         let mut state = self.lock();

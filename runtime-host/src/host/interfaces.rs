@@ -30,9 +30,12 @@ fn each_interface_of_the_wit_folder_is_offered() {
     let host = TestHost::new();
     for interface in [
         "spin:key-value/key-value@3.0.0",
+        "spin:postgres/postgres@4.2.0",
+        "spin:redis/redis@3.0.0",
         "spin:sqlite/sqlite@3.1.0",
         "spin:variables/variables@3.0.0",
         "fermyon:spin/key-value@2.0.0",
+        "fermyon:spin/redis@2.0.0",
         "fermyon:spin/sqlite@2.0.0",
         "fermyon:spin/variables@2.0.0",
         "wasi:keyvalue/store@0.2.0-draft2",
@@ -138,12 +141,55 @@ async fn the_older_sqlite_interface_opens_the_same_database() {
     assert!(matches!(run("SELECT nothing", vec![]).await.unwrap_err(), Error::Io(_)));
     let mut state = store.data_mut();
     let error = HostConnection::open(&mut state, "other".into()).await.unwrap().unwrap_err();
-    assert!(matches!(error, Error::NoSuchDatabase));
+    assert!(matches!(error, Error::AccessDenied));
     let without = loaded(&host, "");
     let mut store = instance(&without);
     let mut state = store.data_mut();
     let error = HostConnection::open(&mut state, "default".into()).await.unwrap().unwrap_err();
     assert!(matches!(error, Error::AccessDenied));
+}
+
+#[tokio::test]
+async fn databases_and_stores_are_where_the_runtime_configuration_puts_them() {
+    use v2::sqlite::{HostConnection, Value};
+    let host = TestHost::with_runtime_config(
+        "[sqlite_database.shared]\ntype = \"spin\"\npath = \"shared.db\"\n[sqlite_database.short]\ntype = \"spin\"\n\
+         [key_value_store.default]\ntype = \"memory\"\n",
+    );
+    let settings =
+        "sqlite_databases = [\"default\", \"shared\", \"short\"]\nkey_value_stores = [\"default\"]";
+    let guest = loaded(&host, settings);
+    let mut store = instance(&guest);
+    let mut state = store.data_mut();
+    for name in ["default", "shared", "short"] {
+        let open = HostConnection::open(&mut state, name.into()).await.unwrap().unwrap();
+        let statement = "CREATE TABLE only_here (a)".to_owned();
+        HostConnection::execute(&mut state, lent(&open), statement, vec![Value::Null; 0])
+            .await
+            .unwrap()
+            .unwrap();
+    }
+    let data = host.folder.path().join("data");
+    assert!(data.join("sqlite/test.db").exists());
+    assert!(data.join("shared.db").exists());
+    let kept = v2::key_value::HostStore::open(&mut state, "default".into()).await.unwrap().unwrap();
+    v2::key_value::HostStore::set(&mut state, lent(&kept), "a".into(), b"1".to_vec()).await.unwrap().unwrap();
+    let other = loaded(&host, settings);
+    let mut store = instance(&other);
+    let mut state = store.data_mut();
+    let kept = v2::key_value::HostStore::open(&mut state, "default".into()).await.unwrap().unwrap();
+    let value = v2::key_value::HostStore::get(&mut state, lent(&kept), "a".into()).await.unwrap().unwrap();
+    assert_eq!(value, Some(b"1".to_vec()), "components share a store");
+    let open = HostConnection::open(&mut state, "shared".into()).await.unwrap().unwrap();
+    let statement = "SELECT count(*) FROM only_here".to_owned();
+    HostConnection::execute(&mut state, lent(&open), statement, vec![]).await.unwrap().unwrap();
+    let component = wat::parse_str("(component)").unwrap();
+    let error = host.load(Some(&component), "sqlite_databases = [\"nowhere\"]").err().unwrap();
+    assert!(error.to_string().contains("[sqlite_database.nowhere]"), "{error}");
+    let settings = "sqlite_databases = [\"default\"]\ntool.rollcall.sqlite = \"per-institute\"";
+    let host = TestHost::with_runtime_config("[sqlite_database.default]\ntype = \"spin\"\n");
+    let error = host.load(Some(&component), settings).err().unwrap();
+    assert!(error.to_string().contains("cannot place it"), "{error}");
 }
 
 #[tokio::test]

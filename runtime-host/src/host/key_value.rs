@@ -3,17 +3,12 @@
 use super::SpinInterfaces;
 use super::bindings::spin::key_value::key_value::{Error, Host, HostStore, HostStoreWithStore};
 use crate::guest_state::GuestState;
-use crate::key_value::{KeyValueError, KeyValueStore};
+use crate::key_value::{Backend, KeyValueError};
 use crate::limits;
-use std::sync::Arc;
 use wasmtime::component::{Accessor, FutureReader, Resource, StreamReader};
 
 /// A store that a guest has open.
-#[derive(Clone)]
-pub struct OpenStore {
-    label: Arc<str>,
-    stores: KeyValueStore,
-}
+pub type OpenStore = Backend;
 
 /// Why a store is not opened.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -22,46 +17,6 @@ pub(super) enum StoreDenied {
     NotListed,
     #[error("{} stores are open, which is the limit", limits::KEY_VALUE_STORES_PER_GUEST)]
     TooMany,
-}
-
-impl OpenStore {
-    pub(super) fn get(&self, key: &str) -> Result<Option<Vec<u8>>, KeyValueError> {
-        self.stores.get(&self.label, key)
-    }
-
-    pub(super) async fn set(&self, key: String, value: Vec<u8>) -> Result<(), KeyValueError> {
-        self.stores.set(&self.label, key, value).await
-    }
-
-    pub(super) async fn delete(&self, key: String) -> Result<(), KeyValueError> {
-        self.stores.delete(&self.label, key).await
-    }
-
-    /// The outer error is a panic of the thread that reads.
-    pub(super) async fn keys(self) -> wasmtime::Result<Result<Vec<String>, KeyValueError>> {
-        Ok(tokio::task::spawn_blocking(move || self.stores.keys(&self.label)).await?)
-    }
-
-    pub(super) async fn set_many(&self, pairs: Vec<(String, Vec<u8>)>) -> Result<(), KeyValueError> {
-        self.stores.set_many(&self.label, pairs).await
-    }
-
-    pub(super) async fn delete_many(&self, keys: Vec<String>) -> Result<(), KeyValueError> {
-        self.stores.delete_many(&self.label, keys).await
-    }
-
-    pub(super) async fn increment(&self, key: String, delta: i64) -> Result<i64, KeyValueError> {
-        self.stores.increment(&self.label, key, delta).await
-    }
-
-    pub(super) async fn swap(
-        &self,
-        key: String,
-        seen: Option<Vec<u8>>,
-        value: Vec<u8>,
-    ) -> Result<Option<Option<Vec<u8>>>, KeyValueError> {
-        self.stores.swap(&self.label, key, seen, value).await
-    }
 }
 
 impl GuestState {
@@ -75,8 +30,7 @@ impl GuestState {
         if self.open_stores >= limits::KEY_VALUE_STORES_PER_GUEST {
             return Ok(Err(StoreDenied::TooMany));
         }
-        let store = OpenStore { label: label.into(), stores: self.policy.key_value.clone() };
-        let store = self.table.push(store)?;
+        let store = self.table.push(self.policy.key_value.of(&label))?;
         self.open_stores += 1;
         Ok(Ok(store))
     }
@@ -131,7 +85,7 @@ impl<T: Send> HostStoreWithStore<T> for SpinInterfaces {
         this: Resource<OpenStore>,
         key: String,
     ) -> wasmtime::Result<Result<Option<Vec<u8>>, Error>> {
-        Ok(opened(accessor, &this)?.get(&key).map_err(Error::from))
+        Ok(opened(accessor, &this)?.get(&key).await.map_err(Error::from))
     }
 
     async fn set(
@@ -156,7 +110,7 @@ impl<T: Send> HostStoreWithStore<T> for SpinInterfaces {
         this: Resource<OpenStore>,
         key: String,
     ) -> wasmtime::Result<Result<bool, Error>> {
-        Ok(opened(accessor, &this)?.get(&key).map(|value| value.is_some()).map_err(Error::from))
+        Ok(opened(accessor, &this)?.exists(&key).await.map_err(Error::from))
     }
 
     async fn get_keys(

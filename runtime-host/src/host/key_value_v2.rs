@@ -33,7 +33,7 @@ impl HostStore for &mut GuestState {
         this: Resource<OpenStore>,
         key: String,
     ) -> wasmtime::Result<Result<Option<Vec<u8>>, Error>> {
-        Ok(self.table.get(&this)?.get(&key).map_err(Error::from))
+        Ok(self.table.get(&this)?.get(&key).await.map_err(Error::from))
     }
 
     async fn set(
@@ -58,7 +58,7 @@ impl HostStore for &mut GuestState {
         this: Resource<OpenStore>,
         key: String,
     ) -> wasmtime::Result<Result<bool, Error>> {
-        Ok(self.table.get(&this)?.get(&key).map(|value| value.is_some()).map_err(Error::from))
+        Ok(self.table.get(&this)?.exists(&key).await.map_err(Error::from))
     }
 
     async fn get_keys(&mut self, this: Resource<OpenStore>) -> wasmtime::Result<Result<Vec<String>, Error>> {

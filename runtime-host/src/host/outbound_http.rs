@@ -4,8 +4,10 @@
 mod connector;
 #[cfg(test)]
 mod tests;
+mod trace;
 
 pub use connector::{OwnAddresses, system_roots};
+pub use trace::{OutboundTrace, Traces};
 
 use crate::guest::{Guest, GuestFailure};
 use crate::limits;
@@ -13,7 +15,7 @@ use crate::outbound::{AllowedHosts, Internal, default_port, internal};
 use crate::route::{Route, RouteMatch};
 use crate::spin_headers::SpinHeaders;
 use bytes::Bytes;
-use connector::{ConnectError, Connector};
+use connector::{ConnectError, Connector, shake_hands};
 use http::uri::{Authority, PathAndQuery, Scheme};
 use http::{HeaderValue, Request, Response, Uri, header};
 use http_body::{Body, Frame, SizeHint};
@@ -25,39 +27,43 @@ use rustls::RootCertStore;
 use std::collections::BTreeMap;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::pin::Pin;
-use std::sync::{Arc, OnceLock, Weak};
+use std::sync::{Arc, PoisonError, RwLock, Weak};
 use std::task::{Context, Poll};
 use std::time::Duration;
+use tokio::net::TcpStream;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::{Instant, Sleep};
 use tokio_rustls::TlsConnector;
+use tokio_rustls::client::TlsStream;
+use tokio_util::either::Either;
 use wasmtime_wasi_http::{Error, RequestOptions, WasiBody, WasiHttpHooks};
 
 /// What the outbound requests of all components share. One for the process.
 #[derive(Clone)]
 pub struct Connections {
     tls: TlsConnector,
+    /// For other protocols than HTTP.
+    other_tls: TlsConnector,
     own: OwnAddresses,
     siblings: Siblings,
     /// To this host itself, for requests to `self`.
     itself: Client<HttpConnector, WasiBody>,
 }
 
-/// The components of the application by their ids, so that one can call another.
+/// The components of the application by their ids, so that one can call another. What runs on replaced code calls the others
+/// as they are now.
 #[derive(Clone, Default)]
-pub struct Siblings(Arc<OnceLock<BTreeMap<String, Weak<Guest>>>>);
+pub struct Siblings(Arc<RwLock<BTreeMap<String, Weak<Guest>>>>);
 
 impl Siblings {
-    /// Said once, when all components are loaded.
-    pub fn set(&self, guests: impl IntoIterator<Item = Arc<Guest>>) {
-        let guests = guests.into_iter().map(|guest| (guest.id().to_owned(), Arc::downgrade(&guest)));
-        if self.0.set(guests.collect()).is_err() {
-            tracing::debug!("the components were known before");
-        }
+    /// Said when all components are loaded.
+    pub fn set<'a>(&self, guests: impl IntoIterator<Item = &'a Arc<Guest>>) {
+        let guests = guests.into_iter().map(|guest| (guest.id().to_owned(), Arc::downgrade(guest)));
+        *self.0.write().unwrap_or_else(PoisonError::into_inner) = guests.collect();
     }
 
     fn get(&self, id: &str) -> Option<Arc<Guest>> {
-        self.0.get()?.get(id)?.upgrade()
+        self.0.read().unwrap_or_else(PoisonError::into_inner).get(id)?.upgrade()
     }
 }
 
@@ -67,7 +73,8 @@ impl Connections {
         connector.set_nodelay(true);
         connector.set_connect_timeout(Some(limits::OUTBOUND_CONNECT_TIMEOUT));
         Self {
-            tls: connector::tls(roots),
+            tls: connector::tls(roots.clone(), &[b"h2", b"http/1.1"]),
+            other_tls: connector::tls(roots, &[]),
             own: OwnAddresses::default(),
             siblings: Siblings::default(),
             itself: client_builder().build(connector),
@@ -102,9 +109,21 @@ pub struct OutboundHttp {
     component: Arc<str>,
     allowed: Arc<AllowedHosts>,
     shared: Connections,
+    connector: Connector,
     client: Client<Connector, WasiBody>,
     /// Bounds the requests of this component that run at once.
     room: Arc<Semaphore>,
+    /// The trace of the next request.
+    trace: Option<OutboundTrace>,
+}
+
+/// Why there is no connection to a server of another protocol.
+#[derive(Debug, thiserror::Error)]
+pub enum DialError {
+    #[error("allowed_outbound_hosts of the component does not give this address")]
+    Denied,
+    #[error("{0:?}")]
+    Unreachable(Error),
 }
 
 /// Where a request goes.
@@ -123,14 +142,41 @@ impl OutboundHttp {
             own: shared.own.clone(),
             tls: shared.tls.clone(),
         };
-        let client = client_builder().build(connector);
+        let client = client_builder().build(connector.clone());
         let room = Arc::new(Semaphore::new(limits::OUTBOUND_REQUESTS));
-        Self { component, allowed, shared, client, room }
+        Self { component, allowed, shared, connector, client, room, trace: None }
     }
 
-    /// The entries of the manifest, for clients of other protocols.
-    pub fn allowed(&self) -> &AllowedHosts {
-        &self.allowed
+    /// Lets the requests that follow belong to `trace`.
+    pub fn set_trace(&mut self, trace: Option<OutboundTrace>) {
+        self.trace = trace;
+    }
+
+    /// Whether an entry of the manifest names this, whatever is behind the name.
+    pub fn allows(&self, scheme: &str, host: &str, port: u16) -> bool {
+        self.allowed.reach(scheme, host, port).is_some()
+    }
+
+    /// Connects for a client of another protocol, where the manifest allows it.
+    pub async fn dial(
+        &self,
+        scheme: &str,
+        host: &str,
+        port: u16,
+        tls: bool,
+    ) -> Result<Either<TcpStream, TlsStream<TcpStream>>, DialError> {
+        let connect = async {
+            let stream = self.connector.tcp(scheme, host, port).await?;
+            Ok(match tls {
+                true => Either::Right(shake_hands(&self.shared.other_tls, host, stream).await?),
+                false => Either::Left(stream),
+            })
+        };
+        let connected = tokio::time::timeout(limits::OUTBOUND_CONNECT_TIMEOUT, connect).await;
+        connected.unwrap_or(Err(Error::ConnectionTimeout)).map_err(|error| match error {
+            Error::HttpRequestDenied | Error::DestinationIpProhibited => DialError::Denied,
+            error => DialError::Unreachable(error),
+        })
     }
 
     fn way(&self, request: &mut Request<WasiBody>) -> Result<Way, Error> {
@@ -237,6 +283,9 @@ impl WasiHttpHooks for OutboundHttp {
             Ok(way) => way,
             Err(error) => return Box::new(std::future::ready(Err(error))),
         };
+        if let Some(trace) = &self.trace {
+            trace.add_to(request.headers_mut());
+        }
         let sent = Self::send(way, request, bounded(options.unwrap_or_default()), self.room.clone());
         Box::new(async move { Ok((sent.await?, Box::new(std::future::ready(Ok(()))) as _)) })
     }

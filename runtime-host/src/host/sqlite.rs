@@ -1,4 +1,5 @@
-//! `spin:sqlite@3.1.0`: the component's database, or the database that it has for the institute of the request.
+//! `spin:sqlite@3.1.0`: the component's database, or the database that it has for the institute of the request, and the databases
+//! that the runtime configuration names.
 
 use super::SpinInterfaces;
 use super::bindings::spin::sqlite::sqlite::{
@@ -61,10 +62,8 @@ fn guest_rows(rows: Rows) -> (Vec<String>, Vec<RowResult>) {
 impl GuestState {
     /// The database that `name` means, if this guest may open one more.
     fn database_to_open(&self, name: &str) -> Result<DatabaseFile, Error> {
-        let file = self.database.clone().ok_or(Error::AccessDenied)?;
-        if name != "default" {
-            return Err(Error::NoSuchDatabase);
-        }
+        // What is configured and not in the manifest is as closed as what is not there at all.
+        let file = self.databases.get(name).cloned().ok_or(Error::AccessDenied)?;
         if self.open_databases >= limits::SQLITE_CONNECTIONS_PER_GUEST {
             let limit = limits::SQLITE_CONNECTIONS_PER_GUEST;
             return Err(Error::Io(format!("{limit} connections are open, which is the limit")));

@@ -40,7 +40,7 @@ impl store::Host for &mut GuestState {
 
 impl store::HostBucket for &mut GuestState {
     async fn get(&mut self, this: Resource<OpenStore>, key: String) -> Outcome<Option<Vec<u8>>> {
-        Ok(self.table.get(&this)?.get(&key).map_err(Error::from))
+        Ok(self.table.get(&this)?.get(&key).await.map_err(Error::from))
     }
 
     async fn set(&mut self, this: Resource<OpenStore>, key: String, value: Vec<u8>) -> Outcome<()> {
@@ -52,7 +52,7 @@ impl store::HostBucket for &mut GuestState {
     }
 
     async fn exists(&mut self, this: Resource<OpenStore>, key: String) -> Outcome<bool> {
-        Ok(self.table.get(&this)?.get(&key).map(|value| value.is_some()).map_err(Error::from))
+        Ok(self.table.get(&this)?.exists(&key).await.map_err(Error::from))
     }
 
     /// All keys at once, as in Spin: there is no cursor to come back with.
@@ -76,8 +76,14 @@ impl batch::Host for &mut GuestState {
         keys: Vec<String>,
     ) -> Outcome<Vec<(String, Option<Vec<u8>>)>> {
         let store = self.table.get(&bucket)?;
-        let found = keys.into_iter().map(|key| store.get(&key).map(|value| (key, value)));
-        Ok(found.collect::<Result<_, _>>().map_err(Error::from))
+        let mut found = Vec::new();
+        for key in keys {
+            match store.get(&key).await {
+                Ok(value) => found.push((key, value)),
+                Err(error) => return Ok(Err(error.into())),
+            }
+        }
+        Ok(Ok(found))
     }
 
     async fn set_many(&mut self, bucket: Resource<OpenStore>, pairs: Vec<(String, Vec<u8>)>) -> Outcome<()> {
@@ -92,7 +98,7 @@ impl batch::Host for &mut GuestState {
 impl atomics::HostCas for &mut GuestState {
     async fn new(&mut self, bucket: Resource<OpenStore>, key: String) -> Outcome<Resource<CompareAndSwap>> {
         let store = self.table.get(&bucket)?.clone();
-        Ok(match store.get(&key) {
+        Ok(match store.get(&key).await {
             Ok(seen) => Ok(self.table.push(CompareAndSwap { store, key, seen })?),
             Err(error) => Err(error.into()),
         })
@@ -101,7 +107,7 @@ impl atomics::HostCas for &mut GuestState {
     /// Reads the value anew; a later swap compares with what this returns.
     async fn current(&mut self, this: Resource<CompareAndSwap>) -> Outcome<Option<Vec<u8>>> {
         let cas = self.table.get_mut(&this)?;
-        Ok(match cas.store.get(&cas.key) {
+        Ok(match cas.store.get(&cas.key).await {
             Ok(value) => {
                 cas.seen.clone_from(&value);
                 Ok(value)

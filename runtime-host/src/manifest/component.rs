@@ -38,7 +38,7 @@ impl Reader<'_> {
             environment: self.environment(text.environment)?,
             files: self.files(text.files, &text.exclude_files)?,
             key_value_stores: self.labels("key-value store", text.key_value_stores)?,
-            sqlite_databases: self.databases(text.sqlite_databases)?,
+            sqlite_databases: self.labels("database", text.sqlite_databases)?,
             sqlite_per_institute: tool
                 .and_then(|tool| tool.sqlite.as_ref())
                 .is_some_and(|scope| matches!(scope, SqliteScope::PerInstitute)),
@@ -147,16 +147,6 @@ impl Reader<'_> {
             }
         }
         Ok(labels.into_iter().map(Spanned::into_inner).collect())
-    }
-
-    fn databases(&self, databases: Vec<Spanned<String>>) -> Result<Vec<String>, ManifestError> {
-        for database in &databases {
-            if database.get_ref() != "default" {
-                let message = format!("database `{}`: only `default` has a store here", database.get_ref());
-                return Err(self.error(database.span(), message));
-            }
-        }
-        self.labels("database", databases)
     }
 
     fn memory(&self, megabytes: Option<&Spanned<u32>>) -> Result<usize, ManifestError> {

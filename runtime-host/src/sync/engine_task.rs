@@ -1,11 +1,12 @@
 //! One institute's engine: gathers what happened into one call, hands out what follows, and starts anew from the log when the
-//! engine fails. Because all that waits goes into one call, all of it shares one commit.
+//! engine fails or its code is replaced. Because all that waits goes into one call, all of it shares one commit.
 
 use crate::guest::Guest;
 use crate::guest_state::{CpuClock, CpuExceeded, GuestState};
 use crate::host::bindings::exports::rollcall::sync::engine as wit;
 use crate::limits;
 use crate::link::{LinkSender, LinkState};
+use crate::sync::engine_code::EngineCode;
 use bytes::Bytes;
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -90,6 +91,7 @@ pub enum Outgoing {
 /// WebSocket close codes (RFC 6455, section 7.4.1, and the registry that it makes).
 pub const CLOSE_POLICY: u16 = 1008;
 pub const CLOSE_ERROR: u16 = 1011;
+pub const CLOSE_RESTART: u16 = 1012;
 pub const CLOSE_TRY_AGAIN: u16 = 1013;
 
 #[derive(Debug, thiserror::Error)]
@@ -126,13 +128,20 @@ enum LinkSendError {
 
 pub struct EngineTask {
     institute: String,
-    guest: Arc<Guest>,
+    code: EngineCode,
     inputs: mpsc::Receiver<EngineInput>,
     log_changed: Arc<Notify>,
     link_state: LinkState,
     /// The link as the engine knows it.
     link: Option<LinkSender>,
     sessions: HashMap<SessionId, SessionSender>,
+}
+
+/// Why an instance runs no more.
+enum End {
+    Failed(EngineFailure),
+    /// By this one, which runs newer code.
+    Replaced(Box<Instance>),
 }
 
 /// A running instance.
@@ -145,31 +154,39 @@ struct Instance {
 impl EngineTask {
     pub fn new(
         institute: String,
-        guest: Arc<Guest>,
+        code: EngineCode,
         inputs: mpsc::Receiver<EngineInput>,
         log_changed: Arc<Notify>,
         link_state: LinkState,
     ) -> Self {
-        Self { institute, guest, inputs, log_changed, link_state, link: None, sessions: HashMap::new() }
+        Self { institute, code, inputs, log_changed, link_state, link: None, sessions: HashMap::new() }
     }
 
     pub async fn run(mut self, stop: CancellationToken) {
         let mut backoff = limits::ENGINE_BACKOFF;
+        let mut replacement = None;
         loop {
             let started = Instant::now();
-            let failure = tokio::select! {
+            let end = tokio::select! {
                 () = stop.cancelled() => return,
-                failure = self.run_instance() => failure,
+                end = self.run_instance(replacement.take()) => end,
+            };
+            self.link = None;
+            let failure = match end {
+                End::Replaced(instance) => {
+                    // What they said before is in the log; what the new code does not know of them they say again.
+                    self.close_sessions(CLOSE_RESTART, "the sync engine has a new version; connect again");
+                    replacement = Some(*instance);
+                    continue;
+                }
+                End::Failed(failure) => failure,
             };
             tracing::error!(
                 institute = self.institute,
                 sessions = self.sessions.len(),
                 "sync engine: {failure}"
             );
-            for (_, session) in self.sessions.drain() {
-                close(&session, CLOSE_ERROR, "the sync engine failed; connect again");
-            }
-            self.link = None;
+            self.close_sessions(CLOSE_ERROR, "the sync engine failed; connect again");
             if started.elapsed() > limits::ENGINE_BACKOFF_MAX {
                 backoff = limits::ENGINE_BACKOFF;
             }
@@ -178,6 +195,12 @@ impl EngineTask {
                 () = self.refuse_for(backoff) => {}
             }
             backoff = (backoff * 2).min(limits::ENGINE_BACKOFF_MAX);
+        }
+    }
+
+    fn close_sessions(&mut self, code: u16, reason: &str) {
+        for (_, session) in self.sessions.drain() {
+            close(&session, code, reason);
         }
     }
 
@@ -196,11 +219,14 @@ impl EngineTask {
         let _ = tokio::time::timeout(pause, refuse).await;
     }
 
-    /// Runs one instance until it fails.
-    async fn run_instance(&mut self) -> EngineFailure {
-        let mut instance = match self.start().await {
-            Ok(instance) => instance,
-            Err(failure) => return failure,
+    /// Runs one instance until it fails or is replaced.
+    async fn run_instance(&mut self, started: Option<Instance>) -> End {
+        let mut instance = match started {
+            Some(instance) => instance,
+            None => match self.start().await {
+                Ok(instance) => instance,
+                Err(failure) => return End::Failed(failure),
+            },
         };
         // The new instance must hear of a link that is up already.
         self.link_state.mark_changed();
@@ -212,41 +238,108 @@ impl EngineTask {
             tokio::select! {
                 received = self.inputs.recv_many(&mut inputs, limits::ENGINE_BATCH) => {
                     if received == 0 {
-                        return EngineFailure::GaveUp("nobody can reach it any more".to_owned());
+                        return End::Failed(EngineFailure::GaveUp("nobody can reach it any more".to_owned()));
                     }
                     // What other sessions are about to say shares this call, and its commit, instead of waiting for the next.
                     tokio::task::yield_now().await;
-                    while inputs.len() < limits::ENGINE_BATCH
-                        && let Ok(input) = self.inputs.try_recv()
-                    {
-                        inputs.push(input);
-                    }
+                    self.take_inputs(&mut inputs);
                     events.extend(inputs.drain(..).filter_map(|input| self.event(input)));
                 }
                 Ok(()) = self.link_state.changed() => self.link_changed(&mut events),
                 () = self.log_changed.notified() => events.push(wit::Event::LogChanged),
                 _ = tick.tick() => events.push(wit::Event::Tick),
+                (guest, _turn) = self.code.replacement() => match self.replace(&mut instance, guest).await {
+                    Ok(Some(new)) => return End::Replaced(Box::new(new)),
+                    Ok(None) => {}
+                    Err(failure) => return End::Failed(failure),
+                },
             }
-            // Whatever an effect leads to at once, such as a session that had to be cut off, is told in the next call.
-            while !events.is_empty() {
-                let effects = match instance.handle(&events).await {
-                    Ok(effects) => effects,
-                    Err(failure) => return failure,
-                };
-                events.clear();
-                for effect in effects {
-                    if let Err(error) = self.dispatch(effect, &mut events).await {
-                        return EngineFailure::GaveUp(format!("link-send: {error}"));
-                    }
-                }
+            if let Err(failure) = self.handle(&mut instance, &mut events).await {
+                return End::Failed(failure);
             }
         }
     }
 
-    async fn start(&self) -> Result<Instance, EngineFailure> {
+    fn take_inputs(&mut self, inputs: &mut Vec<EngineInput>) {
+        while inputs.len() < limits::ENGINE_BATCH
+            && let Ok(input) = self.inputs.try_recv()
+        {
+            inputs.push(input);
+        }
+    }
+
+    /// Whatever an effect leads to at once, such as a session that had to be cut off, is told in the next call.
+    async fn handle(
+        &mut self,
+        instance: &mut Instance,
+        events: &mut Vec<wit::Event>,
+    ) -> Result<(), EngineFailure> {
+        while !events.is_empty() {
+            let effects = instance.handle(events).await?;
+            events.clear();
+            for effect in effects {
+                if let Err(error) = self.dispatch(effect, events).await {
+                    return Err(EngineFailure::GaveUp(format!("link-send: {error}")));
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Starts an instance of `guest` beside the old one; none when it does not start, and then the old one runs on.
+    ///
+    /// What waits is answered by the old one before, so that little has to be said again. Meanwhile neither is called, so
+    /// that nobody writes to the log while the new one reads it.
+    async fn replace(
+        &mut self,
+        old: &mut Instance,
+        guest: Arc<Guest>,
+    ) -> Result<Option<Instance>, EngineFailure> {
+        self.code.tried(guest.clone());
+        for _ in 0..limits::ENGINE_QUEUE / limits::ENGINE_BATCH {
+            let mut inputs = Vec::new();
+            self.take_inputs(&mut inputs);
+            let mut events: Vec<_> = inputs.into_iter().filter_map(|input| self.event(input)).collect();
+            self.handle(old, &mut events).await?;
+        }
+        match self.start_with(&guest).await {
+            Ok(instance) => {
+                metrics::counter!(REPLACEMENTS, "result" => "done").increment(1);
+                self.code.worked(guest);
+                Ok(Some(instance))
+            }
+            Err(failure) => {
+                metrics::counter!(REPLACEMENTS, "result" => "failed").increment(1);
+                tracing::error!(
+                    institute = self.institute,
+                    "the new version of the sync engine does not start, the old one runs on: {failure}"
+                );
+                Ok(None)
+            }
+        }
+    }
+
+    async fn start(&mut self) -> Result<Instance, EngineFailure> {
+        let mut failed = None;
+        for guest in self.code.candidates() {
+            match self.start_with(&guest).await {
+                Ok(instance) => {
+                    self.code.worked(guest);
+                    return Ok(instance);
+                }
+                Err(failure) => {
+                    tracing::error!(institute = self.institute, "the sync engine does not start: {failure}");
+                    failed = failed.or(Some(failure));
+                }
+            }
+        }
+        Err(failed.unwrap_or_else(|| EngineFailure::GaveUp("there is no code for it".to_owned())))
+    }
+
+    async fn start_with(&self, guest: &Guest) -> Result<Instance, EngineFailure> {
         let clock = CpuClock::new(limits::ENGINE_CPU);
-        let mut store = self.guest.store(Some(&self.institute), &clock)?;
-        let pre = self.guest.sync_engine().map_err(|e| EngineFailure::GaveUp(e.to_string()))?;
+        let mut store = guest.store(Some(&self.institute), &clock)?;
+        let pre = guest.sync_engine().map_err(|e| EngineFailure::GaveUp(e.to_string()))?;
         let work = async {
             let bindings = pre.instantiate_async(&mut store).await?;
             let engine = bindings.rollcall_sync_engine();
@@ -336,13 +429,17 @@ impl EngineTask {
     fn check_link_message(&self, bytes: &[u8]) -> Result<(), LinkSendError> {
         let message = LinkMessage::decode(bytes)?;
         match &message {
-            LinkMessage::Follow(_) | LinkMessage::Push(_) | LinkMessage::Pull(_) => {}
+            LinkMessage::Follow(_)
+            | LinkMessage::Push(_)
+            | LinkMessage::Pull(_)
+            | LinkMessage::Quarantine(_) => {}
             LinkMessage::Welcome(_)
             | LinkMessage::Following(_)
             | LinkMessage::Feed(_)
             | LinkMessage::Pushed(_)
             | LinkMessage::Document(_)
-            | LinkMessage::Directory(_) => return Err(LinkSendError::WrongDirection),
+            | LinkMessage::Directory(_)
+            | LinkMessage::Quarantined(_) => return Err(LinkSendError::WrongDirection),
         }
         match message.institute() == Some(&self.institute) {
             true => Ok(()),
@@ -375,6 +472,16 @@ fn close(session: &SessionSender, code: u16, reason: &str) {
     if session.frames.try_send(Outgoing::Close { code, reason: reason.to_owned() }).is_err() {
         session.cut.cancel();
     }
+}
+
+const REPLACEMENTS: &str = "rollcall_sync_engine_replacements_total";
+
+/// Says what the metrics of this file mean, to whoever collects them.
+pub fn describe() {
+    metrics::describe_counter!(
+        REPLACEMENTS,
+        "Sync engines that new code took over, or failed to: then the old code runs on."
+    );
 }
 
 fn now_ms() -> u64 {

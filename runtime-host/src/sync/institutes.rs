@@ -1,5 +1,6 @@
 //! The institutes that are active at this edge, each with its engine.
 
+use super::engine_code::EngineCode;
 use super::engine_task::{EngineInput, EngineTask, Room};
 use crate::data_folder::is_institute;
 use crate::guest::{Guest, LoadError};
@@ -7,13 +8,15 @@ use crate::limits;
 use crate::link::LinkState;
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
-use tokio::sync::{Notify, mpsc};
+use tokio::sync::{Notify, Semaphore, mpsc, watch};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 /// Starts engines and finds them again. An engine lives until the edge stops.
 pub struct Institutes {
-    guest: Arc<Guest>,
+    guest: watch::Sender<Arc<Guest>>,
+    /// Bounds the engines that are replaced at once.
+    replacements: Arc<Semaphore>,
     link: LinkState,
     engines: Mutex<HashMap<String, EngineHandle>>,
     running: TaskTracker,
@@ -42,7 +45,20 @@ impl Institutes {
     /// `guest` must export the sync engine.
     pub fn new(guest: Arc<Guest>, link: LinkState, stop: CancellationToken) -> Result<Self, LoadError> {
         guest.sync_engine()?;
-        Ok(Self { guest, link, engines: Mutex::default(), running: TaskTracker::new(), stop })
+        let guest = watch::Sender::new(guest);
+        let replacements = Arc::new(Semaphore::new(limits::ENGINE_REPLACEMENTS));
+        Ok(Self { guest, replacements, link, engines: Mutex::default(), running: TaskTracker::new(), stop })
+    }
+
+    /// Lets the engines that run, and those that come, run `guest`, which must export the sync engine.
+    pub fn replace_guest(&self, guest: &Arc<Guest>) {
+        self.guest.send_if_modified(|current| {
+            let new = !Arc::ptr_eq(current, guest);
+            if new {
+                *current = guest.clone();
+            }
+            new
+        });
     }
 
     /// The engine of `institute`, started if need be.
@@ -61,7 +77,7 @@ impl Institutes {
         let log_changed = Arc::new(Notify::new());
         let task = EngineTask::new(
             institute.to_owned(),
-            self.guest.clone(),
+            EngineCode::new(self.guest.subscribe(), self.replacements.clone()),
             received,
             log_changed.clone(),
             self.link.clone(),

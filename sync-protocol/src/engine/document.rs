@@ -1,19 +1,27 @@
 //! One document in memory: its Automerge state, who reads it, and the admission of changes.
 
+use super::held::Held;
+use super::rights::FORBIDDEN;
 use super::{Author, Limits, SessionId, Source};
+use crate::actor::{Actors, Binding};
 use crate::document_id::DocumentId;
 use crate::gate::{self, Counters, GateError};
-use crate::kind::Kind;
-use crate::link::DocumentRecord;
+use crate::kind::{Access, Kind};
+use crate::link::{DocumentRecord, Hash};
 use crate::rules;
 use automerge::sync::{ChunkList, Message, State, SyncDoc as _};
 use automerge::{Automerge, Change, ChangeHash};
+use std::borrow::Cow;
 use std::collections::{BTreeSet, HashMap, HashSet};
+
+/// Operations that are merged at once, when more have come: the work for each batch is small beside theirs.
+const MERGE_OPERATIONS: usize = 1 << 17;
 
 /// A document that is loaded.
 ///
 /// Invariant: a change is in `automerge` only if it is in the log, or an effect that appends it has been returned.
 pub(super) struct Document {
+    id: DocumentId,
     pub(super) automerge: Automerge,
     /// None until the first change of a document that a client brought.
     pub(super) record: Option<DocumentRecord>,
@@ -27,10 +35,16 @@ pub(super) struct Document {
     /// Changes in the log behind the last snapshot.
     pub(super) tail: usize,
     counters: Counters,
-    /// Changes whose dependencies have not come yet, by hash.
-    held: HashMap<ChangeHash, (Change, Author)>,
-    /// Changes that the origin has refused: never taken again.
-    pub(super) refused: HashSet<ChangeHash>,
+    /// Bytes of the content, without compression; changes since the last loading count whole.
+    pub(super) content: usize,
+    /// What it took when that was last asked.
+    pub(super) weighed: usize,
+    pub(super) held: Held,
+    pub(super) actors: Actors,
+    /// Changes that the origin has refused, with its codes: never taken again.
+    pub(super) refused: HashMap<ChangeHash, String>,
+    /// Heads that the origin is known to have committed.
+    pub(super) committed: Vec<ChangeHash>,
 }
 
 /// A change that was taken in, for the log.
@@ -45,7 +59,7 @@ pub(super) struct Rejected {
     pub(super) hash: ChangeHash,
     pub(super) author: Author,
     pub(super) bytes: Vec<u8>,
-    pub(super) code: &'static str,
+    pub(super) code: Cow<'static, str>,
 }
 
 /// The rules of the document's kind.
@@ -56,6 +70,8 @@ pub(super) type Judge<'a> =
 pub(super) struct Received {
     pub(super) admitted: Vec<Admitted>,
     pub(super) rejected: Vec<Rejected>,
+    /// Actors that are new to the document.
+    pub(super) bound: Vec<Binding>,
     /// The message says what the one before it said, and so would the answer.
     pub(super) repeated: bool,
 }
@@ -69,20 +85,44 @@ pub(super) enum DocumentError {
     Broken(#[from] automerge::AutomergeError),
 }
 
+/// The changes that a message carries.
+pub(super) fn changes_of(message: &Message) -> Result<Vec<Change>, GateError> {
+    let mut changes = Vec::new();
+    for chunk in message.changes.iter() {
+        changes.extend(gate::changes_in(chunk)?);
+    }
+    Ok(changes)
+}
+
 impl Document {
-    pub(super) fn new(record: Option<DocumentRecord>, creator: &str, now: u64) -> Self {
+    pub(super) fn new(id: DocumentId, creator: &str, now: u64) -> Self {
         Self {
+            id,
             automerge: Automerge::new(),
-            record,
+            record: None,
             creator: creator.to_owned(),
             unconfirmed: false,
             readers: BTreeSet::new(),
             last_used: now,
             tail: 0,
             counters: Counters::default(),
-            held: HashMap::new(),
-            refused: HashSet::new(),
+            content: 0,
+            weighed: 0,
+            held: Held::default(),
+            actors: Actors::default(),
+            refused: HashMap::new(),
+            committed: Vec::new(),
         }
+    }
+
+    /// Takes note of what the log knows to be refused by the origin.
+    pub(super) fn refuse(&mut self, refused: Vec<(Hash, String)>) {
+        self.refused = refused.into_iter().map(|(hash, code)| (hash.into(), code)).collect();
+    }
+
+    /// The same again, for a slot that waits.
+    pub(super) fn into_refused(self) -> Vec<(Hash, String)> {
+        self.refused.into_iter().map(|(hash, code)| (hash.into(), code)).collect()
     }
 
     /// Takes in chunks of our own log or the origin's store, which were gated when they first came.
@@ -95,16 +135,12 @@ impl Document {
             self.automerge.load_incremental(&bytes)?;
         }
         self.counters.read(&self.automerge, &before);
+        self.content = self.automerge.save_nocompress().len();
         Ok(())
     }
 
     pub(super) fn knows(&self, hash: &ChangeHash) -> bool {
         self.automerge.get_change_meta_by_hash(hash).is_some()
-    }
-
-    /// Forgets changes that are held back and whose author does not pass.
-    pub(super) fn retain_held(&mut self, passes: impl Fn(&Author) -> bool) {
-        self.held.retain(|_, (_, author)| passes(author));
     }
 
     /// The record of a document that a client brought, once it has content.
@@ -127,7 +163,7 @@ impl Document {
     /// The next message for a peer; none when there is nothing to say.
     pub(super) fn next_message(&self, state: &mut State) -> Option<Message> {
         let mut message = self.automerge.generate_sync_message(state)?;
-        if message.need.iter().any(|hash| self.held.contains_key(hash)) {
+        if message.need.iter().any(|hash| self.held.contains(hash)) {
             message.need = self.missing_for(&message.need);
         }
         Some(message)
@@ -142,7 +178,7 @@ impl Document {
         let mut next = wanted.to_vec();
         while let Some(hash) = next.pop() {
             match self.held.get(&hash) {
-                Some((change, _)) if seen.insert(hash) => next.extend_from_slice(change.deps()),
+                Some(change) if seen.insert(hash) => next.extend_from_slice(change.deps()),
                 Some(_) => {}
                 None if self.knows(&hash) => {}
                 None => drop(missing.insert(hash)),
@@ -151,21 +187,16 @@ impl Document {
         missing.into_iter().collect()
     }
 
-    /// Takes in a peer's message. The changes of a peer that may not write are passed over.
+    /// Takes in a peer's message. The changes of a peer that may not write are refused.
     pub(super) fn receive(
         &mut self,
         state: &mut State,
         mut message: Message,
-        author: &Author,
+        (author, access): (&Author, Access),
         limits: &Limits,
         judge: Judge<'_>,
     ) -> Result<Received, DocumentError> {
-        let mut changes = Vec::new();
-        if !state.read_only {
-            for chunk in message.changes.iter() {
-                changes.extend(gate::changes_in(chunk)?);
-            }
-        }
+        let changes = changes_of(&message)?;
         let brought = !changes.is_empty();
         // A peer that is asked for a change which it takes for sent (one that was refused, say) asks back, for ever.
         let repeated = !brought
@@ -174,7 +205,11 @@ impl Document {
             && state.their_need.as_ref() == Some(&message.need)
             && state.their_have.as_ref() == Some(&message.have)
             && state.last_sent_heads == self.automerge.get_heads();
-        let mut received = self.admit(changes, author, limits, judge)?;
+        let changes = changes.into_iter().map(|change| (change, author.clone())).collect();
+        let mut received = match access {
+            Access::Write => self.admit(changes, limits, judge)?,
+            Access::Read | Access::None => Received { rejected: self.forbid(changes), ..Received::default() },
+        };
         received.repeated = repeated;
         let last_sent_heads = state.last_sent_heads.clone();
         let lost_everything = message.heads.is_empty();
@@ -188,11 +223,22 @@ impl Document {
         Ok(received)
     }
 
+    /// What is news of the changes of somebody who may not write: all of it is refused.
+    pub(super) fn forbid(&self, changes: Vec<(Change, Author)>) -> Vec<Rejected> {
+        let news = changes.into_iter().filter(|(change, _)| !self.knows(&change.hash()));
+        let refuse = |(change, author): (Change, Author)| Rejected {
+            hash: change.hash(),
+            author,
+            bytes: change.raw_bytes().to_vec(),
+            code: FORBIDDEN.into(),
+        };
+        news.map(refuse).collect()
+    }
+
     /// Admits the changes whose dependencies are known, in causal order; holds the others back.
     fn admit(
         &mut self,
-        changes: Vec<Change>,
-        author: &Author,
+        changes: Vec<(Change, Author)>,
         limits: &Limits,
         judge: Judge<'_>,
     ) -> Result<Received, DocumentError> {
@@ -200,21 +246,13 @@ impl Document {
         // Rules look at the document as it is with all changes before.
         let one_by_one = self.record.as_ref().is_some_and(rules::has_rules);
         let mut admitted = HashSet::new();
-        let mut batch = Vec::new();
-        let mut waiting = HashMap::<ChangeHash, Vec<ChangeHash>>::new();
-        for (hash, (change, _)) in &self.held {
-            for dep in change.deps() {
-                waiting.entry(*dep).or_default().push(*hash);
-            }
-        }
-        let mut ready: Vec<(Change, Author)> =
-            changes.into_iter().map(|c| (c, author.clone())).rev().collect();
+        let (mut batch, mut operations) = (Vec::new(), 0);
+        let mut waiting = self.held.by_dependency();
+        let mut ready: Vec<(Change, Author)> = changes.into_iter().rev().collect();
         // What they waited for may have come from the origin, or from another instance by the log.
-        let complete = |change: &Change| change.deps().iter().all(|dep| self.knows(dep));
-        let free = self.held.iter().filter(|(_, (change, _))| complete(change)).map(|(hash, _)| *hash);
-        for hash in free.collect::<Vec<ChangeHash>>() {
-            ready.extend(self.held.remove(&hash));
-        }
+        let automerge = &self.automerge;
+        let known = |dep: &ChangeHash| automerge.get_change_meta_by_hash(dep).is_some();
+        ready.extend(self.held.take_complete(|change| change.deps().iter().all(known)));
         while let Some((change, author)) = ready.pop() {
             let hash = change.hash();
             if admitted.contains(&hash) || self.knows(&hash) {
@@ -227,13 +265,13 @@ impl Document {
                 .copied()
                 .collect();
             let fault = match missing.is_empty() {
-                true => self.fault(&change, &hash).or_else(|| self.judged(&change, &author, judge)),
-                false if self.held.len() >= limits.held_changes => Some("too-many-missing-dependencies"),
+                true => self.fault(&change, &hash, &author).or_else(|| self.judged(&change, &author, judge)),
+                false if !self.held.has_room(&change, limits) => Some("too-many-missing-dependencies".into()),
                 false => {
                     for dep in missing {
                         waiting.entry(dep).or_default().push(hash);
                     }
-                    self.held.insert(hash, (change, author));
+                    self.held.put(hash, change, author);
                     continue;
                 }
             };
@@ -243,14 +281,19 @@ impl Document {
                 continue;
             }
             self.counters.admit(&change);
+            self.content += change.raw_bytes().len();
+            received.bound.extend(self.actors.bind(self.id, change.actor_id(), author.bringer()));
             admitted.insert(hash);
             for dependent in waiting.remove(&hash).unwrap_or_default() {
-                ready.extend(self.held.remove(&dependent));
+                ready.extend(self.held.take(&dependent));
             }
             received.admitted.push(Admitted { hash, author, bytes: change.raw_bytes().to_vec() });
-            match one_by_one {
-                true => self.automerge.apply_changes([change])?,
-                false => batch.push(change),
+            operations += change.len();
+            batch.push(change);
+            // What the library takes in order to merge follows the operations, and is free again afterwards.
+            if one_by_one || operations >= MERGE_OPERATIONS {
+                self.automerge.apply_changes(std::mem::take(&mut batch))?;
+                operations = 0;
             }
         }
         self.tail += received.admitted.len();
@@ -260,24 +303,30 @@ impl Document {
         Ok(received)
     }
 
+    /// Admits what was held back for something that has come another way.
+    pub(super) fn release(&mut self, limits: &Limits, judge: Judge<'_>) -> Result<Received, DocumentError> {
+        if self.held.is_empty() { Ok(Received::default()) } else { self.admit(Vec::new(), limits, judge) }
+    }
+
     /// What the rules of the document's kind say against a change.
-    fn judged(&self, change: &Change, author: &Author, judge: Judge<'_>) -> Option<&'static str> {
-        judge(&self.automerge, self.record.as_ref()?, change, author).err()
+    fn judged(&self, change: &Change, author: &Author, judge: Judge<'_>) -> Option<Cow<'static, str>> {
+        judge(&self.automerge, self.record.as_ref()?, change, author).err().map(Cow::Borrowed)
     }
 
     /// What speaks against a change whose dependencies are known.
-    fn fault(&self, change: &Change, hash: &ChangeHash) -> Option<&'static str> {
-        if self.refused.contains(hash) {
-            return Some("refused-by-origin");
+    fn fault(&mut self, change: &Change, hash: &ChangeHash, author: &Author) -> Option<Cow<'static, str>> {
+        if let Some(code) = self.refused.get(hash) {
+            return Some(Cow::Owned(code.clone()));
         }
-        self.counters.check(change).err()
+        let owned = self.actors.check(self.id, change.actor_id(), author.bringer());
+        owned.and_then(|()| self.counters.check(&self.automerge, change)).err().map(Cow::Borrowed)
     }
 
     /// Takes in what the origin has; returns what is new, for the log.
     pub(super) fn merge_from_origin(&mut self, chunks: &[Vec<u8>]) -> Result<Vec<Admitted>, DocumentError> {
         let before = self.automerge.get_heads();
         self.load(chunks)?;
-        let author = Author { user: String::new(), device: String::new(), source: Source::Origin };
+        let author = Author { user: String::new(), device: String::new(), source: Source::Origin, at: 0 };
         let new: Vec<Admitted> = self
             .automerge
             .get_changes(&before)

@@ -5,8 +5,10 @@ use super::document::Document;
 use super::slots::Slot;
 use super::{Effect, Engine, Position};
 use crate::document_id::DocumentId;
+use crate::kind::DELETED;
 use crate::link::{
-    Document as OriginDocument, Feed, Follow, Following, Hash, LinkMessage, Pull, Push, PushItem, Pushed,
+    Document as OriginDocument, DocumentHeads, Feed, Follow, Following, Hash, LinkMessage, Pull, Push,
+    PushItem, Pushed,
 };
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -49,6 +51,16 @@ impl LinkState {
 
     pub(super) fn is_up(&self) -> bool {
         self.up
+    }
+
+    /// The origin has answered on this connection.
+    pub(super) fn is_following(&self) -> bool {
+        self.following
+    }
+
+    /// Name of this edge's log.
+    pub(super) fn log(&self) -> &str {
+        &self.log
     }
 
     /// The document needs no pull any more.
@@ -101,12 +113,14 @@ impl Engine {
             LinkMessage::Following(following) => self.followed(following),
             LinkMessage::Feed(feed) => self.feed(now, feed),
             LinkMessage::Directory(page) => self.directory_page(now, page),
-            LinkMessage::Pushed(pushed) => self.pushed(pushed),
+            LinkMessage::Pushed(pushed) => self.pushed(now, pushed),
             LinkMessage::Document(document) => self.pulled(now, document),
+            LinkMessage::Quarantined(told) => self.told_origin(told),
             LinkMessage::Welcome(_)
             | LinkMessage::Follow(_)
             | LinkMessage::Push(_)
-            | LinkMessage::Pull(_) => {}
+            | LinkMessage::Pull(_)
+            | LinkMessage::Quarantine(_) => {}
         }
     }
 
@@ -115,6 +129,7 @@ impl Engine {
             return;
         }
         self.link.following = true;
+        self.telling.restart();
         self.link.pushing = false;
         self.link.unpushed = true;
         self.link.epoch = following.epoch;
@@ -144,14 +159,22 @@ impl Engine {
             return self.follow();
         }
         self.link.revision = feed.revision;
-        let lacking: Vec<DocumentId> = feed
-            .documents
+        let (gone, changed): (Vec<_>, Vec<_>) =
+            feed.documents.into_iter().partition(DocumentHeads::is_deleted);
+        for entry in gone {
+            self.delete(now, entry.document);
+        }
+        for entry in &changed {
+            self.committed(entry.document, &entry.heads);
+        }
+        let lacking: Vec<DocumentId> = changed
             .into_iter()
             .filter(|entry| match self.slots.get(&entry.document) {
                 Some(Slot::Ready(doc)) => {
                     doc.unconfirmed || !entry.heads.iter().all(|head| doc.knows(&(*head).into()))
                 }
                 Some(Slot::Loading { .. } | Slot::Pulling { .. } | Slot::Awaited { .. }) | None => true,
+                Some(Slot::Deleted { .. }) => false,
             })
             .map(|entry| entry.document)
             .collect();
@@ -188,6 +211,7 @@ impl Engine {
                 }
                 Some(Slot::Awaited { .. }) => self.pull(document, Vec::new()),
                 Some(Slot::Loading { .. } | Slot::Pulling { .. }) => {}
+                Some(Slot::Deleted { .. }) => self.link.settled(document),
                 None => {
                     self.slots.insert(document, Slot::Loading { waiting: Vec::new() });
                     // Once it is loaded it is dirty, and the flush after that comes here again.
@@ -216,7 +240,7 @@ impl Engine {
         self.effects.push(Effect::Link(LinkMessage::Push(Push { institute, log, items })));
     }
 
-    fn pushed(&mut self, pushed: Pushed) {
+    fn pushed(&mut self, now: u64, pushed: Pushed) {
         if pushed.log != self.link.log {
             return;
         }
@@ -227,7 +251,10 @@ impl Engine {
             refused.entry(item.document).or_default().push((item.sequence, item.code));
         }
         for (document, refused) in refused {
-            self.discard(document, refused);
+            match refused.iter().any(|(_, code)| code == DELETED) {
+                true => self.delete(now, document),
+                false => self.discard(document, refused),
+            }
         }
         self.acknowledge(pushed.acknowledged);
     }
@@ -247,22 +274,30 @@ impl Engine {
                 self.unavailable(reader, document);
             }
         }
+        self.forget_parked(document);
         self.pull_later(vec![document]);
     }
 
     fn pulled(&mut self, now: u64, answer: OriginDocument) {
         let document = answer.document;
+        if answer.deleted {
+            return self.delete(now, document);
+        }
         let complete = self.link.pulling.remove(&document) || !self.link.behind.contains(&document);
         let (mut doc, waiting) = match self.slots.remove(&document) {
             Some(Slot::Ready(doc)) => (doc, Vec::new()),
             Some(Slot::Pulling { waiting, refused, .. } | Slot::Awaited { waiting, refused, .. }) => {
-                let mut doc = Box::new(Document::new(None, "", now));
-                doc.refused = refused.into_iter().map(Into::into).collect();
+                let mut doc = Box::new(Document::new(document, "", now));
+                doc.refuse(refused);
                 (doc, waiting)
             }
             Some(loading @ Slot::Loading { .. }) => {
                 // It is asked for again once it is loaded.
                 self.slots.insert(document, loading);
+                return;
+            }
+            Some(deleted @ Slot::Deleted { .. }) => {
+                self.slots.insert(document, deleted);
                 return;
             }
             None => return,
@@ -271,15 +306,19 @@ impl Engine {
             self.link.settled(document);
             return match doc.record {
                 Some(_) => drop(self.slots.insert(document, Slot::Ready(doc))),
-                None => {
-                    self.unknown(now, document, waiting, doc.refused.into_iter().map(Hash::from).collect())
-                }
+                None => self.unknown(now, document, waiting, doc.into_refused()),
             };
         };
         doc.unconfirmed = false;
         if doc.record.as_ref() != Some(&record) {
             doc.record = Some(record.clone());
             self.effects.push(Effect::SaveRecord(record));
+        }
+        for binding in answer.actors {
+            // The origin has heard of all edges: its word counts.
+            if doc.actors.put(binding.clone()) {
+                self.effects.push(Effect::SaveBinding { document, binding });
+            }
         }
         let chunks: Vec<Vec<u8>> = answer.chunks.into_iter().map(Into::into).collect();
         let first = doc.automerge.is_empty();
@@ -304,5 +343,26 @@ impl Engine {
             self.effects.push(Effect::MarkCurrent(document));
         }
         self.make_ready(now, document, doc, waiting);
+        self.committed(document, &answer.heads);
+        self.release(document);
+    }
+
+    /// Takes in what devices brought earlier and what waited for this.
+    fn release(&mut self, document: DocumentId) {
+        let Some(Slot::Ready(doc)) = self.slots.get_mut(&document) else { return };
+        let released = {
+            let judge = self.rights.judge(None);
+            doc.release(&self.limits, &judge)
+        };
+        match released {
+            Ok(received) => {
+                self.log_admitted(document, received.admitted, received.bound);
+                self.set_aside_held(document, received.rejected);
+            }
+            Err(error) => {
+                self.effects.push(Effect::Report(format!("{document}, what waited for the origin: {error}")));
+                self.drop_document(document);
+            }
+        }
     }
 }

@@ -2,6 +2,7 @@
 //! there is none yet. A change of rights takes effect on open sessions at once.
 
 use super::document::Document;
+use super::sessions::Session;
 use super::slots::Slot;
 use super::{Author, Effect, Engine, SessionId};
 use crate::directory::{Directory, DirectoryEntry};
@@ -13,6 +14,9 @@ use crate::token::{Claims, Role};
 use automerge::sync::State;
 use automerge::{Automerge, Change};
 use std::collections::BTreeSet;
+
+/// Refuses a change of somebody who may not write the document.
+pub(super) const FORBIDDEN: &str = "forbidden";
 
 #[derive(Default)]
 pub(super) struct Rights {
@@ -28,8 +32,13 @@ impl Rights {
     }
 
     pub(super) fn access(&self, doc: &Document, claims: &Claims) -> Access {
-        let Some(record) = &doc.record else {
-            return if doc.creator == claims.sub && self.is_active(claims) {
+        self.access_to(doc.record.as_ref(), &doc.creator, claims)
+    }
+
+    /// Without a record the document is its creator's.
+    fn access_to(&self, record: Option<&DocumentRecord>, creator: &str, claims: &Claims) -> Access {
+        let Some(record) = record else {
+            return if creator == claims.sub && self.is_active(claims) {
                 Access::Write
             } else {
                 Access::None
@@ -45,11 +54,12 @@ impl Rights {
     /// known from the directory alone.
     pub(super) fn judge<'a>(
         &'a self,
-        claims: &'a Claims,
+        claims: Option<&'a Claims>,
     ) -> impl Fn(&Automerge, &DocumentRecord, &Change, &Author) -> Result<(), &'static str> + 'a {
         move |doc, record, change, author| {
+            let own = |user: &str| claims.filter(|claims| claims.sub == user).map(|claims| claims.role);
             let entry = self.directory.as_ref().and_then(|directory| directory.get(&author.user));
-            let role = entry.map(|entry| entry.role).or((author.user == claims.sub).then_some(claims.role));
+            let role = entry.map(|entry| entry.role).or(own(&author.user));
             let moderates = matches!(role, Some(Role::Teacher | Role::Admin));
             let writer = Writer { user: &author.user, moderates };
             let studies = |user: &str, batch: &str| self.directory.as_ref()?.studies(user, batch);
@@ -134,24 +144,55 @@ impl Engine {
 
     /// A session that reads a document: it goes on, with fewer or more rights, or is told that there is none.
     fn judge_reader(&mut self, id: SessionId, document: DocumentId) {
-        let (Some(Slot::Ready(doc)), Some(session)) =
-            (self.slots.get_mut(&document), self.sessions.get_mut(&id))
-        else {
-            return;
+        let (record, creator) = match (self.slots.get(&document), self.parked.get(&document)) {
+            (Some(Slot::Ready(doc)), _) => (doc.record.clone(), doc.creator.clone()),
+            (_, Some(parked)) => (Some(parked.record.clone()), String::new()),
+            (
+                Some(
+                    Slot::Loading { .. } | Slot::Pulling { .. } | Slot::Awaited { .. } | Slot::Deleted { .. },
+                )
+                | None,
+                None,
+            ) => return,
         };
-        let access = self.rights.access(doc, &session.claims);
+        if !self.judge(id, document, record.as_ref(), &creator) {
+            if let Some(Slot::Ready(doc)) = self.slots.get_mut(&document) {
+                doc.readers.remove(&id);
+            }
+            self.leave_parked(id, document);
+        }
+    }
+
+    /// False when the session reads the document no longer; it is told so.
+    pub(super) fn judge(
+        &mut self,
+        id: SessionId,
+        document: DocumentId,
+        record: Option<&DocumentRecord>,
+        creator: &str,
+    ) -> bool {
+        let Some(session) = self.sessions.get_mut(&id) else { return false };
+        let access = self.rights.access_to(record, creator, &session.claims);
+        let tells = session.tells_readers();
         match (access, session.states.get_mut(&document)) {
             (Access::None, _) => {
-                doc.readers.remove(&id);
                 session.states.remove(&document);
                 self.replies.remove(&(document, id));
                 self.unavailable(id, document);
+                false
             }
             (Access::Read | Access::Write, Some(state)) => {
-                state.set_read_only(access == Access::Read);
+                state.set_read_only(access == Access::Read && tells);
+                if access == Access::Write && session.forbidden.remove(&document) {
+                    // It takes those for sent. The way back from read-only makes the library ask for them again.
+                    state.set_read_only(true);
+                    state.set_read_only(false);
+                }
                 self.replies.insert((document, id));
+                self.receipts.insert((document, id));
+                true
             }
-            (Access::Read | Access::Write, None) => {}
+            (Access::Read | Access::Write, None) => false,
         }
     }
 
@@ -176,7 +217,7 @@ impl Engine {
             if let Slot::Ready(doc) = slot {
                 let (record, directory) = (doc.record.clone(), self.rights.directory.as_ref());
                 let (Some(record), Some(directory)) = (record, directory) else { continue };
-                doc.retain_held(|author| {
+                doc.held.retain(|author| {
                     !users.contains(&author.user) || directory.access(&record, &author.user) == Access::Write
                 });
             }
@@ -184,13 +225,29 @@ impl Engine {
     }
 }
 
-/// The sync state of a session that gets at a document later than it asked for it.
-pub(super) fn late_state(access: Access) -> Option<State> {
-    match access {
-        // It may get the right when the origin says what the document is.
-        Access::None => None,
-        Access::Read => Some(State::new_read_only()),
-        // What it sent in vain it takes for sent: without a reset it would never send it again.
-        Access::Write => Some(State { needs_reset: true, ..State::new() }),
+impl Session {
+    /// Whether the client is told by Automerge's own flag that it may not write, so that it sends no changes. One that can be
+    /// told why a change is refused sends them, so that it learns that, and they can be looked at.
+    pub(super) fn tells_readers(&self) -> bool {
+        !self.extended && !self.quiet
+    }
+
+    /// The sync state to begin with.
+    pub(super) fn state(&self, access: Access) -> State {
+        match access {
+            Access::Read if self.tells_readers() => State::new_read_only(),
+            Access::Read | Access::Write | Access::None => State::new(),
+        }
+    }
+
+    /// The sync state to begin with for a session that gets at a document later than it asked for it. None when it does not:
+    /// it may get the right when the origin says what the document is.
+    pub(super) fn late_state(&self, access: Access) -> Option<State> {
+        match access {
+            Access::None => None,
+            Access::Read => Some(self.state(access)),
+            // What it sent in vain it takes for sent: without a reset it would never send it again.
+            Access::Write => Some(State { needs_reset: true, ..State::new() }),
+        }
     }
 }

@@ -1,7 +1,9 @@
 //! The devices that are connected, or ask once: what they say, and what they are told.
 
 use super::document::Document;
-use super::slots::Slot;
+use super::ephemeral::Presence;
+use super::rights::FORBIDDEN;
+use super::slots::{Room, Slot};
 use super::{Effect, Engine, SessionId};
 use crate::document_id::DocumentId;
 use crate::link::Hash;
@@ -17,6 +19,14 @@ pub(super) struct Session {
     pub(super) states: BTreeMap<DocumentId, State>,
     /// Documents that it asked for in vain: it is told when they turn up.
     pub(super) interest: BTreeSet<DocumentId>,
+    /// Documents of which it brought changes that it had no right to make: it takes them for sent.
+    pub(super) forbidden: BTreeSet<DocumentId>,
+    /// How much it has waiting for documents.
+    pub(super) waiting: Room,
+    /// What it said in its last message about a document, in bytes without the changes, and the sum.
+    pub(super) said: BTreeMap<DocumentId, usize>,
+    pub(super) said_bytes: usize,
+    pub(super) presence: Presence,
     /// Answers are asked for with [`Engine::exchange_reply`] instead of being sent.
     pub(super) quiet: bool,
     /// The client reads the messages that are ours alone.
@@ -55,6 +65,9 @@ impl Engine {
         if let Some(code) = self.refusals.remove(&(document, session)) {
             return Some(Reply::Refused(code));
         }
+        if let Some(question) = self.questions.remove(&(document, session)) {
+            return Some(Reply::Synced(Some(question)));
+        }
         let state = self.sessions.get_mut(&session)?.states.get_mut(&document);
         match (self.slots.get(&document), state) {
             (Some(Slot::Loading { .. } | Slot::Pulling { .. } | Slot::Awaited { .. }), _) => None,
@@ -64,7 +77,7 @@ impl Engine {
                 let silent = message.as_ref().is_none_or(|m| equal && m.changes.is_empty());
                 Some(Reply::Synced(message.filter(|_| !silent).map(|m| m.encode())))
             }
-            (Some(Slot::Ready(_)) | None, _) => Some(Reply::Unavailable),
+            (Some(Slot::Ready(_) | Slot::Deleted { .. }) | None, _) => Some(Reply::Unavailable),
         }
     }
 
@@ -74,6 +87,11 @@ impl Engine {
             peer: None,
             states: BTreeMap::new(),
             interest: BTreeSet::new(),
+            forbidden: BTreeSet::new(),
+            waiting: Room::default(),
+            said: BTreeMap::new(),
+            said_bytes: 0,
+            presence: Presence::new(),
             quiet,
             extended: false,
         };
@@ -90,6 +108,7 @@ impl Engine {
             if let Some(Slot::Ready(doc)) = self.slots.get_mut(document) {
                 doc.readers.remove(&id);
             }
+            self.leave_parked(id, *document);
         }
         for document in session.interest {
             self.lose_interest(id, document);
@@ -117,21 +136,14 @@ impl Engine {
             }
             Ok(_) if !joined => self.fail(session, "the first message must be join"),
             Ok(RepoMessage::Sync { document, data, .. }) => self.receive(now, session, document, data),
-            Ok(RepoMessage::Ephemeral { sender, document, session: run, count, data, .. }) => {
-                self.relay(session, document, |target| RepoMessage::Ephemeral {
-                    sender: sender.clone(),
-                    target,
-                    document,
-                    session: run.clone(),
-                    count,
-                    data: data.clone(),
-                });
-            }
+            Ok(message @ RepoMessage::Ephemeral { .. }) => self.relay(now, session, message),
             Ok(
                 RepoMessage::Peer { .. }
                 | RepoMessage::Error { .. }
                 | RepoMessage::Unavailable { .. }
                 | RepoMessage::Refused { .. }
+                | RepoMessage::Committed { .. }
+                | RepoMessage::Deleted { .. }
                 | RepoMessage::Other,
             ) => {}
         }
@@ -176,7 +188,10 @@ impl Engine {
     /// Tells who brought a change that it was not taken, and why.
     pub(super) fn tell_refusal(&mut self, id: SessionId, document: DocumentId, hash: Hash, code: &str) {
         self.note_refusal(id, document, code);
-        let Some(session) = self.sessions.get(&id) else { return };
+        let Some(session) = self.sessions.get_mut(&id) else { return };
+        if code == FORBIDDEN {
+            session.forbidden.insert(document);
+        }
         if session.quiet {
             self.refused_changes.entry((document, id)).or_default().push((hash, code.to_owned()));
         } else if session.extended
@@ -217,23 +232,6 @@ impl Engine {
         if let Some(target) = session.peer.clone() {
             let message = RepoMessage::Unavailable { sender: self.peer.clone(), target, document };
             self.effects.push(Effect::Send { session: id, bytes: message.encode() });
-        }
-    }
-
-    pub(super) fn relay(
-        &mut self,
-        from: SessionId,
-        document: DocumentId,
-        message: impl Fn(String) -> RepoMessage,
-    ) {
-        let Some(Slot::Ready(doc)) = self.slots.get(&document) else { return };
-        if !doc.readers.contains(&from) {
-            return;
-        }
-        for reader in doc.readers.iter().filter(|reader| **reader != from) {
-            if let Some(target) = self.sessions.get(reader).and_then(|s| s.peer.clone()) {
-                self.effects.push(Effect::Send { session: *reader, bytes: message(target).encode() });
-            }
         }
     }
 

@@ -1,18 +1,50 @@
 //! Where each document stands: being loaded, asked for at the origin, waited for, or ready.
 
-use super::document::{Document, DocumentError, Received};
-use super::rights::late_state;
-use super::{Author, Effect, Engine, SessionId, Source, Stored};
+use super::document::{Admitted, Document, DocumentError, Received, changes_of};
+use super::{Author, Effect, Engine, SessionId, Stored};
+use crate::actor::Binding;
 use crate::document_id::DocumentId;
 use crate::gate;
 use crate::kind::{Access, Kind};
 use crate::link::Hash;
-use automerge::sync::State;
+use crate::repo_message::RepoMessage;
+use automerge::Automerge;
+use automerge::sync::{ChunkList, Message, State, SyncDoc as _};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+/// Bytes of one session that wait. Shared with what waits, so that it is right wherever that ends.
+#[derive(Default)]
+pub(super) struct Room(Arc<AtomicUsize>);
+
+impl Room {
+    fn taken(&self) -> usize {
+        self.0.load(Ordering::Relaxed)
+    }
+
+    fn take(&self, bytes: usize) -> Place {
+        self.0.fetch_add(bytes, Ordering::Relaxed);
+        Place { bytes, room: Arc::clone(&self.0) }
+    }
+}
+
+pub(super) struct Place {
+    bytes: usize,
+    room: Arc<AtomicUsize>,
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        self.room.fetch_sub(self.bytes, Ordering::Relaxed);
+    }
+}
 
 /// A message that waits for its document.
 pub(super) struct Waiting {
     pub(super) session: SessionId,
     pub(super) data: Vec<u8>,
+    #[expect(dead_code, reason = "held until the wait is over")]
+    place: Place,
 }
 
 impl Waiting {
@@ -30,16 +62,19 @@ pub(super) enum Slot {
     Pulling {
         waiting: Vec<Waiting>,
         since: u64,
-        refused: Vec<Hash>,
+        refused: Vec<(Hash, String)>,
     },
     /// Nobody has it so far, but the device that made it may be about to bring it: somebody may have heard of the document
     /// before its content has come.
     Awaited {
         waiting: Vec<Waiting>,
         since: u64,
-        refused: Vec<Hash>,
+        refused: Vec<(Hash, String)>,
     },
     Ready(Box<Document>),
+    Deleted {
+        last_used: u64,
+    },
 }
 
 impl Engine {
@@ -50,20 +85,30 @@ impl Engine {
             let limit = self.limits.session_documents;
             return self.fail(id, &format!("session has {open} documents open, the limit is {limit}"));
         }
-        let most = self.limits.waiting_messages;
+        let (most, most_bytes) = (self.limits.waiting_messages, self.limits.waiting_bytes);
+        let waits = session.waiting.taken() + data.len();
+        if waits > most_bytes && !matches!(self.slots.get(&document), Some(Slot::Ready(_))) {
+            return self.fail(id, &format!("{waits} bytes wait for documents, the limit is {most_bytes}"));
+        }
+        let place = session.waiting.take(data.len());
         match self.slots.get_mut(&document) {
             Some(Slot::Ready(_)) => self.process(now, id, document, &data),
+            Some(Slot::Deleted { last_used }) => {
+                *last_used = now;
+                self.tell_deleted(id, document);
+            }
             Some(
                 Slot::Loading { waiting } | Slot::Pulling { waiting, .. } | Slot::Awaited { waiting, .. },
             ) => {
                 if waiting.iter().filter(|w| w.session == id).count() >= most {
                     return self.fail(id, &format!("more than {most} messages wait for one document"));
                 }
-                waiting.push(Waiting { session: id, data });
+                waiting.push(Waiting { session: id, data, place });
                 self.settle_awaited(now, document);
             }
             None => {
-                self.slots.insert(document, Slot::Loading { waiting: vec![Waiting { session: id, data }] });
+                self.slots
+                    .insert(document, Slot::Loading { waiting: vec![Waiting { session: id, data, place }] });
                 self.effects.push(Effect::Load(document));
             }
         }
@@ -90,27 +135,33 @@ impl Engine {
             return;
         };
         let access = self.rights.access(doc, &session.claims);
-        if access == Access::None {
-            return self.unavailable(id, document);
-        }
         let message = match gate::decode_sync_message(data) {
             Ok(message) => message,
             Err(error) => return self.refuse(id, document, error.code(), &error.to_string()),
         };
+        if access == Access::None {
+            return self.turn_away(now, id, document, message);
+        }
+        let changes: usize = message.changes.iter().map(<[u8]>::len).sum();
+        let said = data.len().saturating_sub(changes);
+        session.said_bytes = session.said_bytes - session.said.insert(document, said).unwrap_or(0) + said;
+        if session.said_bytes > self.limits.state_bytes {
+            let (said, limit) = (session.said_bytes, self.limits.state_bytes);
+            return self.fail(id, &format!("states of sync take {said} bytes, the limit is {limit}"));
+        }
         doc.last_used = now;
         doc.readers.insert(id);
-        let new_state = || if access == Access::Write { State::new() } else { State::new_read_only() };
-        let state = session.states.entry(document).or_insert_with(new_state);
-        let author = Author {
-            user: session.claims.sub.clone(),
-            device: session.claims.dev.clone(),
-            source: Source::Device,
-        };
-        let brought = !message.changes.is_empty();
+        let new_state = session.state(access);
+        if !session.states.contains_key(&document) {
+            self.receipts.insert((document, id));
+        }
+        let state = session.states.entry(document).or_insert(new_state);
+        let author = Author::of(&session.claims, now);
         let received = {
-            let judge = self.rights.judge(&session.claims);
-            doc.receive(state, message, &author, &self.limits, &judge)
+            let judge = self.rights.judge(Some(&session.claims));
+            doc.receive(state, message, (&author, access), &self.limits, &judge)
         };
+        self.note_growth(document);
         match received {
             Ok(received) => self.keep(id, document, received),
             Err(DocumentError::Gate(error)) => self.refuse(id, document, error.code(), &error.to_string()),
@@ -119,31 +170,81 @@ impl Engine {
                 self.refuse(id, document, "invalid-change", &error.to_string());
             }
         }
-        if brought && access == Access::Read {
-            self.note_refusal(id, document, "forbidden");
+    }
+
+    /// A message of somebody who may not reach the document. It is unavailable; what changes of his it brings are refused, and
+    /// a client that can be told so is asked for them once.
+    fn turn_away(&mut self, now: u64, id: SessionId, document: DocumentId, mut message: Message) {
+        let (Some(Slot::Ready(doc)), Some(session)) = (self.slots.get(&document), self.sessions.get(&id))
+        else {
+            return;
+        };
+        if doc.unconfirmed || doc.record.is_none() {
+            // Only this edge takes it for private: the origin may know it as something that the user may write.
+            return self.unavailable(id, document);
+        }
+        let changes = match changes_of(&message) {
+            Ok(changes) => changes,
+            Err(error) => return self.refuse(id, document, error.code(), &error.to_string()),
+        };
+        let is_news = changes.is_empty() && !message.heads.iter().all(|head| doc.knows(head));
+        let ask = is_news && !session.tells_readers() && !session.interest.contains(&document);
+        let author = Author::of(&session.claims, now);
+        let rejected = doc.forbid(changes.into_iter().map(|change| (change, author.clone())).collect());
+        if ask {
+            message.changes = ChunkList::empty();
+            self.ask_for_everything(id, document, message);
+        }
+        self.set_aside(id, document, rejected);
+        self.unavailable(id, document);
+    }
+
+    /// Answers as somebody who has nothing of the document: the peer sends all that it has.
+    fn ask_for_everything(&mut self, id: SessionId, document: DocumentId, message: Message) {
+        let (mut nothing, mut state) = (Automerge::new(), State::new());
+        if nothing.receive_sync_message(&mut state, message).is_err() {
+            return;
+        }
+        let Some(data) = nothing.generate_sync_message(&mut state).map(Message::encode) else { return };
+        let Some(session) = self.sessions.get(&id) else { return };
+        if session.quiet {
+            self.questions.insert((document, id), data);
+        } else if let Some(target) = session.peer.clone() {
+            let sender = self.peer.clone();
+            let bytes = RepoMessage::Sync { request: false, sender, target, document, data }.encode();
+            self.effects.push(Effect::Send { session: id, bytes });
         }
     }
 
     /// Logs what a message brought, and owes its sender an answer.
     pub(super) fn keep(&mut self, id: SessionId, document: DocumentId, received: Received) {
-        if !received.admitted.is_empty() {
+        self.log_admitted(document, received.admitted, received.bound);
+        self.set_aside(id, document, received.rejected);
+        if !received.repeated {
+            self.replies.insert((document, id));
+        }
+    }
+
+    /// Logs what was taken in.
+    pub(super) fn log_admitted(
+        &mut self,
+        document: DocumentId,
+        admitted: Vec<Admitted>,
+        bound: Vec<Binding>,
+    ) {
+        if !admitted.is_empty() {
             if let Some(Slot::Ready(doc)) = self.slots.get_mut(&document) {
                 self.effects.extend(doc.claim(document).map(Effect::SaveRecord));
             }
             self.dirty.insert(document);
             self.link.unpushed = true;
         }
-        for change in received.admitted {
+        for binding in bound {
+            self.effects.push(Effect::SaveBinding { document, binding });
+        }
+        for change in admitted {
             let (hash, author, bytes) = (change.hash.into(), change.author, change.bytes);
             self.effects.push(Effect::Append { document, hash, author, bytes });
-        }
-        for change in received.rejected {
-            let (hash, author, bytes) = (change.hash.into(), change.author, change.bytes);
-            self.tell_refusal(id, document, hash, change.code);
-            self.effects.push(Effect::Quarantine { document, hash, author, bytes, code: change.code.into() });
-        }
-        if !received.repeated {
-            self.replies.insert((document, id));
         }
     }
 
@@ -162,7 +263,7 @@ impl Engine {
         now: u64,
         document: DocumentId,
         stored: Option<Stored>,
-        refused: Vec<Hash>,
+        refused: Vec<(Hash, String)>,
     ) {
         let slot = self.slots.remove(&document);
         let (waiting, ready) = match slot {
@@ -170,7 +271,7 @@ impl Engine {
             Some(
                 Slot::Loading { waiting } | Slot::Pulling { waiting, .. } | Slot::Awaited { waiting, .. },
             ) => (waiting, None),
-            None => (Vec::new(), None),
+            Some(Slot::Deleted { .. }) | None => (Vec::new(), None),
         };
         let Some(stored) = stored else {
             return match ready {
@@ -178,17 +279,21 @@ impl Engine {
                 None => self.not_in_log(now, document, waiting, refused),
             };
         };
-        let mut doc = ready.unwrap_or_else(|| Box::new(Document::new(None, "", now)));
+        let mut doc = ready.unwrap_or_else(|| Box::new(Document::new(document, "", now)));
         doc.unconfirmed = stored.record.kind == Kind::Private.as_str();
         doc.record = Some(stored.record);
         doc.tail = stored.tail;
-        doc.refused = refused.into_iter().map(Into::into).collect();
+        doc.refuse(refused);
         if let Err(error) = doc.load(&stored.chunks) {
             self.effects.push(Effect::Report(format!("document {document} in the log is broken: {error}")));
             for reader in doc.readers.into_iter().chain(waiting.into_iter().map(|w| w.session)) {
                 self.fail(reader, "a document in the edge's log is broken");
             }
             return;
+        }
+        doc.restore_committed(&stored.committed);
+        for binding in stored.actors {
+            doc.actors.put(binding);
         }
         self.make_ready(now, document, doc, waiting);
     }
@@ -201,16 +306,19 @@ impl Engine {
         mut doc: Box<Document>,
         waiting: Vec<Waiting>,
     ) {
+        self.unpark(document, &mut doc);
         for id in self.interest.get(&document).cloned().unwrap_or_default() {
             let Some(session) = self.sessions.get_mut(&id) else { continue };
-            let Some(state) = late_state(self.rights.access(&doc, &session.claims)) else { continue };
+            let access = self.rights.access(&doc, &session.claims);
+            let Some(state) = session.late_state(access) else { continue };
             session.states.entry(document).or_insert(state);
             doc.readers.insert(id);
+            self.receipts.insert((document, id));
             self.lose_interest(id, document);
         }
         self.slots.insert(document, Slot::Ready(doc));
         self.dirty.insert(document);
-        for Waiting { session, data } in waiting {
+        for Waiting { session, data, .. } in waiting {
             self.process(now, session, document, &data);
         }
     }
@@ -221,8 +329,9 @@ impl Engine {
         now: u64,
         document: DocumentId,
         waiting: Vec<Waiting>,
-        refused: Vec<Hash>,
+        refused: Vec<(Hash, String)>,
     ) {
+        self.forget_parked(document);
         let wanted = !waiting.is_empty() || self.interest.contains_key(&document);
         if wanted && self.link.is_up() {
             self.pull(document, Vec::new());
@@ -239,12 +348,12 @@ impl Engine {
         now: u64,
         document: DocumentId,
         waiting: Vec<Waiting>,
-        refused: Vec<Hash>,
+        refused: Vec<(Hash, String)>,
     ) {
         let founder = waiting.iter().find(|w| w.has_content()).and_then(|w| self.sessions.get(&w.session));
         if let Some(claims) = founder.map(|s| s.claims.clone()) {
-            let mut doc = Box::new(Document::new(None, &claims.sub, now));
-            doc.refused = refused.into_iter().map(Into::into).collect();
+            let mut doc = Box::new(Document::new(document, &claims.sub, now));
+            doc.refuse(refused);
             return self.make_ready(now, document, doc, waiting);
         }
         let mut patient = Vec::new();
@@ -272,25 +381,36 @@ impl Engine {
     pub(super) fn written(&mut self, documents: &[DocumentId]) {
         self.link.unpushed = true;
         for document in documents {
-            if self.slots.contains_key(document) || self.interest.contains_key(document) {
+            let read = self.parked.contains_key(document) || self.interest.contains_key(document);
+            if self.slots.contains_key(document) || read {
                 self.effects.push(Effect::Load(*document));
             }
         }
     }
 
     pub(super) fn tick(&mut self, now: u64) {
+        // Another instance may have refused something: that leaves no trace among the changes.
+        self.telling.untold = true;
         let idle_ms = self.limits.idle_ms;
         // A clock that was set back must not make anybody wait for what it counted before.
         let past = |since: u64, ms: u64| now.abs_diff(since) >= ms;
         let idle = |doc: &Document| doc.readers.is_empty() && past(doc.last_used, idle_ms);
-        self.slots.retain(|_, slot| !matches!(slot, Slot::Ready(doc) if idle(doc)));
+        self.slots.retain(|_, slot| match slot {
+            Slot::Ready(doc) => !idle(doc),
+            Slot::Deleted { last_used } => !past(*last_used, idle_ms),
+            Slot::Loading { .. } | Slot::Pulling { .. } | Slot::Awaited { .. } => true,
+        });
         let (pull_ms, await_ms) = (self.limits.pull_ms, self.limits.await_ms);
         let mut late = Vec::new();
         for (document, slot) in &self.slots {
             match slot {
                 Slot::Pulling { since, .. } if past(*since, pull_ms) => late.push((*document, true)),
                 Slot::Awaited { since, .. } if past(*since, await_ms) => late.push((*document, false)),
-                Slot::Pulling { .. } | Slot::Awaited { .. } | Slot::Loading { .. } | Slot::Ready(_) => {}
+                Slot::Pulling { .. }
+                | Slot::Awaited { .. }
+                | Slot::Loading { .. }
+                | Slot::Ready(_)
+                | Slot::Deleted { .. } => {}
             }
         }
         for (document, pulling) in late {

@@ -1,6 +1,6 @@
 //! What a document has seen of each writer: tells a new change from one that would harm the document.
 
-use super::{MAX_OP, MAX_OP_AHEAD};
+use super::{MAX_OP, MAX_OP_AHEAD, MAX_OPERATIONS};
 use automerge::{ActorId, Automerge, Change, ChangeHash};
 use std::collections::HashMap;
 
@@ -10,7 +10,14 @@ pub struct Counters {
     /// Highest sequence number of each actor.
     sequences: HashMap<ActorId, u64>,
     max_op: u64,
+    /// The highest operation of changes that were admitted and may not be in the document yet.
+    pending: HashMap<ChangeHash, u64>,
+    /// How many of them there are when those that are in the document are forgotten.
+    crowded: usize,
 }
+
+/// Few enough to keep, many enough to look through them seldom.
+const MIN_CROWDED: usize = 1_024;
 
 impl Counters {
     /// Reads all changes of the document: costs its age, once for each loading.
@@ -27,8 +34,9 @@ impl Counters {
         }
     }
 
-    /// What speaks against a change whose dependencies are in the document: the code of the refusal.
-    pub fn check(&self, change: &Change) -> Result<(), &'static str> {
+    /// What speaks against a change whose dependencies are in the document, or were admitted: the code of the refusal.
+    pub fn check(&mut self, doc: &Automerge, change: &Change) -> Result<(), &'static str> {
+        self.forget_merged(doc);
         let last = self.sequences.get(change.actor_id()).copied().unwrap_or(0);
         if change.seq() <= last {
             return Err("sequence-reused");
@@ -36,15 +44,45 @@ impl Counters {
         if change.seq() > last + 1 {
             return Err("sequence-gap");
         }
-        if change.start_op().get() > self.max_op + 1 + MAX_OP_AHEAD || change.max_op() > MAX_OP {
+        // The library looks each of them up and panics when it is not there.
+        if change.other_actor_ids().iter().any(|actor| !self.sequences.contains_key(actor)) {
+            return Err("unknown-actor");
+        }
+        if change.len() as u64 > MAX_OPERATIONS {
+            return Err("too-many-operations");
+        }
+        // A saved document keeps where the operations of a change end, and finds where they begin by its dependencies. With a
+        // change that overlaps them, or one of no operations that leaves a gap, it cannot be loaded any more.
+        let (start, behind) = (change.start_op().get(), self.highest_of(doc, change.deps()));
+        if start <= behind {
+            return Err("operation-counter-too-low");
+        }
+        let ahead = if change.is_empty() { behind } else { self.max_op.max(behind) + MAX_OP_AHEAD };
+        if start > ahead + 1 || change.max_op() > MAX_OP {
             return Err("operation-counter-too-high");
         }
         Ok(())
     }
 
+    fn highest_of(&self, doc: &Automerge, deps: &[ChangeHash]) -> u64 {
+        let highest = |dep: &ChangeHash| match self.pending.get(dep) {
+            Some(max_op) => *max_op,
+            None => doc.get_change_meta_by_hash(dep).map_or(0, |meta| meta.max_op),
+        };
+        deps.iter().map(highest).max().unwrap_or(0)
+    }
+
+    fn forget_merged(&mut self, doc: &Automerge) {
+        if self.pending.len() > self.crowded.max(MIN_CROWDED) {
+            self.pending.retain(|hash, _| doc.get_change_meta_by_hash(hash).is_none());
+            self.crowded = 2 * self.pending.len();
+        }
+    }
+
     /// Takes in a change that goes into the document.
     pub fn admit(&mut self, change: &Change) {
         self.note(change.actor_id(), change.seq(), change.max_op());
+        self.pending.insert(change.hash(), change.max_op());
     }
 
     fn note(&mut self, actor: &ActorId, sequence: u64, max_op: u64) {
@@ -72,10 +110,11 @@ mod tests {
         }
         let changes = doc.get_changes(&[]);
         let mut counters = Counters::default();
-        assert_eq!(counters.check(&changes[1]), Err("sequence-gap"));
+        let empty = Automerge::new();
+        assert_eq!(counters.check(&empty, &changes[1]), Err("sequence-gap"));
         counters.admit(&changes[0]);
-        assert_eq!(counters.check(&changes[0]), Err("sequence-reused"));
-        assert_eq!(counters.check(&changes[1]), Ok(()));
-        assert_eq!(Counters::of(&doc).check(&changes[2]), Err("sequence-reused"));
+        assert_eq!(counters.check(&empty, &changes[0]), Err("sequence-reused"));
+        assert_eq!(counters.check(&empty, &changes[1]), Ok(()));
+        assert_eq!(Counters::of(&doc).check(&doc, &changes[2]), Err("sequence-reused"));
     }
 }

@@ -182,3 +182,50 @@ fn kinds_without_rules_take_any_change_of_a_writer() {
     assert_eq!(judge(&mut doc, Kind::Notes, "tara", |tx| tx.put(ROOT, "text", "replaced").unwrap()), Ok(()));
     assert!(!has_rules(&record(Kind::Notes)) && has_rules(&record(Kind::Doubt)));
 }
+
+/// The library names what an operation takes the place of. An operation that names nothing would be shown instead, all the same.
+#[test]
+fn an_answer_is_not_hidden_by_an_operation_that_does_not_say_what_it_replaces() {
+    let mut doc = document(Kind::Doubt);
+    let answers = object(&doc, "answers").unwrap();
+    let answer = |user: &'static str| {
+        let answers = answers.clone();
+        move |tx: &mut Transaction<'_>| {
+            let answer = tx.insert_object(&answers, 0, ObjType::Map).unwrap();
+            tx.put(&answer, "author", user).unwrap();
+        }
+    };
+    assert_eq!(judge(&mut doc, Kind::Doubt, "uma", answer("uma")), Ok(()));
+    for (user, outcome) in [("sam", Err(NOT_YOUR_WORDS)), ("uma", Ok(()))] {
+        let mut device = doc.fork();
+        let mut tx = device.transaction();
+        let made = tx.put_object(&answers, 0, ObjType::Map).unwrap();
+        tx.put(&made, "author", user).unwrap();
+        tx.commit();
+        let mut change = device.get_changes(&doc.get_heads()).pop().unwrap().decode();
+        for operation in &mut change.operations {
+            operation.pred = automerge::legacy::SortedVec::new();
+        }
+        let writer = Writer { user, moderates: false };
+        assert_eq!(check(&doc, &record(Kind::Doubt), &Change::from(change), writer, studies), outcome);
+    }
+}
+
+/// Whoever guesses the number of another's next operation could write into what it will make.
+#[test]
+fn an_operation_on_an_object_that_is_not_there_yet_is_refused() {
+    for (kind, made) in [(Kind::Doubt, "question"), (Kind::Attendance, "marks")] {
+        let doc = document(kind);
+        let mut device = doc.fork();
+        let mut tx = device.transaction();
+        let object = tx.put_object(ROOT, "free", ObjType::Map).unwrap();
+        tx.put(&object, made, 1).unwrap();
+        tx.commit();
+        let mut change = device.get_changes(&doc.get_heads()).pop().unwrap().decode();
+        // Without the operation that makes it.
+        change.operations.remove(0);
+        let writer = Writer { user: "sam", moderates: true };
+        let outcome = check(&doc, &record(kind), &Change::from(change), writer, studies);
+        assert_eq!(outcome, Err(UNKNOWN_OBJECT));
+    }
+}

@@ -2,6 +2,9 @@
 
 #![expect(clippy::unwrap_used, reason = "clippy knows a test function, and not the functions that it calls")]
 
+mod actors;
+mod deletion;
+mod receipts;
 mod refusals;
 mod rights;
 
@@ -9,11 +12,12 @@ use automerge::sync::{Message, State, SyncDoc as _};
 use automerge::transaction::Transactable as _;
 use automerge::{ActorId, Automerge, Change, ROOT, ReadDoc as _};
 use std::collections::VecDeque;
+use sync_protocol::actor::Binding;
 use sync_protocol::directory::DirectoryEntry;
 use sync_protocol::document_id::DocumentId;
 use sync_protocol::engine::{Effect, Engine, Event, Limits, Position, SessionId, Stored};
 use sync_protocol::kind::{self, Kind};
-use sync_protocol::link::DocumentRecord;
+use sync_protocol::link::{DocumentRecord, Hash};
 use sync_protocol::repo_message::RepoMessage;
 use sync_protocol::token::{AUDIENCE, Claims, ISSUER, Role};
 
@@ -26,12 +30,25 @@ struct Edge {
     engine: Engine,
     now: u64,
     written: Vec<Effect>,
+    /// What the log says that the origin has committed of the notes.
+    committed: Vec<Hash>,
+    /// What it says of the notes' actors.
+    actors: Vec<Binding>,
+    /// It says that whatever is asked for was deleted.
+    deleted: bool,
 }
 
 impl Edge {
     fn new() -> Self {
         let engine = Engine::new("northside.example", Limits::default(), Position::default());
-        Self { engine, now: 1_000, written: Vec::new() }
+        Self {
+            engine,
+            now: 1_000,
+            written: Vec::new(),
+            committed: Vec::new(),
+            actors: Vec::new(),
+            deleted: false,
+        }
     }
 
     /// The log keeps the directory; nothing else is.
@@ -55,11 +72,19 @@ impl Edge {
                 match effect {
                     Effect::Load(document) => {
                         let stored = match document {
-                            NOTES => Some(stored_notes()),
+                            NOTES => {
+                                let (committed, actors) = (self.committed.clone(), self.actors.clone());
+                                Some(Stored { committed, actors, ..stored_notes() })
+                            }
                             SHEET => Some(stored_sheet()),
                             _ => None,
                         };
-                        events.push_front(Event::Loaded { document, stored, refused: Vec::new() });
+                        events.push_front(Event::Loaded {
+                            document,
+                            stored,
+                            refused: Vec::new(),
+                            deleted: self.deleted,
+                        });
                     }
                     Effect::Send { session, bytes } => {
                         sent.push((session, RepoMessage::decode(&bytes).unwrap()))
@@ -79,6 +104,14 @@ impl Edge {
             RepoMessage::Join { sender: user.into(), versions: vec!["1".into()], extended: true }.encode();
         let sent = self.run([Event::Opened { session, claims }, Event::Frame { session, bytes }]);
         assert!(matches!(&sent[..], [(_, RepoMessage::Peer { target, .. })] if target == user));
+    }
+
+    /// A client that does not know our messages.
+    fn join_plainly(&mut self, session: SessionId, user: &str, role: Role, batches: &[&str]) {
+        let claims = claims(user, role, batches);
+        let sender = format!("{user}-{session}");
+        let bytes = RepoMessage::Join { sender, versions: vec!["1".into()], extended: false }.encode();
+        self.run([Event::Opened { session, claims }, Event::Frame { session, bytes }]);
     }
 
     fn say(
@@ -133,13 +166,19 @@ fn stored_notes() -> Stored {
         batch: Some("b1".into()),
         owner: "tara".into(),
     };
-    Stored { record, chunks: vec![kind::genesis(Kind::Notes, NOTES).unwrap()], tail: 1 }
+    Stored {
+        record,
+        chunks: vec![kind::genesis(Kind::Notes, NOTES).unwrap()],
+        tail: 1,
+        committed: Vec::new(),
+        actors: Vec::new(),
+    }
 }
 
 fn stored_sheet() -> Stored {
     let record =
         DocumentRecord { document: SHEET, kind: Kind::Attendance.as_str().into(), ..stored_notes().record };
-    Stored { record, chunks: vec![kind::genesis(Kind::Attendance, SHEET).unwrap()], tail: 1 }
+    Stored { record, chunks: vec![kind::genesis(Kind::Attendance, SHEET).unwrap()], ..stored_notes() }
 }
 
 fn claims(user: &str, role: Role, batches: &[&str]) -> Claims {
@@ -220,7 +259,12 @@ fn an_unknown_document_is_unavailable_after_a_moment_and_synced_when_it_turns_up
     let stored = Stored { record, ..stored_notes() };
     edge.join(2, "ada", Role::Admin, &[]);
     edge.say(2, UNKNOWN, first_message(&Automerge::new()));
-    let sent = edge.run([Event::Loaded { document: UNKNOWN, stored: Some(stored), refused: Vec::new() }]);
+    let sent = edge.run([Event::Loaded {
+        document: UNKNOWN,
+        stored: Some(stored),
+        refused: Vec::new(),
+        deleted: false,
+    }]);
     assert!(matches!(&sent[..], [(2, RepoMessage::Sync { .. })]), "{sent:?}");
 }
 
@@ -232,9 +276,20 @@ fn somebody_without_the_right_is_told_what_he_would_be_told_of_nothing() {
     assert!(matches!(&sent[..], [(1, RepoMessage::Unavailable { .. })]), "{sent:?}");
     let mut doc = notes(1);
     write(&mut doc, "text", "mine");
-    let sent = edge.say(1, NOTES, carrying(&doc, &doc.get_changes(&notes(1).get_heads())));
-    assert!(matches!(&sent[..], [(1, RepoMessage::Unavailable { .. })]), "{sent:?}");
-    assert_eq!(edge.appended(), 0);
+    let mine = carrying(&doc, &doc.get_changes(&notes(1).get_heads()));
+    let sent = edge.say(1, NOTES, mine.clone());
+    let [(1, RepoMessage::Refused { code, .. }), (1, RepoMessage::Unavailable { .. })] = &sent[..] else {
+        panic!("{sent:?}")
+    };
+    assert_eq!(code, "forbidden");
+
+    // A client that does not read our messages hears of nothing, and its change is kept too.
+    edge.join_plainly(2, "mallory", Role::Teacher, &["b2"]);
+    let sent = edge.say(2, NOTES, first_message(&doc));
+    assert!(matches!(&sent[..], [(2, RepoMessage::Unavailable { .. })]), "{sent:?}");
+    let sent = edge.say(2, NOTES, mine);
+    assert!(matches!(&sent[..], [(2, RepoMessage::Unavailable { .. })]), "{sent:?}");
+    assert_eq!((edge.appended(), edge.quarantined()), (0, vec!["forbidden", "forbidden"]));
 }
 
 #[test]
@@ -246,7 +301,19 @@ fn a_reader_gets_the_document_and_cannot_change_it() {
     assert_eq!(doc.get_heads(), notes(1).get_heads());
     let mut changed = notes(2);
     write(&mut changed, "text", "mine");
-    edge.say(1, NOTES, carrying(&changed, &changed.get_changes(&doc.get_heads())));
+    let mine = carrying(&changed, &changed.get_changes(&doc.get_heads()));
+    let sent = edge.say(1, NOTES, mine.clone());
+    let told = |m: &RepoMessage| matches!(m, RepoMessage::Refused { code, .. } if code == "forbidden");
+    assert!(sent.iter().any(|(_, message)| told(message)), "{sent:?}");
+    edge.talk(1, NOTES, &mut changed, &mut State::new());
+
+    // A client that does not read our messages is told by Automerge's flag, and sends nothing of itself.
+    edge.join_plainly(2, "sam", Role::Student, &["b1"]);
+    edge.talk(2, NOTES, &mut changed.fork(), &mut State::new());
+    let kept = edge.quarantined().len();
+    let sent = edge.say(2, NOTES, mine);
+    assert!(sent.iter().all(|(_, message)| matches!(message, RepoMessage::Sync { .. })), "{sent:?}");
+    assert_eq!(edge.quarantined()[kept..], ["forbidden"], "what it sends all the same is kept");
     assert_eq!(edge.appended(), 0);
 }
 
@@ -254,7 +321,12 @@ fn a_reader_gets_the_document_and_cannot_change_it() {
 fn a_sequence_number_used_twice_is_refused_and_the_talk_ends() {
     let mut edge = Edge::new();
     edge.join(1, "tara", Role::Teacher, &["b1"]);
-    edge.join(2, "tom", Role::Teacher, &["b1"]);
+    let tablet = Claims { dev: "tara-tablet".into(), ..claims("tara", Role::Teacher, &["b1"]) };
+    let join = RepoMessage::Join { sender: "tablet".into(), versions: vec!["1".into()], extended: true };
+    edge.run([
+        Event::Opened { session: 2, claims: tablet },
+        Event::Frame { session: 2, bytes: join.encode() },
+    ]);
     let (mut honest, mut state) = (notes(7), State::new());
     write(&mut honest, "a", "1");
     edge.talk(1, NOTES, &mut honest, &mut state);

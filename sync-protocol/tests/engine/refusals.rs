@@ -1,7 +1,7 @@
 //! A change that breaks the rules of its document's kind: who brought it is told, nobody else notices.
 
 use super::*;
-use sync_protocol::link::{Document as Pulled, Following, Hash, LinkMessage};
+use sync_protocol::link::{Document as Pulled, Following, LinkMessage, QuarantineItem, Quarantined};
 
 fn sheet(actor: u8) -> Automerge {
     let genesis = kind::genesis(Kind::Attendance, SHEET).unwrap();
@@ -99,11 +99,66 @@ fn a_change_that_is_held_back_is_merged_when_its_dependency_comes_from_the_origi
         record: Some(stored_sheet().record),
         chunks: vec![first.raw_bytes().to_vec().into()],
         heads: vec![first.hash().into()],
+        actors: Vec::new(),
+        deleted: false,
     };
     let sent = edge.run([Event::Link(LinkMessage::Document(pulled))]);
-    let [(1, RepoMessage::Sync { data, .. })] = &sent[..] else { panic!("{sent:?}") };
-    let mut state = State::new();
-    doc.receive_sync_message(&mut state, Message::decode(data).unwrap()).unwrap();
-    edge.talk(1, SHEET, &mut doc, &mut state);
     assert_eq!(edge.appended(), 2, "the origin's and the one that waited for it");
+    let told = sent.iter().find_map(|(_, message)| match message {
+        RepoMessage::Sync { data, .. } => Some(Message::decode(data).unwrap().heads),
+        _ => None,
+    });
+    assert_eq!(told, Some(vec![second.hash()]), "its device hears that it is there");
+}
+
+/// The origin gets what is in quarantine, one message at a time, and again until it has answered.
+#[test]
+fn what_was_refused_is_told_to_the_origin() {
+    let mut edge = Edge::new();
+    let following = || {
+        Event::Link(LinkMessage::Following(Following {
+            institute: "northside.example".into(),
+            epoch: 1,
+            revision: 0,
+            log: String::new(),
+            acknowledged: 0,
+            reset: false,
+        }))
+    };
+    let asked = |edge: &mut Edge| {
+        let count = edge.written.iter().filter(|e| matches!(e, Effect::ReadQuarantine)).count();
+        edge.written.clear();
+        count
+    };
+    edge.run([Event::LinkUp, following()]);
+    assert_eq!(asked(&mut edge), 1, "what a run before left");
+    edge.join(1, "tara", Role::Teacher, &["b1"]);
+    let mut doc = sheet(1);
+    let bad = mark(&mut doc, "s1", "asleep");
+    edge.say(1, SHEET, carrying(&doc, std::slice::from_ref(&bad)));
+    assert_eq!(asked(&mut edge), 1);
+    let item = QuarantineItem {
+        sequence: 3,
+        document: SHEET,
+        user: "tara".into(),
+        device: "tara-phone".into(),
+        code: "invalid-mark".into(),
+        refused_at: 1,
+        bytes: bad.raw_bytes().to_vec().into(),
+    };
+    edge.run([Event::Untold(vec![item.clone()])]);
+    let told = |edge: &Edge| {
+        edge.written.iter().filter(|e| matches!(e, Effect::Link(LinkMessage::Quarantine(_)))).count()
+    };
+    assert_eq!(told(&edge), 1);
+    edge.wait(1_000);
+    assert_eq!(asked(&mut edge), 0, "one is under way");
+    // The answer is lost with the connection.
+    edge.run([Event::LinkDown, Event::LinkUp, following()]);
+    assert_eq!(asked(&mut edge), 1);
+    edge.run([Event::Untold(vec![item])]);
+    let answer = Quarantined { institute: "northside.example".into(), log: String::new(), acknowledged: 3 };
+    edge.run([Event::Link(LinkMessage::Quarantined(answer))]);
+    assert!(edge.written.contains(&Effect::SaveTold(3)));
+    assert_eq!(asked(&mut edge), 1, "there may be more");
 }

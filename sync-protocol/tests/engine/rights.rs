@@ -48,6 +48,11 @@ fn is_unavailable(sent: &[(SessionId, RepoMessage)], to: SessionId) -> bool {
     matches!(sent, [(session, RepoMessage::Unavailable { document, .. })] if *session == to && *document == NOTES)
 }
 
+fn is_refused_and_unavailable(sent: &[(SessionId, RepoMessage)], to: SessionId) -> bool {
+    let [(session, RepoMessage::Refused { code, .. }), rest @ ..] = sent else { return false };
+    *session == to && code == "forbidden" && is_unavailable(rest, to)
+}
+
 #[test]
 fn the_directory_counts_and_not_the_token() {
     let mut edge = edge_with(&[entry("tara", Role::Teacher, &[]), entry("tom", Role::Teacher, &["b1"])]);
@@ -81,8 +86,9 @@ fn a_right_that_is_taken_away_ends_the_reading_and_the_writing_of_an_open_sessio
     write(&mut taras, "b", "2");
     let message = taras.generate_sync_message(&mut state).unwrap();
     let appended = edge.appended();
-    assert!(is_unavailable(&edge.say(1, NOTES, message.encode()), 1));
-    assert_eq!(edge.appended(), appended);
+    let sent = edge.say(1, NOTES, message.encode());
+    assert!(is_refused_and_unavailable(&sent, 1), "{sent:?}");
+    assert_eq!((edge.appended(), edge.quarantined()), (appended, vec!["forbidden"]));
 }
 
 #[test]
@@ -91,10 +97,18 @@ fn a_right_that_appears_starts_the_sync_without_a_new_connection_and_nothing_is_
     edge.join(1, "tara", Role::Teacher, &[]);
     let (mut doc, mut state) = (notes(1), State::new());
     write(&mut doc, "a", "1");
-    // Sent in vain: the device takes it for sent.
+    // Asked for, so that the device learns that it is refused; the device takes it for sent.
     let first = doc.generate_sync_message(&mut state).unwrap().encode();
-    assert!(is_unavailable(&edge.say(1, NOTES, first), 1));
-    assert!(is_unavailable(&edge.say(1, NOTES, carrying(&doc, &doc.get_changes(&notes(1).get_heads()))), 1));
+    let sent = edge.say(1, NOTES, first);
+    let [(1, RepoMessage::Sync { data, .. }), (1, RepoMessage::Unavailable { .. })] = &sent[..] else {
+        panic!("{sent:?}")
+    };
+    let question = Message::decode(data).unwrap();
+    assert!(question.heads.is_empty() && question.changes.is_empty(), "nothing of the document is told");
+    doc.receive_sync_message(&mut state, question).unwrap();
+    let answer = doc.generate_sync_message(&mut state).unwrap().encode();
+    let sent = edge.say(1, NOTES, answer);
+    assert!(is_refused_and_unavailable(&sent, 1), "{sent:?}");
 
     let sent = edge.run([feed(1, &[entry("tara", Role::Teacher, &["b1"])])]);
     let [(1, RepoMessage::Sync { data, .. })] = &sent[..] else { panic!("{sent:?}") };

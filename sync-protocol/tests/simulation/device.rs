@@ -4,8 +4,9 @@ use crate::Rng;
 use crate::edge::Edge;
 use automerge::sync::{Message, State, SyncDoc as _};
 use automerge::transaction::Transactable as _;
-use automerge::{ActorId, Automerge, ChangeHash, ROOT, ReadDoc as _};
+use automerge::{Automerge, ChangeHash, ROOT, ReadDoc as _};
 use std::collections::{BTreeMap, BTreeSet};
+use sync_protocol::actor::{FOREIGN_ACTOR, registered};
 use sync_protocol::document_id::DocumentId;
 use sync_protocol::kind::{self, Kind, MARKS};
 use sync_protocol::repo_message::RepoMessage;
@@ -16,6 +17,8 @@ pub(crate) struct Device {
     documents: BTreeMap<DocumentId, Automerge>,
     states: BTreeMap<DocumentId, State>,
     acknowledged: BTreeMap<DocumentId, BTreeSet<ChangeHash>>,
+    /// Heads that the origin has, as the edge last said.
+    committed: BTreeMap<DocumentId, BTreeSet<ChangeHash>>,
     connection: Option<(usize, u64)>,
     /// How many phones this user has lost.
     lost: u8,
@@ -28,6 +31,7 @@ impl Device {
             documents: BTreeMap::new(),
             states: BTreeMap::new(),
             acknowledged: BTreeMap::new(),
+            committed: BTreeMap::new(),
             connection: None,
             lost: 0,
         }
@@ -39,8 +43,8 @@ impl Device {
 
     /// Opens a sheet offline: registered documents begin the same on every device.
     pub(crate) fn open(&mut self, document: DocumentId) -> &mut Automerge {
-        let actor =
-            ActorId::from([self.claims.dev.as_bytes(), &[self.lost], &document.as_bytes()[..4]].concat());
+        let unique = [self.lost, document.as_bytes()[0], 0, 0, 0, 0, 0, 0];
+        let actor = registered(&self.claims.dev, unique);
         self.documents.entry(document).or_insert_with(|| {
             let genesis = kind::genesis(Kind::Attendance, document).unwrap();
             Automerge::load(&genesis).unwrap().with_actor(actor)
@@ -133,7 +137,12 @@ impl Device {
                 let hashes = durable.into_iter().map(|change| change.hash());
                 self.acknowledged.entry(document).or_default().extend(hashes);
             }
+            RepoMessage::Committed { document, heads, .. } => {
+                self.committed.insert(document, heads.into_iter().map(Into::into).collect());
+            }
             RepoMessage::Error { message, .. } => panic!("the edge refused an honest device: {message}"),
+            // It carried another's change to an edge that the link has not brought it to yet.
+            RepoMessage::Refused { code, .. } if code == FOREIGN_ACTOR => {}
             RepoMessage::Unavailable { .. } | RepoMessage::Peer { .. } => {}
             other => panic!("unexpected {other:?}"),
         }
@@ -141,6 +150,10 @@ impl Device {
 
     pub(crate) fn heads(&self, document: DocumentId) -> Vec<ChangeHash> {
         self.documents[&document].get_heads()
+    }
+
+    pub(crate) fn committed(&self, document: DocumentId) -> BTreeSet<ChangeHash> {
+        self.committed.get(&document).cloned().unwrap_or_default()
     }
 
     pub(crate) fn acknowledged(&self, document: DocumentId) -> BTreeSet<ChangeHash> {

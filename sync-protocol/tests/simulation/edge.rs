@@ -24,9 +24,12 @@ pub(crate) struct Edge {
     from_origin: VecDeque<LinkMessage>,
 }
 
+/// Bytes of documents in memory: two sheets at the end of a run, of three.
+const MEMORY: usize = 64 * 1024;
+
 /// Small, so that snapshots, evictions and time-outs all happen within a run.
 fn limits() -> Limits {
-    Limits { tail_changes: 5, idle_ms: 300, pull_ms: 400, ..Limits::default() }
+    Limits { tail_changes: 5, idle_ms: 300, pull_ms: 400, memory_bytes: MEMORY, ..Limits::default() }
 }
 
 impl Edge {
@@ -108,6 +111,8 @@ impl Edge {
             let effects = self.engine.flush();
             self.log.carry_out(effects, &mut events, &mut outgoing);
             if events.is_empty() {
+                let usage = self.engine.usage();
+                assert!(usage.bytes <= MEMORY, "{usage:?}");
                 return outgoing;
             }
         }

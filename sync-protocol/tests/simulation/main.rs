@@ -22,7 +22,9 @@ use sync_protocol::token::{AUDIENCE, Claims, ISSUER, Role};
 
 const INSTITUTE: &str = "northside.example";
 const STEPS: usize = 400;
-const DEFAULT_SEEDS: u64 = 200;
+const DEFAULT_SEEDS: u64 = 1_000;
+/// Seeds that run at the same time.
+const WORKERS: u64 = 2;
 
 /// SplitMix64 (Steele, Lea, Flood 2014): small, and the same on every machine.
 pub(crate) struct Rng(u64);
@@ -113,6 +115,7 @@ impl World {
             36..38 => self.devices[device].disconnect(&mut self.edges),
             38..60 => {
                 self.devices[device].exchange_one(&mut self.edges);
+                self.check_receipts(device);
             }
             60..85 => self.edges[edge].run(self.now, &mut self.rng),
             85..88 => self.crash(edge),
@@ -122,6 +125,15 @@ impl World {
                 let again = self.rng.chance(10);
                 self.edges[edge].exchange_link(&mut self.origin, again);
             }
+        }
+    }
+
+    /// What a device was told is committed at the origin, the origin has.
+    fn check_receipts(&self, device: usize) {
+        for sheet in &self.sheets {
+            let known = self.origin.hashes(*sheet);
+            let told = self.devices[device].committed(*sheet);
+            assert!(told.is_subset(&known), "device {device} was told of more than the origin has");
         }
     }
 
@@ -181,6 +193,8 @@ impl World {
                 assert!(lost.is_empty(), "changes acknowledged to device {n} are lost: {lost:?}");
                 let waits: Vec<_> = known.difference(&told).collect();
                 assert!(waits.is_empty(), "device {n} waits for ever for the acknowledgement of {waits:?}");
+                let committed: Vec<_> = device.committed(*sheet).into_iter().collect();
+                assert_eq!(committed, truth, "device {n} does not know what the origin has committed");
             }
         }
     }
@@ -196,6 +210,14 @@ fn simulate(seed: u64) -> usize {
     world.sheets.iter().map(|sheet| world.origin.hashes(*sheet).len()).sum()
 }
 
+/// Runs a seed; when it fails, says how to run it again.
+fn replayable(seed: u64) -> usize {
+    std::panic::catch_unwind(|| simulate(seed)).unwrap_or_else(|panic| {
+        eprintln!("replay: SIMULATION_SEED={seed} cargo test -p sync-protocol --test simulation");
+        std::panic::resume_unwind(panic)
+    })
+}
+
 #[test]
 fn replicas_converge_and_nothing_acknowledged_is_lost() {
     let number = |name| std::env::var(name).ok().and_then(|n| n.parse().ok());
@@ -203,16 +225,15 @@ fn replicas_converge_and_nothing_acknowledged_is_lost() {
         Some(seed) => seed..seed + 1,
         None => 0..number("SIMULATION_SEEDS").unwrap_or(DEFAULT_SEEDS),
     };
-    let mut changes = 0;
-    for seed in seeds.clone() {
-        match std::panic::catch_unwind(|| simulate(seed)) {
-            Ok(made) => changes += made,
-            Err(panic) => {
-                eprintln!("replay: SIMULATION_SEED={seed} cargo test -p sync-protocol --test simulation");
-                std::panic::resume_unwind(panic);
-            }
-        }
-    }
+    let all = &seeds;
+    let part = move |worker: u64| {
+        let seeds = all.clone().skip(worker as usize).step_by(WORKERS as usize);
+        seeds.map(replayable).sum::<usize>()
+    };
+    let changes: usize = std::thread::scope(|scope| {
+        let workers: Vec<_> = (0..WORKERS).map(|worker| scope.spawn(move || part(worker))).collect();
+        workers.into_iter().map(|worker| worker.join().unwrap()).sum()
+    });
     // Runs in which nobody gets to write would pass every check. A single one may be that unlucky.
     let runs = seeds.end - seeds.start;
     assert!(runs == 1 || changes as u64 > 10 * runs, "only {changes} changes were made in {runs} runs");

@@ -1,6 +1,7 @@
 //! The log as the effects describe it, in memory: cloned before a batch, so that a crash can take a batch back.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use sync_protocol::actor::{Binding, FOREIGN_ACTOR};
 use sync_protocol::directory::DirectoryEntry;
 use sync_protocol::document_id::DocumentId;
 use sync_protocol::engine::{Author, Effect, Event, Position, Source, Stored};
@@ -25,6 +26,8 @@ pub(crate) struct MemoryLog {
     rows: BTreeMap<u64, Row>,
     next: u64,
     snapshots: BTreeMap<DocumentId, (u64, Vec<u8>)>,
+    committed: BTreeMap<DocumentId, Vec<Hash>>,
+    actors: BTreeMap<DocumentId, BTreeMap<Vec<u8>, Binding>>,
     directory: Option<BTreeMap<String, DirectoryEntry>>,
 }
 
@@ -55,7 +58,8 @@ impl MemoryLog {
                 Effect::Send { .. } | Effect::Close { .. } | Effect::Link(_) => outgoing.push(effect),
                 Effect::Load(document) => {
                     let stored = self.load(document);
-                    events.push_front(Event::Loaded { document, stored, refused: Vec::new() });
+                    let (refused, deleted) = (Vec::new(), false);
+                    events.push_front(Event::Loaded { document, stored, refused, deleted });
                 }
                 Effect::ReadLog { after } => events.push_back(Event::Unpushed(self.unpushed(after))),
                 Effect::ListDocuments => {
@@ -69,12 +73,22 @@ impl MemoryLog {
                 Effect::SaveCursor { epoch, revision } => (self.epoch, self.revision) = (epoch, revision),
                 Effect::SaveDirectory { entries, whole } => self.save_directory(entries, whole),
                 Effect::SaveAcknowledged(sequence) => self.acknowledge(sequence),
+                Effect::SaveCommitted { document, heads } => drop(self.committed.insert(document, heads)),
                 Effect::MarkBehind(document) if self.records.contains_key(&document) => {
                     self.behind.insert(document);
                 }
                 Effect::MarkBehind(_) => {}
                 Effect::MarkCurrent(document) => drop(self.behind.remove(&document)),
-                Effect::Quarantine { .. } | Effect::Discard { .. } | Effect::Report(_) => {
+                Effect::SaveBinding { document, binding } => {
+                    self.actors.entry(document).or_default().insert(binding.actor.to_vec(), binding);
+                }
+                Effect::ReadQuarantine | Effect::SaveTold(_) => {}
+                // Somebody carried another's change here before the link did, which brings it.
+                Effect::Quarantine { code, .. } if code == FOREIGN_ACTOR => {}
+                Effect::Quarantine { .. }
+                | Effect::Delete(_)
+                | Effect::Discard { .. }
+                | Effect::Report(_) => {
                     panic!("an honest device's change was refused: {effect:?}")
                 }
             }
@@ -103,7 +117,10 @@ impl MemoryLog {
             .collect();
         let stored_tail = tail.len();
         chunks.extend(tail);
-        Some(Stored { record, chunks, tail: stored_tail })
+        let committed = self.committed.get(&document).cloned().unwrap_or_default();
+        let actors =
+            self.actors.get(&document).into_iter().flat_map(|actors| actors.values().cloned()).collect();
+        Some(Stored { record, chunks, tail: stored_tail, committed, actors })
     }
 
     fn append(&mut self, document: DocumentId, hash: Hash, author: Author, bytes: Vec<u8>) {
@@ -143,6 +160,7 @@ impl MemoryLog {
                 user: row.author.user.clone(),
                 device: row.author.device.clone(),
                 bytes: row.bytes.clone().into(),
+                logged_at: row.author.at,
             })
             .collect()
     }

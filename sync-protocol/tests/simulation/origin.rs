@@ -2,6 +2,7 @@
 
 use automerge::{Automerge, Change, ChangeHash};
 use std::collections::{BTreeMap, BTreeSet};
+use sync_protocol::actor::Binding;
 use sync_protocol::document_id::DocumentId;
 use sync_protocol::link::{
     Document, DocumentHeads, DocumentRecord, Feed, Following, Hash, LinkMessage, Pushed,
@@ -9,6 +10,7 @@ use sync_protocol::link::{
 
 pub(crate) struct Origin {
     documents: BTreeMap<DocumentId, (DocumentRecord, Automerge)>,
+    actors: BTreeMap<DocumentId, BTreeMap<Vec<u8>, Binding>>,
     feed: Vec<Feed>,
     /// Highest committed sequence of each edge's log.
     acknowledged: BTreeMap<usize, u64>,
@@ -16,7 +18,12 @@ pub(crate) struct Origin {
 
 impl Origin {
     pub(crate) fn new() -> Self {
-        Self { documents: BTreeMap::new(), feed: Vec::new(), acknowledged: BTreeMap::new() }
+        Self {
+            documents: BTreeMap::new(),
+            actors: BTreeMap::new(),
+            feed: Vec::new(),
+            acknowledged: BTreeMap::new(),
+        }
     }
 
     pub(crate) fn register(&mut self, record: DocumentRecord, genesis: &[u8]) {
@@ -59,7 +66,11 @@ impl Origin {
                     let (_, doc) = self.documents.get_mut(&item.document).expect("all sheets are registered");
                     let missing = change.deps().iter().any(|dep| doc.get_change_meta_by_hash(dep).is_none());
                     assert!(!missing, "an edge pushed a change before what it depends on");
+                    let actor = change.actor_id().to_bytes().to_vec();
                     doc.apply_changes([change]).unwrap();
+                    let (user, device, since) = (item.user, item.device, item.logged_at);
+                    let binding = Binding { actor: actor.clone().into(), user, device, since };
+                    self.actors.entry(item.document).or_default().entry(actor).or_insert(binding);
                     changed.insert(item.document);
                 }
                 let acknowledged = self.acknowledged.entry(edge).or_default();
@@ -81,7 +92,19 @@ impl Origin {
                     doc.get_changes(&known).into_iter().map(|c| c.raw_bytes().to_vec().into()).collect();
                 let heads = doc.get_heads().into_iter().map(Hash::from).collect();
                 let (institute, document, record) = (pull.institute, pull.document, Some(record.clone()));
-                vec![LinkMessage::Document(Document { institute, document, record, chunks, heads })]
+                let actors =
+                    self.actors.get(&document).into_iter().flat_map(|actors| actors.values().cloned());
+                let actors = actors.collect();
+                let deleted = false;
+                vec![LinkMessage::Document(Document {
+                    institute,
+                    document,
+                    record,
+                    chunks,
+                    heads,
+                    actors,
+                    deleted,
+                })]
             }
             other => panic!("an edge does not send {other:?}"),
         }

@@ -1,6 +1,6 @@
 //! How long a connection may stay, and how the edge ends.
 
-use integration_tests::{PlainEdge, Program, SOON, read_to_close, until};
+use integration_tests::{PlainEdge, Program, SOON, guest, read_to_close, until, wasm};
 use rustix::process::Signal;
 use std::time::{Duration, Instant};
 use tokio::io::AsyncWriteExt as _;
@@ -92,6 +92,94 @@ async fn idle_connections_do_not_hold_up_the_end() {
     let ended = edge.program.stop().await;
     assert!(ended.success(), "{ended}");
     assert!(began.elapsed() < Duration::from_secs(4), "it took {:?}", began.elapsed());
+}
+
+/// Components that take long to compile together: each is other code than the others.
+fn slow_to_compile(files: usize) -> Vec<(String, Vec<u8>)> {
+    let mut manifest = "spin_manifest_version = 2\napplication.name = \"slow\"\n".to_owned();
+    let wasm = std::fs::read(wasm("sync")).unwrap();
+    let mut made = Vec::new();
+    for n in 0..files {
+        manifest.push_str(&format!("\n[component.c{n}]\nsource = \"c{n}.wasm\"\n"));
+        // A section that nobody reads.
+        made.push((format!("c{n}.wasm"), [&wasm[..], &[0, 2, 1, n as u8]].concat()));
+    }
+    made.push(("spin.toml".to_owned(), manifest.into_bytes()));
+    made
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn sigterm_while_components_compile_ends_the_edge_soon() {
+    let folder = tempfile::tempdir().unwrap();
+    for (name, content) in slow_to_compile(8) {
+        std::fs::write(folder.path().join(name), content).unwrap();
+    }
+    let mut edge = PlainEdge::program(folder.path(), "up");
+    edge.start().await;
+    // Made by what comes before compiling, and after signals are listened to.
+    let started = async || folder.path().join("data/cache").exists().then_some(());
+    until("components to compile", SOON, started).await;
+    let began = Instant::now();
+    let ended = edge.stop().await;
+    assert!(ended.success(), "{ended}: {}", edge.log());
+    assert!(began.elapsed() < Duration::from_secs(4), "it took {:?}", began.elapsed());
+    assert!(!edge.log().contains("listening"), "it was still compiling");
+}
+
+fn one_component(name: &str) -> Vec<(&'static str, Vec<u8>)> {
+    let manifest = "spin_manifest_version = 2\napplication.name = \"one\"\n\n[[trigger.http]]\nroute = \"/...\"\ncomponent = \"one\"\n\n\
+        [component.one]\nsource = \"one.wasm\"\n";
+    vec![("one.wasm", std::fs::read(guest(name)).unwrap()), ("spin.toml", manifest.as_bytes().to_vec())]
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_request_that_runs_when_the_edge_is_stopped_gets_its_answer() {
+    let mut edge = PlainEdge::start_with_files("", &one_component("version")).await;
+    let mut slow = edge.connect().await;
+    slow.write_all(get("/?2000").as_bytes()).await.unwrap();
+    let mut ready = edge.connect().await;
+    ready.write_all(get("/").as_bytes()).await.unwrap();
+    assert!(read_to_close(&mut ready).await.starts_with(b"HTTP/1.1 200"), "the component is at work");
+    let began = Instant::now();
+    let (ended, answer) = tokio::join!(edge.program.stop(), read_to_close(&mut slow));
+    let answer = String::from_utf8_lossy(&answer).into_owned();
+    assert!(answer.starts_with("HTTP/1.1 200") && answer.contains("version-000000000000"), "{answer}");
+    assert!(ended.success(), "{ended}");
+    assert!(
+        began.elapsed() > Duration::from_secs(1),
+        "the request was still at work when the edge was stopped"
+    );
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_body_that_dribbles_is_given_up_and_one_that_is_slow_is_not() {
+    let edge = PlainEdge::start_with_files("", &one_component("length")).await;
+    let head = "POST / HTTP/1.1\r\nHost: edge\r\nConnection: close\r\nContent-Length: 100000\r\n\r\n";
+    // The least is 240 bytes in a second once 10 seconds have gone by.
+    let send = async |bytes: usize| {
+        let (mut reading, mut writing) = edge.connect().await.into_split();
+        writing.write_all(head.as_bytes()).await.unwrap();
+        let chunk = vec![b'x'; bytes];
+        let sending = async {
+            let mut left = 100_000;
+            while left > 0 && writing.write_all(&chunk[..bytes.min(left)]).await.is_ok() {
+                left -= bytes.min(left);
+                tokio::time::sleep(Duration::from_millis(100)).await;
+            }
+            std::future::pending::<()>().await;
+        };
+        let mut answer = Vec::new();
+        let read = tokio::io::AsyncReadExt::read_to_end(&mut reading, &mut answer);
+        tokio::select! {
+            read = read => drop(read),
+            () = sending => unreachable!("it has no end"),
+            () = tokio::time::sleep(Duration::from_secs(40)) => panic!("no answer to {bytes} bytes at a time"),
+        }
+        String::from_utf8_lossy(&answer).into_owned()
+    };
+    let (dribbled, slow) = tokio::join!(send(1), send(700));
+    assert!(dribbled.starts_with("HTTP/1.1 408") && dribbled.contains("body-too-slow"), "{dribbled}");
+    assert!(slow.starts_with("HTTP/1.1 200") && slow.contains("\r\n100000\r\n"), "{slow}");
 }
 
 /// An operator's habit, and what a closed terminal sends.

@@ -2,6 +2,11 @@
 //! And `wrk`, which loads servers in benchmarks.
 
 mod postgres;
+mod process;
+mod rabbitmq;
+mod redis;
 pub mod wrk;
 
 pub use postgres::Postgres;
+pub use rabbitmq::RabbitMq;
+pub use redis::{Redis, Sentinel};

@@ -3,9 +3,14 @@
 //! An outcome names the command and the records that it made or changed. Times in outcomes are RFC 3339 with the
 //! institute's offset.
 
+mod coursework;
+mod documents;
 mod members;
+mod records;
+mod timetable;
 
 use super::{CommandFault, Refusal, RefusalCode};
+use crate::services::events::{self, Event};
 use crate::services::local_time::LocalTime;
 use crate::store::{Account, NewMessage, NewSubmission, PaymentRow, StoreError, WriteTx};
 use jiff::Timestamp;
@@ -45,6 +50,19 @@ pub(super) fn apply(
         }
         Command::PostMessage { to, text } => post_message(tx, &by, to, text, at),
         Command::SubmitAssignment { assignment, text } => submit_assignment(tx, &by, assignment, text, at),
+        Command::CreateClass { .. } | Command::ChangeClass { .. } | Command::CancelClass { .. } => {
+            timetable::apply(tx, &by, command, at)
+        }
+        Command::CreateAssignment { .. } | Command::ChangeAssignment { .. } => {
+            coursework::apply(tx, &by, command)
+        }
+        Command::CreateUser { .. }
+        | Command::ChangeUser { .. }
+        | Command::CreateBatch { .. }
+        | Command::ChangeBatch { .. }
+        | Command::CreateInvoice { .. }
+        | Command::ChangeInstitute { .. }
+        | Command::RevokeDevice { .. } => records::apply(tx, &by, command, at),
         Command::EnrollStudent { .. }
         | Command::WithdrawStudent { .. }
         | Command::AssignTeacher { .. }
@@ -53,6 +71,7 @@ pub(super) fn apply(
         | Command::RemoveGuardian { .. }
         | Command::DeactivateUser { .. }
         | Command::ReactivateUser { .. } => members::apply(tx, &by, command, at),
+        Command::DeleteDocument { document } => documents::delete(tx, &by, document, at),
         Command::RescheduleClass { class, starts_at, ends_at, room } => {
             let starts_at = read_time("starts_at", starts_at)?;
             let ends_at = read_time("ends_at", ends_at)?;
@@ -78,6 +97,14 @@ fn grade_submission(
     tx.grade_submission(&work.submission, score, feedback, &by.user, at)?;
     tx.touch(tag::batch(&found.batch));
     tx.touch(tag::user(student));
+    let graded = Event::SubmissionGraded {
+        student: student.to_owned(),
+        assignment: assignment.to_owned(),
+        title: found.title,
+        score,
+        max_score: found.max_score,
+    };
+    events::emit(tx, &graded);
     Ok(json!({
         "command": "grade-submission", "submission": work.submission, "assignment": assignment,
         "student": student, "score": score, "max_score": found.max_score,
@@ -94,6 +121,14 @@ fn record_payment(tx: &mut WriteTx<'_>, by: &Account, payment: &PaymentRow) -> R
     }
     tx.add_payment(payment)?;
     tx.touch(tag::user(&invoice.student));
+    let recorded = Event::PaymentRecorded {
+        student: invoice.student.clone(),
+        payment: payment.payment.clone(),
+        invoice: payment.invoice.clone(),
+        amount_minor: payment.amount_minor,
+        due_minor: due - payment.amount_minor,
+    };
+    events::emit(tx, &recorded);
     Ok(json!({
         "command": "record-payment", "payment": payment.payment, "invoice": payment.invoice,
         "student": invoice.student, "amount_minor": payment.amount_minor,
@@ -132,11 +167,20 @@ fn post_message(
     tx.add_message(&NewMessage {
         message: message.clone(),
         author: by.user.clone(),
-        recipient,
-        batch,
+        recipient: recipient.clone(),
+        batch: batch.clone(),
         text: text.to_owned(),
         posted_at: at,
     })?;
+    let posted = Event::MessagePosted {
+        message: message.clone(),
+        author: by.user.clone(),
+        author_name: by.name.clone(),
+        recipient,
+        batch,
+        excerpt: events::excerpt(text),
+    };
+    events::emit(tx, &posted);
     Ok(json!({"command": "post-message", "message": message, "posted_at": local(tx, at)?}))
 }
 
@@ -197,6 +241,16 @@ fn reschedule_class(
     }
     tx.move_class(class, starts_at, ends_at, room)?;
     tx.touch(tag::batch(&found.batch));
+    let moved = Event::ClassRescheduled {
+        class: class.to_owned(),
+        batch: found.batch.clone(),
+        by: by.user.clone(),
+        title: found.title.clone(),
+        starts_at,
+        ends_at,
+        room: room.unwrap_or(&found.room).to_owned(),
+    };
+    events::emit(tx, &moved);
     Ok(json!({
         "command": "reschedule-class", "class": class, "starts_at": local(tx, starts_at)?,
         "ends_at": local(tx, ends_at)?, "room": room.unwrap_or(&found.room),
@@ -228,7 +282,9 @@ fn read_time(field: &str, text: &str) -> Result<i64, CommandFault> {
     let time: Timestamp = text
         .parse()
         .map_err(|_| invalid(field, format!("{field} is not an RFC 3339 time with an offset")))?;
-    Ok(time.as_millisecond())
+    let time = time.as_millisecond();
+    // The store's own calendar does not reach as far back as the format does.
+    if time < 0 { Err(invalid(field, format!("{field} is before 1970"))) } else { Ok(time) }
 }
 
 fn local(tx: &WriteTx<'_>, at: i64) -> Result<String, StoreError> {
@@ -238,6 +294,16 @@ fn local(tx: &WriteTx<'_>, at: i64) -> Result<String, StoreError> {
 
 fn refused(code: RefusalCode, detail: String, field: Option<&str>) -> CommandFault {
     CommandFault::Refused(Refusal { code, detail, field: field.map(str::to_owned) })
+}
+
+pub(super) fn precondition_failed() -> CommandFault {
+    let detail = "the record is not as If-Match says: read it again";
+    refused(RefusalCode::PreconditionFailed, detail.to_owned(), None)
+}
+
+fn already_exists(field: &str, value: &str) -> CommandFault {
+    let detail = format!("{field} {value:?} is taken");
+    refused(RefusalCode::AlreadyExists, detail, Some(field))
 }
 
 pub(super) fn forbidden(detail: &str) -> CommandFault {

@@ -4,6 +4,7 @@
 //! a device must not be refused here for its size.
 
 use automerge::Change;
+use sha2::{Digest as _, Sha256};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use sync_protocol::gate::changes_in;
 
@@ -24,6 +25,11 @@ pub(super) fn decode(bytes: &[u8]) -> Result<Change, &'static str> {
         (Some(change), true) => Ok(change),
         (Some(_), false) | (None, _) => Err("malformed-change"),
     }
+}
+
+/// The hash of a change; of the bytes where they are none.
+pub(super) fn hash_of(bytes: &[u8]) -> [u8; 32] {
+    decode(bytes).map_or_else(|_| Sha256::digest(bytes).into(), |change| change.hash().0)
 }
 
 #[cfg(test)]

@@ -1,39 +1,43 @@
 //! The way of pushed changes: gate, merge, log, projection, all of a push in one transaction.
 
 use super::replica::{Replica, Replicas, has_change, hex_heads};
-use super::{DocumentError, Membership, gate};
+use super::{DocumentError, Membership, gate, projection, quarantine};
 use crate::clock::unix_ms;
-use crate::store::{AttendanceRow, ChangeRow, NewDocument, QuarantineRow, Store, StoreError, WriteTx};
+use crate::store::{ChangeRow, NewDocument, QuarantineRow, Store, StoreError, WriteTx};
 use automerge::{Change, ChangeHash};
 use std::collections::{BTreeMap, HashMap, HashSet, btree_map, hash_map};
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use sync_protocol::actor::{Actors, Binding, Bringer};
 use sync_protocol::directory::DirectoryEntry;
 use sync_protocol::document_id::DocumentId;
-use sync_protocol::kind::{Access, AttendanceMark, Kind, attendance_marks};
+use sync_protocol::kind::{Access, AttendanceMark, DELETED, Kind, attendance_marks};
 use sync_protocol::link::{DocumentRecord, Push, PushItem, Pushed, Refused};
 use sync_protocol::rules::{self, Writer};
-use sync_protocol::tag;
 use sync_protocol::token::Role;
 
 /// How often a push is merged anew because other processes were faster. Each time one of them has succeeded, so losing
 /// that often in a row means that the document is busier than any class is.
-const TRIES: u32 = 20;
+pub(super) const TRIES: u32 = 20;
 
 /// What is known before any change is looked at.
 struct Known {
     /// Whether there is such an institute.
     institute: bool,
     documents: HashMap<DocumentId, Option<(DocumentRecord, bool)>>,
+    deleted: HashSet<DocumentId>,
     members: HashMap<String, Option<Membership>>,
 }
 
 /// The work on one document of a push.
-struct Work {
-    record: DocumentRecord,
+pub(super) struct Work {
+    pub(super) record: DocumentRecord,
     /// Not in the store yet.
-    new: bool,
-    replica: Replica,
-    accepted: Vec<(u64, Change, ChangeRow)>,
+    pub(super) new: bool,
+    pub(super) replica: Replica,
+    actors: Actors,
+    /// What is new of them.
+    bound: Vec<Binding>,
+    pub(super) accepted: Vec<(u64, Change, ChangeRow)>,
     /// Hashes of `accepted`.
     hashes: HashSet<ChangeHash>,
     /// How many of `accepted` are in the replica.
@@ -41,9 +45,10 @@ struct Work {
 }
 
 /// One document's part of the transaction.
-struct Append {
+pub(super) struct Append {
     record: DocumentRecord,
     new: bool,
+    bound: Vec<Binding>,
     /// Position of the last change before these.
     after: u64,
     changes: Vec<ChangeRow>,
@@ -54,12 +59,12 @@ struct Append {
 
 /// Where a push is merged.
 #[derive(Clone, Copy)]
-struct Place<'a> {
-    store: &'a Store,
-    replicas: &'a Replicas,
-    institute: &'a str,
-    edge: &'a str,
-    now: i64,
+pub(super) struct Place<'a> {
+    pub(super) store: &'a Store,
+    pub(super) replicas: &'a Replicas,
+    pub(super) institute: &'a str,
+    pub(super) edge: &'a str,
+    pub(super) now: i64,
 }
 
 impl Place<'_> {
@@ -79,54 +84,91 @@ pub(super) fn merge(
     edge: &str,
     push: Push,
 ) -> Result<Pushed, DocumentError> {
+    let Push { institute, log, items } = push;
+    let merged = merge_items(store, replicas, edge, (&institute, Some(&log)), &items)?;
+    Ok(Pushed { institute, log, acknowledged: merged.acknowledged, refused: merged.refused })
+}
+
+/// What came of a merge.
+pub(super) struct Merged {
+    acknowledged: u64,
+    refused: Vec<Refused>,
+}
+
+/// Merges items of an institute, and notes how far `log` has come if they are of one.
+pub(super) fn merge_items(
+    store: &Store,
+    replicas: &Replicas,
+    edge: &str,
+    from: (&str, Option<&str>),
+    items: &[PushItem],
+) -> Result<Merged, DocumentError> {
     for _ in 1..TRIES {
-        match merge_once(store, replicas, edge, push.clone()) {
+        match merge_once(store, replicas, edge, from, items.to_vec()) {
             Err(DocumentError::Raced(document)) => {
                 tracing::debug!(%document, "another process was faster, merging again");
             }
             merged => return merged,
         }
     }
-    merge_once(store, replicas, edge, push)
+    merge_once(store, replicas, edge, from, items.to_vec())
 }
 
-fn merge_once(store: &Store, replicas: &Replicas, edge: &str, push: Push) -> Result<Pushed, DocumentError> {
-    let Push { institute, log, items } = push;
+fn merge_once(
+    store: &Store,
+    replicas: &Replicas,
+    edge: &str,
+    (institute, log): (&str, Option<&str>),
+    items: Vec<PushItem>,
+) -> Result<Merged, DocumentError> {
     let last = items.iter().map(|item| item.sequence).max().unwrap_or(0);
-    let known = load_known(store, &institute, &items)?;
+    let known = load_known(store, institute, &items)?;
     let mut refused = Vec::new();
     let mut works = BTreeMap::new();
     let now = unix_ms();
-    let place = Place { store, replicas, institute: &institute, edge, now };
+    let place = Place { store, replicas, institute, edge, now };
     for item in items {
         let document = item.document;
         if let Err(code) = admit(place, &known, &mut works, &item)? {
-            refused.push(refuse(item, code));
+            refused.push(refuse(place, item, code));
         } else if let Some(work) = works.get_mut(&document).filter(|work| rules::has_rules(&work.record)) {
             // The rules look at the document as it is with all changes before.
             apply(place, work, &mut refused)?;
         }
     }
-    let mut appends = Vec::new();
+    let (mut appends, mut moved) = (Vec::new(), Vec::new());
     for work in works.values_mut() {
         apply(place, work, &mut refused)?;
         if !work.accepted.is_empty() {
             appends.push(append(work));
+        } else if !work.new {
+            // Only whose they are is news.
+            let bound = std::mem::take(&mut work.bound);
+            moved.extend(bound.into_iter().map(|binding| (work.record.document, binding)));
         }
     }
     let answer: Vec<Refused> = refused
         .iter()
-        .map(|row| Refused { sequence: row.sequence, document: row.document, code: row.code.to_owned() })
+        .map(|(sequence, row)| Refused {
+            sequence: *sequence,
+            document: row.document,
+            code: row.code.clone(),
+        })
         .collect();
     let committed = {
-        let (log, edge) = (log.clone(), edge.to_owned());
+        let (log, edge) = (log.map(str::to_owned), edge.to_owned());
         let registered = known.institute;
-        store.write_blocking::<_, DocumentError, _>(&institute, move |tx| {
+        store.write_blocking::<_, DocumentError, _>(institute, move |tx| {
             commit(tx, &appends)?;
-            for row in &refused {
-                tx.quarantine(&log, &edge, row, now)?;
+            for (document, binding) in &moved {
+                tx.put_binding(*document, binding)?;
+            }
+            // Of an unknown institute there is nobody to look at them.
+            if registered {
+                quarantine::keep(tx, refused.iter().map(|(_, row)| row))?;
             }
             // An unknown institute has no log to keep the position in; its items are refused each time.
+            let Some(log) = log else { return Ok(last) };
             if registered {
                 tx.acknowledge(&log, &edge, last)?;
             }
@@ -141,7 +183,7 @@ fn merge_once(store: &Store, replicas: &Replicas, edge: &str, push: Push) -> Res
             replicas.put(document, work.replica);
         }
     }
-    Ok(Pushed { institute, log, acknowledged: committed.value, refused: answer })
+    Ok(Merged { acknowledged: committed.value, refused: answer })
 }
 
 fn load_known(store: &Store, institute: &str, items: &[PushItem]) -> Result<Known, StoreError> {
@@ -149,12 +191,16 @@ fn load_known(store: &Store, institute: &str, items: &[PushItem]) -> Result<Know
         let mut known = Known {
             institute: records.institute()?.is_some(),
             documents: HashMap::new(),
+            deleted: HashSet::new(),
             members: HashMap::new(),
         };
         for item in items {
             if let hash_map::Entry::Vacant(unknown) = known.documents.entry(item.document) {
                 let found = records.document_anywhere(item.document)?;
                 unknown.insert(found.map(|found| (found.record, found.institute == institute)));
+                if records.is_deleted(item.document)? {
+                    known.deleted.insert(item.document);
+                }
             }
             if let hash_map::Entry::Vacant(unknown) = known.members.entry(item.user.clone()) {
                 unknown.insert(Membership::load(records, &item.user)?);
@@ -173,6 +219,9 @@ fn admit(
 ) -> Result<Result<(), &'static str>, DocumentError> {
     if !known.institute {
         return Ok(Err("unknown-institute"));
+    }
+    if known.deleted.contains(&item.document) {
+        return Ok(Err(DELETED));
     }
     let Some(member) = known.members.get(&item.user).and_then(Option::as_ref) else {
         return Ok(Err("unknown-user"));
@@ -199,10 +248,14 @@ fn admit(
     };
     // A reader's device may bring what the document has, its first change above all: nothing is written by that.
     if work.holds(&change.hash()) {
+        work.bound.extend(work.actors.hear_again(change.actor_id(), bringer(item)));
         return Ok(Ok(()));
     }
     if member.access(&work.record) != Access::Write {
         return Ok(Err("forbidden"));
+    }
+    if let Err(code) = work.actors.check(item.document, change.actor_id(), bringer(item)) {
+        return Ok(Err(code));
     }
     if work.complete(&change)
         && let Err(code) = judge(place, work, &change, &member.entry)
@@ -213,7 +266,12 @@ fn admit(
 }
 
 /// What the rules of the document's kind say against a change whose dependencies the replica has.
-fn judge(place: Place<'_>, work: &Work, change: &Change, by: &DirectoryEntry) -> Result<(), &'static str> {
+pub(super) fn judge(
+    place: Place<'_>,
+    work: &Work,
+    change: &Change,
+    by: &DirectoryEntry,
+) -> Result<(), &'static str> {
     let writer = Writer { user: &by.user, moderates: matches!(by.role, Role::Teacher | Role::Admin) };
     let studies = |user: &str, batch: &str| {
         let entry = place
@@ -224,6 +282,10 @@ fn judge(place: Place<'_>, work: &Work, change: &Change, by: &DirectoryEntry) ->
         Some(entry.role == Role::Student && entry.batches.iter().any(|own| own == batch))
     };
     rules::check(&work.replica.doc, &work.record, change, writer, studies)
+}
+
+fn bringer(item: &PushItem) -> Bringer<'_> {
+    Bringer { user: &item.user, device: &item.device, at: item.logged_at }
 }
 
 /// The record of a document that a client brought without registration.
@@ -238,27 +300,52 @@ fn private(item: &PushItem) -> DocumentRecord {
 }
 
 impl Work {
-    fn open(place: Place<'_>, record: DocumentRecord, new: bool) -> Result<Self, DocumentError> {
-        let replica = place.replica(record.document, new)?;
-        Ok(Self { record, new, replica, accepted: Vec::new(), hashes: HashSet::new(), applied: 0 })
+    pub(super) fn open(place: Place<'_>, record: DocumentRecord, new: bool) -> Result<Self, DocumentError> {
+        let document = record.document;
+        let replica = place.replica(document, new)?;
+        let mut actors = Actors::default();
+        // Read each time: another process may have bound some.
+        for binding in place
+            .store
+            .read_blocking::<_, StoreError>(place.institute, |records| records.bindings(document))?
+        {
+            actors.put(binding);
+        }
+        Ok(Self {
+            record,
+            new,
+            replica,
+            actors,
+            bound: Vec::new(),
+            accepted: Vec::new(),
+            hashes: HashSet::new(),
+            applied: 0,
+        })
     }
 
     /// Whether the change is in the document or will be with this push.
-    fn holds(&self, hash: &ChangeHash) -> bool {
+    pub(super) fn holds(&self, hash: &ChangeHash) -> bool {
         self.hashes.contains(hash) || has_change(&self.replica.doc, hash)
     }
 
-    fn complete(&self, change: &Change) -> bool {
+    pub(super) fn complete(&self, change: &Change) -> bool {
         change.deps().iter().all(|dep| self.holds(dep))
     }
 
-    fn admit(&mut self, item: &PushItem, change: Change, place: Place<'_>) -> Result<(), &'static str> {
+    pub(super) fn admit(
+        &mut self,
+        item: &PushItem,
+        change: Change,
+        place: Place<'_>,
+    ) -> Result<(), &'static str> {
         let hash = change.hash();
         if !self.complete(&change) {
             return Err("missing-dependency");
         }
-        self.replica.counters.check(&change)?;
-        self.replica.counters.admit(&change);
+        let Replica { counters, doc, .. } = &mut self.replica;
+        counters.check(doc, &change)?;
+        counters.admit(&change);
+        self.bound.extend(self.actors.bind(self.record.document, change.actor_id(), bringer(item)));
         let row = ChangeRow {
             hash: hash.0,
             bytes: item.bytes.to_vec(),
@@ -275,7 +362,11 @@ impl Work {
 
 /// Merges the accepted changes into the replica. When they do not go in together, they go in one by one, and those
 /// that the merge refuses leave `accepted`.
-fn apply(place: Place<'_>, work: &mut Work, refused: &mut Vec<QuarantineRow>) -> Result<(), DocumentError> {
+pub(super) fn apply(
+    place: Place<'_>,
+    work: &mut Work,
+    refused: &mut Vec<(u64, QuarantineRow)>,
+) -> Result<(), DocumentError> {
     let changes: Vec<Change> =
         work.accepted[work.applied..].iter().map(|(_, change, _)| change.clone()).collect();
     if changes.is_empty() || merged(&mut work.replica, changes) {
@@ -295,8 +386,9 @@ fn apply(place: Place<'_>, work: &mut Work, refused: &mut Vec<QuarantineRow>) ->
             continue;
         }
         let code = if complete { "merge-refused" } else { "missing-dependency" };
-        let (user, device, bytes) = (row.user, row.device, row.bytes);
-        refused.push(QuarantineRow { sequence, document, user, device, code, bytes });
+        let (user, device, bytes) = (row.user, row.device, row.bytes.into());
+        let item = PushItem { sequence, document, user, device, bytes, logged_at: 0 };
+        refused.push(refuse(place, item, code));
         // A change that failed half way may have left traces.
         replica = reload()?;
         let again = kept.iter().map(|(_, change, _)| change.clone()).collect();
@@ -319,7 +411,7 @@ fn merged(replica: &mut Replica, changes: Vec<Change>) -> bool {
     matches!(applied, Ok(Ok(()))) && hashes.iter().all(|hash| has_change(&replica.doc, hash))
 }
 
-fn append(work: &mut Work) -> Append {
+pub(super) fn append(work: &mut Work) -> Append {
     let changes: Vec<ChangeRow> = work.accepted.iter().map(|(_, _, row)| row.clone()).collect();
     let bytes = changes.iter().map(|row| row.bytes.len()).sum();
     let after = work.replica.changes;
@@ -328,6 +420,7 @@ fn append(work: &mut Work) -> Append {
     Append {
         record: work.record.clone(),
         new: work.new,
+        bound: std::mem::take(&mut work.bound),
         after,
         heads: hex_heads(&work.replica.doc),
         snapshot: snapshot.map(|saved| (work.replica.changes, saved)),
@@ -336,14 +429,16 @@ fn append(work: &mut Work) -> Append {
     }
 }
 
-fn refuse(item: PushItem, code: &'static str) -> QuarantineRow {
+fn refuse(place: Place<'_>, item: PushItem, code: &'static str) -> (u64, QuarantineRow) {
     tracing::info!(document = %item.document, user = item.user, device = item.device, code, "change refused");
-    let PushItem { sequence, document, user, device, bytes } = item;
-    let bytes = bytes.into();
-    QuarantineRow { sequence, document, user, device, code, bytes }
+    let PushItem { sequence, document, user, device, bytes, logged_at: _ } = item;
+    let hash = gate::hash_of(&bytes);
+    let (bytes, code, edge) = (bytes.into(), code.to_owned(), place.edge.to_owned());
+    let refused_at = place.now;
+    (sequence, QuarantineRow { document, hash, user, device, edge, code, bytes, refused_at })
 }
 
-fn commit(tx: &mut WriteTx<'_>, appends: &[Append]) -> Result<(), DocumentError> {
+pub(super) fn commit(tx: &mut WriteTx<'_>, appends: &[Append]) -> Result<(), DocumentError> {
     let now = unix_ms();
     for append in appends {
         let document = append.record.document;
@@ -356,52 +451,16 @@ fn commit(tx: &mut WriteTx<'_>, appends: &[Append]) -> Result<(), DocumentError>
         if let Some((position, saved)) = &append.snapshot {
             tx.put_snapshot(document, *position, saved)?;
         }
+        for binding in &append.bound {
+            tx.put_binding(document, binding)?;
+        }
+        // They may have been refused where they first came.
+        let hashes: Vec<[u8; 32]> = append.changes.iter().map(|change| change.hash).collect();
+        tx.settle_arrived(document, &hashes, now)?;
         tx.touch_document(document, append.heads.clone());
         if let Some(marks) = &append.marks {
-            project_attendance(tx, &append.record, marks)?;
+            projection::project_attendance(tx, &append.record, marks)?;
         }
-    }
-    Ok(())
-}
-
-/// Makes the rows of a class what its sheet says. Rows that came without a sheet stay until the sheet marks the
-/// student; students who are not of the batch have no row.
-fn project_attendance(
-    tx: &mut WriteTx<'_>,
-    record: &DocumentRecord,
-    marks: &BTreeMap<String, AttendanceMark>,
-) -> Result<(), StoreError> {
-    let class = &record.subject;
-    let Some(batch) = &record.batch else { return Ok(()) };
-    let document = record.document.to_string();
-    let before: HashMap<String, AttendanceRow> =
-        tx.attendance(class)?.into_iter().map(|row| (row.student.clone(), row)).collect();
-    let mut changed = Vec::new();
-    for (student, mark) in marks {
-        let values: Vec<&str> = mark.values.iter().map(|(value, _)| value.as_str()).collect();
-        let agreed = values.iter().all(|value| *value == mark.mark);
-        let row = AttendanceRow {
-            student: student.clone(),
-            mark: mark.mark.clone(),
-            marks: (!agreed).then(|| serde_json::to_string(&values).expect("texts are always JSON")),
-            document: Some(document.clone()),
-        };
-        if before.get(student) != Some(&row) && tx.studies(student, batch)? {
-            tx.put_attendance(class, &row)?;
-            changed.push(student);
-        }
-    }
-    for (student, row) in &before {
-        if row.document.as_ref() == Some(&document) && !marks.contains_key(student) {
-            tx.remove_attendance(class, student)?;
-            changed.push(student);
-        }
-    }
-    if !changed.is_empty() {
-        tx.touch(tag::batch(batch));
-    }
-    for student in changed {
-        tx.touch(tag::user(student));
     }
     Ok(())
 }

@@ -1,5 +1,10 @@
 //! Registration, merging and projection, through the service as the link calls it.
 
+mod actors;
+mod deletion;
+mod projection;
+mod quarantine;
+
 use super::*;
 use crate::testing::{TestDatabase, TestOrigin, User};
 use automerge::transaction::Transactable as _;
@@ -18,7 +23,7 @@ async fn register(origin: &TestOrigin, user: &User, kind: &str, subject: &str) -
 
 fn item(sequence: u64, document: DocumentId, user: &User, bytes: &[u8]) -> PushItem {
     let (user, device) = (user.claims.sub.clone(), "phone".to_owned());
-    PushItem { sequence, document, user, device, bytes: bytes.to_vec().into() }
+    PushItem { sequence, document, user, device, bytes: bytes.to_vec().into(), logged_at: sequence }
 }
 
 async fn push(origin: &TestOrigin, items: Vec<PushItem>) -> Pushed {

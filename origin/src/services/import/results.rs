@@ -2,15 +2,14 @@
 
 use super::table::Table;
 use super::{Faults, ImportError, Record};
-use std::path::Path;
 
 /// Highest full score.
 const MAX_SCORE: f64 = 1_000_000.0;
 
-pub(super) fn read(file: &Path, faults: &mut Faults) -> Result<Vec<(Record, String)>, ImportError> {
-    let Some(table) = Table::open(file, &["email", "assignment", "score", "max"], faults)? else {
-        return Ok(Vec::new());
-    };
+pub(super) const COLUMNS: [&str; 4] = ["email", "assignment", "score", "max"];
+
+pub(super) fn read(table: Option<Table>, faults: &mut Faults) -> Result<Vec<(Record, String)>, ImportError> {
+    let Some(table) = table else { return Ok(Vec::new()) };
     let mut records = Vec::new();
     table.each(faults, |row, faults| {
         let email = row.email("email", faults);

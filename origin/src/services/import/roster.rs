@@ -4,19 +4,18 @@ use super::table::Table;
 use super::{Faults, ImportError, Record};
 use crate::services::seed::user_id_of;
 use crate::store::{NewUser, parse_role};
-use std::path::Path;
 use sync_protocol::token::Role;
 
-pub(super) fn read(file: &Path, faults: &mut Faults) -> Result<Vec<(Record, String)>, ImportError> {
-    let Some(table) = Table::open(file, &["email", "name", "role", "batch"], faults)? else {
-        return Ok(Vec::new());
-    };
+pub(super) const COLUMNS: [&str; 4] = ["email", "name", "role", "batch"];
+
+pub(super) fn read(table: Option<Table>, faults: &mut Faults) -> Result<Vec<(Record, String)>, ImportError> {
+    let Some(table) = table else { return Ok(Vec::new()) };
     let mut records = Vec::new();
     table.each(faults, |row, faults| {
         let email = row.email("email", faults);
         let name = row.field("name").to_owned();
-        if name.is_empty() {
-            faults.add(&row.place, "name", "is empty");
+        if name.is_empty() || name.contains('\0') {
+            faults.add(&row.place, "name", "is empty, or holds the character U+0000");
         }
         let role = parse_role(row.field("role"));
         if role.is_none() {

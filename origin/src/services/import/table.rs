@@ -17,6 +17,7 @@ pub(super) struct Table {
     name: String,
     columns: Vec<(&'static str, usize)>,
     width: usize,
+    rows_max: Option<u64>,
 }
 
 /// One row.
@@ -89,13 +90,23 @@ impl Table {
         let file = BufReader::new(File::open(path).map_err(fault)?);
         let gzipped = path.extension().is_some_and(|extension| extension == "gz");
         let bytes: Box<dyn Read> = if gzipped { Box::new(GzDecoder::new(file)) } else { Box::new(file) };
+        Ok(Self::read(name, bytes, columns, faults))
+    }
+
+    /// As [`Table::open`], from what `bytes` gives.
+    pub(super) fn read(
+        name: String,
+        bytes: Box<dyn Read>,
+        columns: &[&'static str],
+        faults: &mut Faults,
+    ) -> Option<Self> {
         // Rows of a wrong length are told with their line, not by an error that ends the reading.
         let mut reader = csv::ReaderBuilder::new().flexible(true).from_reader(bytes);
         let header = match reader.headers() {
             Ok(header) => header.clone(),
             Err(error) => {
                 faults.add(&format!("{name}:1"), "header", error.to_string());
-                return Ok(None);
+                return None;
             }
         };
         let mut found = Vec::new();
@@ -107,7 +118,12 @@ impl Table {
             }
         }
         let complete = found.len() == columns.len();
-        Ok(complete.then(|| Self { reader, name, columns: found, width: header.len() }))
+        complete.then(|| Self { reader, name, columns: found, width: header.len(), rows_max: None })
+    }
+
+    /// The same table, of at most so many rows.
+    pub(super) fn at_most(self, rows: u64) -> Self {
+        Self { rows_max: Some(rows), ..self }
     }
 
     /// Opens `NAME.csv` or `NAME.csv.gz` in a folder.
@@ -129,6 +145,7 @@ impl Table {
         mut read: impl FnMut(&Row<'_>, &mut Faults),
     ) -> Result<(), ImportError> {
         let mut record = StringRecord::new();
+        let mut rows = 0;
         while !faults.full() {
             let place = format!("{}:{}", self.name, self.reader.position().line());
             match self.reader.read_record(&mut record) {
@@ -144,6 +161,11 @@ impl Table {
                         continue;
                     }
                 },
+            }
+            rows += 1;
+            if let Some(most) = self.rows_max.filter(|most| rows > *most) {
+                faults.add(&place, "row", format!("is one more than the limit of {most}"));
+                break;
             }
             // The reader's own position before a row may stand on blank lines.
             let line = record.position().map_or(0, csv::Position::line);

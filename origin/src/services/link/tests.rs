@@ -145,7 +145,7 @@ async fn a_push_is_acknowledged_and_the_acknowledgement_survives_the_link() {
     tx.commit();
     let bytes = doc.get_changes(&[])[0].raw_bytes().to_vec();
     let (user, device) = (student.claims.sub.clone(), "phone".to_owned());
-    let item = PushItem { sequence: 12, document, user, device, bytes: bytes.into() };
+    let item = PushItem { sequence: 12, document, user, device, bytes: bytes.into(), logged_at: 1 };
     let push = Push { institute: NORTHSIDE.into(), log: "log".into(), items: vec![item] };
     let mut edge = Edge::connect(&origin).await;
     // Twice, as after a break.
@@ -250,7 +250,7 @@ async fn a_push_is_judged_by_the_rights_of_now() {
         tx.commit();
         let bytes = doc.get_changes(&[]).pop().unwrap().raw_bytes().to_vec();
         let (user, device) = (student.claims.sub.clone(), "phone".to_owned());
-        let item = PushItem { sequence: n, document, user, device, bytes: bytes.into() };
+        let item = PushItem { sequence: n, document, user, device, bytes: bytes.into(), logged_at: 1 };
         let push = Push { institute: NORTHSIDE.into(), log: "log".into(), items: vec![item] };
         let pushed = origin.app.documents.push_changes("edge-1", push).await.unwrap();
         pushed.refused.into_iter().map(|refused| refused.code).collect::<Vec<_>>()

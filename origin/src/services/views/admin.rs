@@ -4,12 +4,13 @@ use super::{InstituteView, Person, SHORT_LIST, Scene, rate};
 use crate::store::StoreError;
 use serde::Serialize;
 use std::collections::BTreeMap;
+use utoipa::ToSchema;
 
 /// The span of what was received lately: 30 days.
 const RECEIVED_MS: i64 = 30 * 24 * 60 * 60 * 1000;
 
 /// `GET /api/admin/dashboard`.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
 pub(crate) struct AdminDashboard {
     institute: InstituteView,
     admin: Person,
@@ -22,7 +23,7 @@ pub(crate) struct AdminDashboard {
     documents: Documents,
 }
 
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
 struct Counts {
     admins: u64,
     teachers: u64,
@@ -32,7 +33,7 @@ struct Counts {
     submissions: u64,
 }
 
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
 struct AttendanceToday {
     present: u64,
     absent: u64,
@@ -43,7 +44,7 @@ struct AttendanceToday {
     rate: Option<f64>,
 }
 
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
 struct Fees {
     currency: String,
     /// Still to be received, minor units.
@@ -52,7 +53,7 @@ struct Fees {
     received_30_days: i64,
 }
 
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
 struct PaymentView {
     payment: String,
     invoice: String,
@@ -64,7 +65,7 @@ struct PaymentView {
     paid_at: String,
 }
 
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
 struct Documents {
     /// All documents.
     total: u64,

@@ -5,9 +5,10 @@ use crate::store::StoreError;
 use jiff::civil::Date;
 use serde::Serialize;
 use sync_protocol::token::Role;
+use utoipa::ToSchema;
 
 /// `GET /api/students/schedule` and `GET /api/teachers/schedule`.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
 pub(crate) struct Schedule {
     /// The day, in the institute's time zone.
     date: String,
@@ -15,7 +16,7 @@ pub(crate) struct Schedule {
     classes: Vec<ScheduledClass>,
 }
 
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
 struct ScheduledClass {
     #[serde(flatten)]
     class: ClassView,

@@ -1,14 +1,15 @@
 //! The dashboard of a student.
 
 use super::{ClassView, InstituteView, LIST, Messages, Person, SHORT_LIST, Scene, rate};
-use crate::store::{Assignment, StoreError, StudentSubmission};
+use crate::store::{Assignment, AttendanceFigures, StoreError, StudentSubmission};
 use serde::Serialize;
+use utoipa::ToSchema;
 
 /// How far ahead the next classes are looked for: two weeks, a timetable's longest gap in term.
 const AHEAD_MS: i64 = 14 * 24 * 60 * 60 * 1000;
 
 /// `GET /api/students/dashboard`.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
 pub(crate) struct StudentDashboard {
     institute: InstituteView,
     student: Person,
@@ -23,7 +24,7 @@ pub(crate) struct StudentDashboard {
     next_classes: Vec<ClassView>,
 }
 
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
 struct StudentBatch {
     batch: String,
     title: String,
@@ -31,8 +32,8 @@ struct StudentBatch {
     teachers: Vec<String>,
 }
 
-#[derive(Debug, Serialize)]
-struct StudentAttendance {
+#[derive(Debug, Serialize, ToSchema)]
+pub(super) struct StudentAttendance {
     present: u64,
     absent: u64,
     late: u64,
@@ -41,7 +42,7 @@ struct StudentAttendance {
     rate: Option<f64>,
 }
 
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
 struct StudentAssignments {
     /// Not handed in, the next due first.
     open: Vec<AssignmentView>,
@@ -53,7 +54,7 @@ struct StudentAssignments {
     average: Option<f64>,
 }
 
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
 struct AssignmentView {
     assignment: String,
     batch: String,
@@ -62,16 +63,16 @@ struct AssignmentView {
     max_score: f64,
 }
 
-#[derive(Debug, Serialize)]
-struct SubmittedView {
+#[derive(Debug, Serialize, ToSchema)]
+pub(super) struct SubmittedView {
     submission: String,
     #[serde(flatten)]
     assignment: AssignmentView,
     submitted_at: Option<String>,
 }
 
-#[derive(Debug, Serialize)]
-struct GradedView {
+#[derive(Debug, Serialize, ToSchema)]
+pub(super) struct GradedView {
     submission: String,
     #[serde(flatten)]
     assignment: AssignmentView,
@@ -81,7 +82,7 @@ struct GradedView {
     graded_at: Option<String>,
 }
 
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
 struct StudentFees {
     currency: String,
     /// Still to be paid, minor units.
@@ -91,13 +92,25 @@ struct StudentFees {
     invoices: Vec<InvoiceView>,
 }
 
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
 struct InvoiceView {
     invoice: String,
     title: String,
     amount_minor: i64,
     paid_minor: i64,
     due_on: String,
+}
+
+impl StudentAttendance {
+    pub(super) fn of(figures: &AttendanceFigures) -> Self {
+        Self {
+            present: figures.present,
+            absent: figures.absent,
+            late: figures.late,
+            excused: figures.excused,
+            rate: rate(figures),
+        }
+    }
 }
 
 pub(super) fn dashboard(scene: &Scene<'_>) -> Result<StudentDashboard, StoreError> {
@@ -116,13 +129,7 @@ pub(super) fn dashboard(scene: &Scene<'_>) -> Result<StudentDashboard, StoreErro
         batches: batches
             .map(|b| StudentBatch { batch: b.batch, title: b.title, teachers: b.teachers })
             .collect(),
-        attendance: StudentAttendance {
-            present: figures.present,
-            absent: figures.absent,
-            late: figures.late,
-            excused: figures.excused,
-            rate: rate(&figures),
-        },
+        attendance: StudentAttendance::of(&figures),
         assignments: assignments(scene)?,
         fees: fees(scene)?,
         unread_messages: messages.unread,
@@ -134,9 +141,23 @@ pub(super) fn dashboard(scene: &Scene<'_>) -> Result<StudentDashboard, StoreErro
 fn assignments(scene: &Scene<'_>) -> Result<StudentAssignments, StoreError> {
     let student = &scene.account.user;
     let open = scene.records.open_assignments(student, LIST)?;
+    let (submitted, graded) = work(scene, 2 * LIST)?;
+    Ok(StudentAssignments {
+        open: open.iter().map(|assignment| assignment_view(scene, assignment)).collect(),
+        submitted,
+        graded,
+        average: scene.records.student_average(student)?,
+    })
+}
+
+/// The newest works that wait for a grade, and those that have one.
+pub(super) fn work(
+    scene: &Scene<'_>,
+    limit: u32,
+) -> Result<(Vec<SubmittedView>, Vec<GradedView>), StoreError> {
     let mut submitted = Vec::new();
     let mut graded = Vec::new();
-    for work in scene.records.student_work(student, 2 * LIST)? {
+    for work in scene.records.student_work(&scene.account.user, limit)? {
         let assignment = assignment_view(scene, &work.assignment);
         let submitted_at = work.submitted_at.map(|at| scene.time.text(at));
         match work {
@@ -149,12 +170,7 @@ fn assignments(scene: &Scene<'_>) -> Result<StudentAssignments, StoreError> {
             }
         }
     }
-    Ok(StudentAssignments {
-        open: open.iter().map(|assignment| assignment_view(scene, assignment)).collect(),
-        submitted,
-        graded,
-        average: scene.records.student_average(student)?,
-    })
+    Ok((submitted, graded))
 }
 
 fn assignment_view(scene: &Scene<'_>, assignment: &Assignment) -> AssignmentView {

@@ -4,12 +4,13 @@ use super::{ClassView, InstituteView, LIST, Messages, Person, Scene, rate};
 use crate::store::{AttendanceFigures, ClassConflict, ClassRow, StoreError};
 use serde::Serialize;
 use sync_protocol::kind::Kind;
+use utoipa::ToSchema;
 
 /// The span of the recent attendance rate: four weeks.
 const RECENT_MS: i64 = 28 * 24 * 60 * 60 * 1000;
 
 /// `GET /api/teachers/dashboard`.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
 pub(crate) struct TeacherDashboard {
     institute: InstituteView,
     teacher: Person,
@@ -21,14 +22,14 @@ pub(crate) struct TeacherDashboard {
     messages: Messages,
 }
 
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
 struct TeacherBatch {
     batch: String,
     title: String,
     students: u64,
 }
 
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
 struct TeacherClass {
     #[serde(flatten)]
     class: ClassView,
@@ -38,7 +39,7 @@ struct TeacherClass {
     documents: ClassDocuments,
 }
 
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
 struct ClassAttendance {
     present: u64,
     absent: u64,
@@ -48,7 +49,7 @@ struct ClassAttendance {
     conflicts: u64,
 }
 
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
 struct ConflictView {
     student: String,
     name: String,
@@ -57,14 +58,14 @@ struct ConflictView {
 }
 
 /// Document ids of the class, where they exist already.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
 struct ClassDocuments {
     attendance: Option<String>,
     notes: Option<String>,
 }
 
 /// Marks of the last four weeks in all of the teacher's batches.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
 struct RecentAttendance {
     days: u32,
     present: u64,
@@ -74,14 +75,14 @@ struct RecentAttendance {
     rate: Option<f64>,
 }
 
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
 struct ToGrade {
     count: u64,
     /// The longest waiting first.
     submissions: Vec<UngradedView>,
 }
 
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
 struct UngradedView {
     submission: String,
     assignment: String,

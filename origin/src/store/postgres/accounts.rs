@@ -119,6 +119,23 @@ impl WriteAccounts for Transaction<'_> {
         Ok(added > 0)
     }
 
+    fn change_user(&self, user: &str, name: Option<&str>, email: Option<&str>) -> Result<bool, StoreError> {
+        let sql = r#"UPDATE users SET name = coalesce($3, name), email = coalesce($4, email)
+             WHERE "user" = $1 AND institute = $2
+                 AND NOT EXISTS (SELECT FROM account_by_email($4) other WHERE other."user" <> $1)"#;
+        Ok(self.run(sql, &[&user, &self.institute, &name, &email])? > 0)
+    }
+
+    fn revoke_device(&self, user: &str, device: &str, now: i64) -> Result<u64, StoreError> {
+        let ended = self.run(
+            r#"UPDATE refresh_tokens SET revoked_at = $4
+             WHERE "user" = $1 AND device = $3 AND revoked_at IS NULL
+                 AND EXISTS (SELECT 1 FROM users u WHERE u."user" = $1 AND u.institute = $2)"#,
+            &[&user, &self.institute, &device, &Millis(now)],
+        )?;
+        Ok(ended)
+    }
+
     fn set_messages_read(&self, user: &str, until: i64) -> Result<(), StoreError> {
         let sql = r#"UPDATE users SET messages_read_at = $3 WHERE "user" = $1 AND institute = $2"#;
         self.run(sql, &[&user, &self.institute, &Millis(until)])?;

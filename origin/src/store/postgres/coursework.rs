@@ -106,6 +106,11 @@ impl ReadCoursework for Transaction<'_> {
         self.number(&sql, &[&self.institute, &teacher])
     }
 
+    fn highest_score(&self, assignment: &str) -> Result<Option<f64>, StoreError> {
+        let sql = "SELECT max(score) FROM submissions WHERE institute = $1 AND assignment = $2";
+        Ok(self.one(sql, &[&self.institute, &assignment], |row| row.try_get(0))?.flatten())
+    }
+
     fn submission_count(&self) -> Result<u64, StoreError> {
         self.number("SELECT count(*) FROM submissions WHERE institute = $1", &[&self.institute])
     }
@@ -126,6 +131,22 @@ impl WriteCoursework for Transaction<'_> {
             ],
         )?;
         Ok(added > 0)
+    }
+
+    fn change_assignment(
+        &self,
+        assignment: &str,
+        title: Option<&str>,
+        due_at: Option<i64>,
+        max_score: Option<f64>,
+    ) -> Result<(), StoreError> {
+        self.run(
+            "UPDATE assignments SET title = coalesce($3, title), due_at = coalesce($4::timestamptz, due_at),
+                 max_score = coalesce($5, max_score)
+             WHERE institute = $1 AND assignment = $2",
+            &[&self.institute, &assignment, &title, &Millis::of(due_at), &max_score],
+        )?;
+        Ok(())
     }
 
     fn add_submission(&self, work: &NewSubmission) -> Result<bool, StoreError> {

@@ -116,6 +116,16 @@ impl ReadDirectory for Transaction<'_> {
         )
     }
 
+    fn batch_students(&self, batch: &str, limit: u32) -> Result<Vec<(String, String)>, StoreError> {
+        self.all(
+            r#"SELECT u."user", u.name FROM enrolments e JOIN users u ON u."user" = e.student
+             WHERE e.institute = $1 AND e.batch = $2 AND u.deactivated_at IS NULL
+             ORDER BY u.name, u."user" LIMIT $3"#,
+            &[&self.institute, &batch, &i64::from(limit)],
+            |row| Ok((row.try_get(0)?, row.try_get(1)?)),
+        )
+    }
+
     fn directory_entry(&self, user: &str) -> Result<Option<DirectoryEntry>, StoreError> {
         let sql = format!(r#"{ENTRY} AND u."user" = $2"#);
         self.one(&sql, &[&self.institute, &user], read_entry)?.map(parse_entry).transpose()
@@ -165,6 +175,27 @@ impl WriteDirectory for Transaction<'_> {
     fn add_batch(&self, batch: &str, title: &str) -> Result<bool, StoreError> {
         let sql = "INSERT INTO batches (institute, batch, title) VALUES ($1, $2, $3) ON CONFLICT DO NOTHING";
         Ok(self.run(sql, &[&self.institute, &batch, &title])? > 0)
+    }
+
+    fn change_batch(&self, batch: &str, title: &str) -> Result<(), StoreError> {
+        let sql = "UPDATE batches SET title = $3 WHERE institute = $1 AND batch = $2";
+        self.run(sql, &[&self.institute, &batch, &title])?;
+        Ok(())
+    }
+
+    fn change_institute(
+        &self,
+        name: Option<&str>,
+        time_zone: Option<&str>,
+        currency: Option<&str>,
+    ) -> Result<(), StoreError> {
+        self.run(
+            "UPDATE institutes SET name = coalesce($2, name), time_zone = coalesce($3, time_zone),
+                 currency = coalesce($4, currency)
+             WHERE institute = $1",
+            &[&self.institute, &name, &time_zone, &currency],
+        )?;
+        Ok(())
     }
 
     fn add_teacher(&self, batch: &str, user: &str) -> Result<bool, StoreError> {

@@ -1,13 +1,14 @@
 //! Documents: their records, the log of their changes, snapshots, and the changes that were refused.
 
-use super::transaction::{Millis, Transaction};
+use super::transaction::{Millis, Transaction, millis};
 use crate::store::documents::{
-    ChangeRow, DocumentCounts, LoggedDocument, NewDocument, QuarantineRow, RawDocument, ReadDocuments,
-    WriteDocuments,
+    ChangeRow, DocumentCounts, LoggedDocument, NewDocument, RawDocument, ReadDocuments, WriteDocuments,
 };
 use crate::store::error::StoreError;
 use crate::store::transaction::{to_i64, to_u64};
+use sync_protocol::actor::Binding;
 use sync_protocol::document_id::DocumentId;
+use sync_protocol::link::DocumentRecord;
 use tokio_postgres::Row;
 
 const COLUMNS: &str = "document, institute, kind, subject, batch, owner";
@@ -29,9 +30,23 @@ impl ReadDocuments for Transaction<'_> {
         self.one(&sql, &[&document.to_string()], read_document)?.map(RawDocument::parse).transpose()
     }
 
+    fn document(&self, document: DocumentId) -> Result<Option<DocumentRecord>, StoreError> {
+        let sql = format!(
+            "SELECT {COLUMNS} FROM documents WHERE document = $1 AND institute = $2 AND deleted_at IS NULL"
+        );
+        let found = self.one(&sql, &[&document.to_string(), &self.institute], read_document)?;
+        Ok(found.map(RawDocument::parse).transpose()?.map(|known| known.record))
+    }
+
+    fn is_deleted(&self, document: DocumentId) -> Result<bool, StoreError> {
+        let sql = "SELECT 1 FROM documents WHERE document = $1 AND institute = $2 AND deleted_at IS NOT NULL";
+        Ok(self.one(sql, &[&document.to_string(), &self.institute], |_| Ok(()))?.is_some())
+    }
+
     fn document_by_subject(&self, kind: &str, subject: &str) -> Result<Option<LoggedDocument>, StoreError> {
-        let sql =
-            format!("SELECT {COLUMNS} FROM documents WHERE institute = $1 AND kind = $2 AND subject = $3");
+        let sql = format!(
+            "SELECT {COLUMNS} FROM documents WHERE institute = $1 AND kind = $2 AND subject = $3 AND deleted_at IS NULL"
+        );
         self.one(&sql, &[&self.institute, &kind, &subject], read_document)?
             .map(RawDocument::parse)
             .transpose()
@@ -52,15 +67,54 @@ impl ReadDocuments for Transaction<'_> {
         self.all(sql, &[&params.0, &self.institute, &params.1], |row| row.try_get(0))
     }
 
+    fn documents_of_kind(
+        &self,
+        kind: &str,
+        after: Option<DocumentId>,
+        limit: u32,
+    ) -> Result<Vec<DocumentRecord>, StoreError> {
+        let sql = format!(
+            "SELECT {COLUMNS} FROM documents
+             WHERE institute = $1 AND kind = $2 AND document > $3 AND deleted_at IS NULL
+             ORDER BY document LIMIT $4"
+        );
+        let after = after.map(|document| document.to_string()).unwrap_or_default();
+        let rows = self.all(&sql, &[&self.institute, &kind, &after, &i64::from(limit)], read_document)?;
+        rows.into_iter().map(|row| row.parse().map(|known| known.record)).collect()
+    }
+
+    fn bindings(&self, document: DocumentId) -> Result<Vec<Binding>, StoreError> {
+        let sql = r#"SELECT actor, "user", device, since FROM actors WHERE document = $1 AND institute = $2"#;
+        self.all(sql, &[&document.to_string(), &self.institute], |row| {
+            Ok(Binding {
+                actor: row.try_get::<_, Vec<u8>>(0)?.into(),
+                user: row.try_get(1)?,
+                device: row.try_get(2)?,
+                since: to_u64(millis(row, 3)?),
+            })
+        })
+    }
+
+    fn changes_among(&self, document: DocumentId, hashes: &[[u8; 32]]) -> Result<Vec<[u8; 32]>, StoreError> {
+        let sql = "SELECT hash FROM changes WHERE document = $1 AND institute = $2 AND hash = ANY ($3)";
+        let wanted: Vec<&[u8]> = hashes.iter().map(<[u8; 32]>::as_slice).collect();
+        let found = self.all(sql, &[&document.to_string(), &self.institute, &wanted], |row| {
+            row.try_get::<_, Vec<u8>>(0)
+        })?;
+        Ok(found.into_iter().filter_map(|hash| hash.try_into().ok()).collect())
+    }
+
     fn document_counts(&self) -> Result<DocumentCounts, StoreError> {
         let kinds = self.all(
-            "SELECT kind, count(*), sum(changes)::bigint FROM documents WHERE institute = $1
+            "SELECT kind, count(*), sum(changes)::bigint FROM documents WHERE institute = $1 AND deleted_at IS NULL
              GROUP BY kind ORDER BY kind",
             &[&self.institute],
             |row| Ok((row.try_get(0)?, to_u64(row.try_get(1)?), to_u64(row.try_get(2)?))),
         )?;
-        let quarantined =
-            self.number("SELECT count(*) FROM quarantine WHERE institute = $1", &[&self.institute])?;
+        let quarantined = self.number(
+            "SELECT count(*) FROM quarantine WHERE institute = $1 AND settled_at IS NULL",
+            &[&self.institute],
+        )?;
         Ok(DocumentCounts { kinds, quarantined })
     }
 }
@@ -96,7 +150,7 @@ impl WriteDocuments for Transaction<'_> {
         let (after, added) = (to_i64(after), to_i64(changes.len() as u64));
         let moved = self.run(
             "UPDATE documents SET changes = changes + $4, heads = $5
-             WHERE document = $1 AND institute = $2 AND changes = $3",
+             WHERE document = $1 AND institute = $2 AND changes = $3 AND deleted_at IS NULL",
             &[&id, &self.institute, &after, &added, &heads],
         )?;
         if moved == 0 {
@@ -135,22 +189,32 @@ impl WriteDocuments for Transaction<'_> {
         Ok(())
     }
 
-    fn quarantine(&self, log: &str, edge: &str, row: &QuarantineRow, now: i64) -> Result<(), StoreError> {
+    fn delete_document(&self, document: DocumentId, by: &str, now: i64) -> Result<(), StoreError> {
+        let id = document.to_string();
+        for table in ["changes", "snapshots", "actors", "quarantine"] {
+            let sql = format!("DELETE FROM {table} WHERE document = $1 AND institute = $2");
+            self.run(&sql, &[&id, &self.institute])?;
+        }
         self.run(
-            r#"INSERT INTO quarantine
-                 (institute, log, sequence, document, "user", device, edge, code, bytes, received_at)
-             VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10) ON CONFLICT DO NOTHING"#,
+            "UPDATE documents SET heads = '{}', changes = 0, deleted_by = $3, deleted_at = $4
+             WHERE document = $1 AND institute = $2",
+            &[&id, &self.institute, &by, &Millis(now)],
+        )?;
+        Ok(())
+    }
+
+    fn put_binding(&self, document: DocumentId, binding: &Binding) -> Result<(), StoreError> {
+        self.run(
+            r#"INSERT INTO actors (institute, document, actor, "user", device, since) VALUES ($1, $2, $3, $4, $5, $6)
+             ON CONFLICT (document, actor) DO UPDATE SET
+                 "user" = excluded."user", device = excluded.device, since = excluded.since"#,
             &[
                 &self.institute,
-                &log,
-                &to_i64(row.sequence),
-                &row.document.to_string(),
-                &row.user,
-                &row.device,
-                &edge,
-                &row.code,
-                &row.bytes,
-                &Millis(now),
+                &document.to_string(),
+                &binding.actor.as_slice(),
+                &binding.user,
+                &binding.device,
+                &Millis(to_i64(binding.since)),
             ],
         )?;
         Ok(())

@@ -42,6 +42,9 @@ pub(super) struct Server {
 /// What an operator wants to know of one server.
 #[derive(Debug, Clone, Serialize)]
 pub(crate) struct ServerFigures {
+    /// Host and port: for operators, not for the public.
+    #[serde(skip)]
+    pub(crate) server: String,
     pub(crate) role: Role,
     /// Whether it answers and is near enough to the newest commit.
     pub(crate) used: bool,
@@ -58,6 +61,15 @@ pub(crate) struct ServerFigures {
 pub(crate) enum Role {
     Primary,
     Replica,
+}
+
+impl Role {
+    pub(crate) fn as_str(self) -> &'static str {
+        match self {
+            Role::Primary => "primary",
+            Role::Replica => "replica",
+        }
+    }
 }
 
 /// A transaction that has begun on a connection of a pool.
@@ -95,24 +107,26 @@ impl Drop for Held {
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Mode {
+pub(in crate::store) enum Mode {
     Read,
     /// With the institute's row locked: writes of one institute stand in line here, so that what a service has checked
     /// still holds when it writes, and revisions have no gap.
     Write,
+    /// Writes that make no revision stand in no line.
+    Aside,
 }
 
 impl Mode {
     fn begin(self) -> &'static str {
         match self {
             Mode::Read => "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY",
-            Mode::Write => "BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE",
+            Mode::Write | Mode::Aside => "BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE",
         }
     }
 
     fn revision(self) -> &'static str {
         match self {
-            Mode::Read => "SELECT revision FROM institutes WHERE institute = $1",
+            Mode::Read | Mode::Aside => "SELECT revision FROM institutes WHERE institute = $1",
             // NO KEY: rows that refer to the institute may be added meanwhile by others, and wait for nothing.
             Mode::Write => "SELECT revision FROM institutes WHERE institute = $1 FOR NO KEY UPDATE",
         }
@@ -156,6 +170,7 @@ impl Server {
     pub(super) fn figures(&self, role: Role, used: bool) -> ServerFigures {
         let status = self.pool.status();
         ServerFigures {
+            server: self.name.clone(),
             role,
             used,
             transactions: self.transactions.load(Ordering::Relaxed),
@@ -233,12 +248,12 @@ impl Server {
         let outcome = catch_unwind(AssertUnwindSafe(|| {
             let mut tx = WriteTx::new(&transaction);
             let value = work(&mut tx)?;
-            let revision = tx.finish()?;
+            let committed = tx.finish(value)?;
             // A statement failed and the work went on regardless: Postgres would answer COMMIT by undoing it all.
             if transaction.is_failed() {
                 return Err(StoreError::Failed.into());
             }
-            Ok(Committed { value, revision })
+            Ok(committed)
         }));
         let lost = transaction.is_lost() || outcome.is_err();
         match outcome {

@@ -143,6 +143,25 @@ impl<'c> Transaction<'c> {
     }
 }
 
+/// One statement: the institute's row is locked since the transaction began.
+const RAISE: &str = "WITH raised AS (
+        UPDATE institutes SET revision = revision + 1 WHERE institute = $1 RETURNING revision)
+     INSERT INTO feed (institute, revision, tags, documents, committed_at)
+     SELECT $1, revision, $2, $3::text::jsonb, date_trunc('milliseconds', clock_timestamp()) FROM raised
+     RETURNING revision";
+
+/// The same with rows of the outbox, in the same round trip.
+const RAISE_WITH_EVENTS: &str = "WITH raised AS (
+        UPDATE institutes SET revision = revision + 1 WHERE institute = $1
+        RETURNING revision, date_trunc('milliseconds', clock_timestamp()) AS now),
+     fed AS (
+        INSERT INTO feed (institute, revision, tags, documents, committed_at)
+        SELECT $1, revision, $2, $3::text::jsonb, now FROM raised)
+     INSERT INTO outbox (institute, consumer, revision, events, committed_at, due_at)
+     SELECT $1, asked.consumer, revision, asked.events::json, now, now
+     FROM raised CROSS JOIN unnest($4::text[], $5::text[]) AS asked(consumer, events)
+     RETURNING revision";
+
 impl Scope for Transaction<'_> {
     fn savepoint(&self) -> Result<(), StoreError> {
         self.control("SAVEPOINT attempt")
@@ -159,16 +178,16 @@ impl Scope for Transaction<'_> {
     }
 
     fn raise_revision(&self, entry: &FeedEntry) -> Result<u64, StoreError> {
-        // One statement: the institute's row is locked since the transaction began.
-        let sql = "WITH raised AS (
-                UPDATE institutes SET revision = revision + 1 WHERE institute = $1 RETURNING revision)
-             INSERT INTO feed (institute, revision, tags, documents, committed_at)
-             SELECT $1, revision, $2, $3::text::jsonb, date_trunc('milliseconds', clock_timestamp()) FROM raised
-             RETURNING revision";
         let tags: Vec<&str> = entry.tags.iter().map(String::as_str).collect();
         let documents = to_json(&entry.documents);
-        let revision =
-            self.one(sql, &[&self.institute, &tags, &documents], |row| row.try_get::<_, i64>(0))?;
+        let read = |row: &Row| row.try_get::<_, i64>(0);
+        let revision = if entry.events.is_empty() {
+            self.one(RAISE, &[&self.institute, &tags, &documents], read)?
+        } else {
+            let consumers: Vec<&str> = entry.events.keys().copied().collect();
+            let events: Vec<String> = entry.events.values().map(to_json).collect();
+            self.one(RAISE_WITH_EVENTS, &[&self.institute, &tags, &documents, &consumers, &events], read)?
+        };
         let unknown =
             || StoreError::Corrupt { what: "institute of a write", text: self.institute.to_owned() };
         Ok(to_u64(revision.ok_or_else(unknown)?))

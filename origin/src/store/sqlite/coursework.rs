@@ -121,6 +121,12 @@ impl ReadCoursework for Transaction<'_> {
         )
     }
 
+    fn highest_score(&self, assignment: &str) -> Result<Option<f64>, StoreError> {
+        let sql = "SELECT max(score) FROM submissions INDEXED BY submissions_by_assignment
+             WHERE institute = ?1 AND assignment = ?2";
+        Ok(self.one(sql, (self.institute, assignment), |row| row.get(0))?.flatten())
+    }
+
     fn submission_count(&self) -> Result<u64, StoreError> {
         let sql = "SELECT count(*) FROM submissions WHERE institute = ?1";
         self.one(sql, (self.institute,), |row| Ok(to_u64(row.get(0)?))).map(Option::unwrap_or_default)
@@ -142,6 +148,22 @@ impl WriteCoursework for Transaction<'_> {
             ),
         )?;
         Ok(added > 0)
+    }
+
+    fn change_assignment(
+        &self,
+        assignment: &str,
+        title: Option<&str>,
+        due_at: Option<i64>,
+        max_score: Option<f64>,
+    ) -> Result<(), StoreError> {
+        self.run(
+            "UPDATE assignments SET title = coalesce(?3, title), due_at = coalesce(?4, due_at),
+                 max_score = coalesce(?5, max_score)
+             WHERE institute = ?1 AND assignment = ?2",
+            (self.institute, assignment, title, due_at, max_score),
+        )?;
+        Ok(())
     }
 
     fn add_submission(&self, work: &NewSubmission) -> Result<bool, StoreError> {

@@ -99,6 +99,16 @@ impl ReadDirectory for Transaction<'_> {
             .collect()
     }
 
+    fn batch_students(&self, batch: &str, limit: u32) -> Result<Vec<(String, String)>, StoreError> {
+        self.all(
+            "SELECT u.user, u.name FROM enrolments e CROSS JOIN users u ON u.user = e.student
+             WHERE e.institute = ?1 AND e.batch = ?2 AND u.deactivated_at IS NULL
+             ORDER BY u.name, u.user LIMIT ?3",
+            (self.institute, batch, limit),
+            |row| Ok((row.get(0)?, row.get(1)?)),
+        )
+    }
+
     fn directory_entry(&self, user: &str) -> Result<Option<DirectoryEntry>, StoreError> {
         let sql = "SELECT user, role, deactivated_at FROM users WHERE user = ?1 AND institute = ?2";
         let Some(mut entry) = self.one(sql, (user, self.institute), read_entry)? else { return Ok(None) };
@@ -176,6 +186,27 @@ impl WriteDirectory for Transaction<'_> {
     fn add_batch(&self, batch: &str, title: &str) -> Result<bool, StoreError> {
         let sql = "INSERT INTO batches (institute, batch, title) VALUES (?1, ?2, ?3) ON CONFLICT DO NOTHING";
         Ok(self.run(sql, (self.institute, batch, title))? > 0)
+    }
+
+    fn change_batch(&self, batch: &str, title: &str) -> Result<(), StoreError> {
+        let sql = "UPDATE batches SET title = ?3 WHERE institute = ?1 AND batch = ?2";
+        self.run(sql, (self.institute, batch, title))?;
+        Ok(())
+    }
+
+    fn change_institute(
+        &self,
+        name: Option<&str>,
+        time_zone: Option<&str>,
+        currency: Option<&str>,
+    ) -> Result<(), StoreError> {
+        self.run(
+            "UPDATE institutes SET name = coalesce(?2, name), time_zone = coalesce(?3, time_zone),
+                 currency = coalesce(?4, currency)
+             WHERE institute = ?1",
+            (self.institute, name, time_zone, currency),
+        )?;
+        Ok(())
     }
 
     fn add_teacher(&self, batch: &str, user: &str) -> Result<bool, StoreError> {

@@ -2,13 +2,14 @@
 
 use super::transaction::Transaction;
 use crate::store::documents::{
-    ChangeRow, DocumentCounts, LoggedDocument, NewDocument, QuarantineRow, RawDocument, ReadDocuments,
-    WriteDocuments,
+    ChangeRow, DocumentCounts, LoggedDocument, NewDocument, RawDocument, ReadDocuments, WriteDocuments,
 };
 use crate::store::error::StoreError;
 use crate::store::transaction::{to_i64, to_json, to_u64};
 use rusqlite::Row;
+use sync_protocol::actor::Binding;
 use sync_protocol::document_id::DocumentId;
+use sync_protocol::link::DocumentRecord;
 
 const DOCUMENT: &str = "SELECT document, institute, kind, subject, batch, owner FROM documents";
 
@@ -29,8 +30,20 @@ impl ReadDocuments for Transaction<'_> {
         self.one(&sql, (document.to_string(),), read_document)?.map(RawDocument::parse).transpose()
     }
 
+    fn document(&self, document: DocumentId) -> Result<Option<DocumentRecord>, StoreError> {
+        let sql = format!("{DOCUMENT} WHERE document = ?1 AND institute = ?2 AND deleted_at IS NULL");
+        let found = self.one(&sql, (document.to_string(), self.institute), read_document)?;
+        Ok(found.map(RawDocument::parse).transpose()?.map(|known| known.record))
+    }
+
+    fn is_deleted(&self, document: DocumentId) -> Result<bool, StoreError> {
+        let sql = "SELECT 1 FROM documents WHERE document = ?1 AND institute = ?2 AND deleted_at IS NOT NULL";
+        Ok(self.one(sql, (document.to_string(), self.institute), |_| Ok(()))?.is_some())
+    }
+
     fn document_by_subject(&self, kind: &str, subject: &str) -> Result<Option<LoggedDocument>, StoreError> {
-        let sql = format!("{DOCUMENT} WHERE institute = ?1 AND kind = ?2 AND subject = ?3");
+        let sql =
+            format!("{DOCUMENT} WHERE institute = ?1 AND kind = ?2 AND subject = ?3 AND deleted_at IS NULL");
         self.one(&sql, (self.institute, kind, subject), read_document)?.map(RawDocument::parse).transpose()
     }
 
@@ -47,14 +60,51 @@ impl ReadDocuments for Transaction<'_> {
         self.all(sql, (document.to_string(), to_i64(position)), |row| row.get(0))
     }
 
+    fn documents_of_kind(
+        &self,
+        kind: &str,
+        after: Option<DocumentId>,
+        limit: u32,
+    ) -> Result<Vec<DocumentRecord>, StoreError> {
+        let sql = format!(
+            "{DOCUMENT} WHERE institute = ?1 AND kind = ?2 AND document > ?3 AND deleted_at IS NULL
+             ORDER BY document LIMIT ?4"
+        );
+        let after = after.map(|document| document.to_string()).unwrap_or_default();
+        let rows = self.all(&sql, (self.institute, kind, after, limit), read_document)?;
+        rows.into_iter().map(|row| row.parse().map(|known| known.record)).collect()
+    }
+
+    fn bindings(&self, document: DocumentId) -> Result<Vec<Binding>, StoreError> {
+        let sql = "SELECT actor, user, device, since FROM actors WHERE document = ?1";
+        self.all(sql, (document.to_string(),), |row| {
+            Ok(Binding {
+                actor: row.get::<_, Vec<u8>>(0)?.into(),
+                user: row.get(1)?,
+                device: row.get(2)?,
+                since: to_u64(row.get(3)?),
+            })
+        })
+    }
+
+    fn changes_among(&self, document: DocumentId, hashes: &[[u8; 32]]) -> Result<Vec<[u8; 32]>, StoreError> {
+        let sql = "SELECT hash FROM changes WHERE document = ?1 AND hash = ?2";
+        let document = document.to_string();
+        let found = hashes.iter().map(|hash| self.one(sql, (&document, &hash[..]), |row| row.get(0)));
+        found.filter_map(Result::transpose).collect()
+    }
+
     fn document_counts(&self) -> Result<DocumentCounts, StoreError> {
         let kinds = self.all(
-            "SELECT kind, count(*), sum(changes) FROM documents WHERE institute = ?1 GROUP BY kind ORDER BY kind",
+            "SELECT kind, count(*), sum(changes) FROM documents WHERE institute = ?1 AND deleted_at IS NULL
+             GROUP BY kind ORDER BY kind",
             (self.institute,),
             |row| Ok((row.get(0)?, to_u64(row.get(1)?), to_u64(row.get(2)?))),
         )?;
-        let quarantined =
-            self.number("SELECT count(*) FROM quarantine WHERE institute = ?1", (self.institute,))?;
+        let quarantined = self.number(
+            "SELECT count(*) FROM quarantine WHERE institute = ?1 AND settled_at IS NULL",
+            (self.institute,),
+        )?;
         Ok(DocumentCounts { kinds, quarantined })
     }
 }
@@ -89,7 +139,8 @@ impl WriteDocuments for Transaction<'_> {
         let id = document.to_string();
         let (after, added) = (to_i64(after), to_i64(changes.len() as u64));
         let moved = self.run(
-            "UPDATE documents SET changes = changes + ?3, heads = ?4 WHERE document = ?1 AND changes = ?2",
+            "UPDATE documents SET changes = changes + ?3, heads = ?4 WHERE document = ?1 AND changes = ?2
+                 AND deleted_at IS NULL",
             (&id, after, added, to_json(&heads)),
         )?;
         if moved == 0 {
@@ -123,22 +174,33 @@ impl WriteDocuments for Transaction<'_> {
         Ok(())
     }
 
-    fn quarantine(&self, log: &str, edge: &str, row: &QuarantineRow, now: i64) -> Result<(), StoreError> {
+    fn delete_document(&self, document: DocumentId, by: &str, now: i64) -> Result<(), StoreError> {
+        let id = document.to_string();
+        for table in ["changes", "snapshots", "actors"] {
+            self.run(&format!("DELETE FROM {table} WHERE document = ?1"), (&id,))?;
+        }
+        let sql = "DELETE FROM quarantine WHERE institute = ?1 AND document = ?2";
+        self.run(sql, (self.institute, &id))?;
         self.run(
-            "INSERT INTO quarantine
-                 (institute, log, sequence, document, user, device, edge, code, bytes, received_at)
-             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10) ON CONFLICT DO NOTHING",
+            "UPDATE documents SET heads = '[]', changes = 0, deleted_by = ?3, deleted_at = ?4
+             WHERE document = ?1 AND institute = ?2",
+            (&id, self.institute, by, now),
+        )?;
+        Ok(())
+    }
+
+    fn put_binding(&self, document: DocumentId, binding: &Binding) -> Result<(), StoreError> {
+        self.run(
+            "INSERT INTO actors (institute, document, actor, user, device, since) VALUES (?1, ?2, ?3, ?4, ?5, ?6)
+             ON CONFLICT (document, actor) DO UPDATE SET
+                 user = excluded.user, device = excluded.device, since = excluded.since",
             (
                 self.institute,
-                log,
-                to_i64(row.sequence),
-                row.document.to_string(),
-                &row.user,
-                &row.device,
-                edge,
-                row.code,
-                &row.bytes,
-                now,
+                document.to_string(),
+                binding.actor.as_slice(),
+                &binding.user,
+                &binding.device,
+                to_i64(binding.since),
             ),
         )?;
         Ok(())

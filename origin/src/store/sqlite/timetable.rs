@@ -3,7 +3,8 @@
 use super::transaction::Transaction;
 use crate::store::error::StoreError;
 use crate::store::timetable::{
-    AttendanceFigures, AttendanceRow, ClassConflict, ClassRow, NewClass, ReadTimetable, WriteTimetable,
+    AttendanceFigures, AttendanceRow, ClassChange, ClassConflict, ClassRow, NewClass, ReadTimetable,
+    WriteTimetable,
 };
 use crate::store::transaction::to_u64;
 use rusqlite::Row;
@@ -51,7 +52,7 @@ impl ReadTimetable for Transaction<'_> {
         limit: u32,
     ) -> Result<Vec<ClassRow>, StoreError> {
         let sql = format!(
-            "{CLASS} WHERE c.institute = ?1 AND c.batch = ?2 AND c.starts_at >= ?3 AND c.starts_at < ?4
+            "{CLASS} WHERE c.institute = ?1 AND c.batch = ?2 AND c.starts_at >= ?3 AND c.starts_at < ?4 AND c.cancelled_at IS NULL
              ORDER BY c.starts_at LIMIT ?5"
         );
         self.all(&sql, (self.institute, batch, from, until, limit), read_class)
@@ -61,7 +62,7 @@ impl ReadTimetable for Transaction<'_> {
         let expected = self.one(
             "SELECT count(*), coalesce(sum((SELECT count(*) FROM enrolments e
                                    WHERE e.institute = c.institute AND e.batch = c.batch)), 0)
-             FROM classes c WHERE c.institute = ?1 AND c.starts_at >= ?2 AND c.starts_at < ?3",
+             FROM classes c WHERE c.institute = ?1 AND c.starts_at >= ?2 AND c.starts_at < ?3 AND c.cancelled_at IS NULL",
             (self.institute, from, until),
             |row| Ok((to_u64(row.get(0)?), to_u64(row.get(1)?))),
         )?;
@@ -72,7 +73,7 @@ impl ReadTimetable for Transaction<'_> {
         let sql = format!(
             "SELECT {FIGURES}, count(marks) FROM classes c
              CROSS JOIN attendance a ON a.institute = c.institute AND a.class = c.class
-             WHERE c.institute = ?1 AND c.starts_at >= ?2 AND c.starts_at < ?3"
+             WHERE c.institute = ?1 AND c.starts_at >= ?2 AND c.starts_at < ?3 AND c.cancelled_at IS NULL"
         );
         let figures = self.one(&sql, (self.institute, from, until), |row| {
             Ok(AttendanceFigures { conflicts: to_u64(row.get(4)?), ..read_figures(row)? })
@@ -84,7 +85,7 @@ impl ReadTimetable for Transaction<'_> {
         let sql = format!(
             "SELECT {FIGURES}, count(marks) FROM classes c
              CROSS JOIN attendance a ON a.institute = c.institute AND a.class = c.class
-             WHERE c.institute = ?1 AND c.batch = ?2 AND c.starts_at >= ?3 AND c.starts_at < ?4"
+             WHERE c.institute = ?1 AND c.batch = ?2 AND c.starts_at >= ?3 AND c.starts_at < ?4 AND c.cancelled_at IS NULL"
         );
         let figures = self.one(&sql, (self.institute, batch, from, until), |row| {
             Ok(AttendanceFigures { conflicts: to_u64(row.get(4)?), ..read_figures(row)? })
@@ -111,6 +112,18 @@ impl ReadTimetable for Transaction<'_> {
         self.one(sql, (self.institute, class, student), |row| row.get(0))
     }
 
+    fn marked_classes(&self, student: &str, limit: u32) -> Result<Vec<(ClassRow, String)>, StoreError> {
+        self.all(
+            "SELECT c.class, c.batch, c.title, c.room, c.teacher, u.name, c.starts_at, c.ends_at, a.mark
+             FROM attendance a INDEXED BY attendance_by_student
+             CROSS JOIN classes c ON c.institute = a.institute AND c.class = a.class
+             JOIN users u ON u.user = c.teacher
+             WHERE a.institute = ?1 AND a.student = ?2 ORDER BY c.starts_at DESC, c.class LIMIT ?3",
+            (self.institute, student, limit),
+            |row| Ok((read_class(row)?, row.get(8)?)),
+        )
+    }
+
     fn class_conflicts(&self, class: &str) -> Result<Vec<ClassConflict>, StoreError> {
         self.all(
             "SELECT a.student, u.name, a.marks FROM attendance a JOIN users u ON u.user = a.student
@@ -122,7 +135,7 @@ impl ReadTimetable for Transaction<'_> {
 
     fn attendance(&self, class: &str) -> Result<Vec<AttendanceRow>, StoreError> {
         self.all(
-            "SELECT student, mark, marks, document FROM attendance WHERE institute = ?1 AND class = ?2
+            "SELECT student, mark, marks, document, heads, writers FROM attendance WHERE institute = ?1 AND class = ?2
              ORDER BY student",
             (self.institute, class),
             |row| {
@@ -131,6 +144,8 @@ impl ReadTimetable for Transaction<'_> {
                     mark: row.get(1)?,
                     marks: row.get(2)?,
                     document: row.get(3)?,
+                    heads: row.get(4)?,
+                    writers: row.get(5)?,
                 })
             },
         )
@@ -171,13 +186,47 @@ impl WriteTimetable for Transaction<'_> {
         Ok(())
     }
 
+    fn change_class(&self, class: &str, change: &ClassChange) -> Result<(), StoreError> {
+        self.run(
+            "UPDATE classes SET title = coalesce(?3, title), room = coalesce(?4, room),
+                 teacher = coalesce(?5, teacher), starts_at = coalesce(?6, starts_at), ends_at = coalesce(?7, ends_at)
+             WHERE institute = ?1 AND class = ?2",
+            (
+                self.institute,
+                class,
+                &change.title,
+                &change.room,
+                &change.teacher,
+                change.times.map(|times| times.0),
+                change.times.map(|times| times.1),
+            ),
+        )?;
+        Ok(())
+    }
+
+    fn cancel_class(&self, class: &str, at: i64) -> Result<bool, StoreError> {
+        let sql = "UPDATE classes SET cancelled_at = ?3
+             WHERE institute = ?1 AND class = ?2 AND cancelled_at IS NULL";
+        Ok(self.run(sql, (self.institute, class, at))? > 0)
+    }
+
     fn put_attendance(&self, class: &str, row: &AttendanceRow) -> Result<(), StoreError> {
         self.run(
-            "INSERT INTO attendance (institute, class, student, mark, marks, document)
-             VALUES (?1, ?2, ?3, ?4, ?5, ?6)
+            "INSERT INTO attendance (institute, class, student, mark, marks, document, heads, writers)
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)
              ON CONFLICT (institute, class, student) DO UPDATE
-             SET mark = excluded.mark, marks = excluded.marks, document = excluded.document",
-            (self.institute, class, &row.student, &row.mark, &row.marks, &row.document),
+             SET mark = excluded.mark, marks = excluded.marks, document = excluded.document,
+                 heads = excluded.heads, writers = excluded.writers",
+            (
+                self.institute,
+                class,
+                &row.student,
+                &row.mark,
+                &row.marks,
+                &row.document,
+                &row.heads,
+                &row.writers,
+            ),
         )?;
         Ok(())
     }

@@ -81,6 +81,14 @@ impl Scope for Transaction<'_> {
              VALUES (?1, ?2, ?3, ?4, CAST(unixepoch('subsec') * 1000 AS INTEGER))",
             (self.institute, to_i64(revision), to_json(&entry.tags), to_json(&entry.documents)),
         )?;
+        for (consumer, events) in &entry.events {
+            self.run(
+                "INSERT INTO outbox (institute, consumer, revision, events, committed_at, due_at)
+                 SELECT ?1, ?2, ?3, ?4, now, now
+                 FROM (SELECT CAST(unixepoch('subsec') * 1000 AS INTEGER) AS now)",
+                (self.institute, consumer, to_i64(revision), to_json(events)),
+            )?;
+        }
         Ok(revision)
     }
 

@@ -83,7 +83,7 @@ impl Writer {
             Box::new(move |committed| {
                 let result = match (result, committed) {
                     (Ok(done), Ok(())) => {
-                        watchers.tell(&institute, done.revision);
+                        watchers.tell_commit(&institute, &done);
                         Ok(done)
                     }
                     (Ok(_), Err(error)) => Err(error.into()),
@@ -153,8 +153,7 @@ where
         let transaction = Transaction::new(connection, institute, epoch);
         let mut tx = WriteTx::new(&transaction);
         let value = work(&mut tx)?;
-        let revision = tx.finish()?;
-        Ok(Committed { value, revision })
+        Ok(tx.finish(value)?)
     }));
     let outcome = outcome.unwrap_or_else(|_| Err(StoreError::Panicked.into()));
     let end = if outcome.is_ok() { "RELEASE job" } else { "ROLLBACK TO job; RELEASE job" };

@@ -4,23 +4,11 @@ use super::*;
 use crate::store::fees::PaymentRow;
 use sync_protocol::document_id::DocumentId;
 use sync_protocol::link::DocumentRecord;
+use sync_protocol::quarantine::Usage;
 use sync_protocol::token::Role;
 
 /// A time with milliseconds that a coarser or binary fraction would lose.
-const AT: i64 = 1_795_348_800_123;
-
-macro_rules! on_each_engine {
-    ($($claim:ident,)*) => {
-        mod sqlite {
-            use super::TestStore;
-            $(#[test] fn $claim() { super::$claim(&TestStore::sqlite()); })*
-        }
-        mod postgres {
-            use super::TestStore;
-            $(#[test] fn $claim() { super::$claim(&TestStore::postgres()); })*
-        }
-    };
-}
+pub(super) const AT: i64 = 1_795_348_800_123;
 
 on_each_engine! {
     the_feed_has_no_gap_under_concurrent_writers_some_of_which_fail,
@@ -30,6 +18,7 @@ on_each_engine! {
     a_commit_of_too_many_tags_touches_everything,
     a_watcher_wakes_after_each_commit,
     documents_append_only_where_the_log_ends,
+    the_quarantine_is_listed_counted_and_settled,
     decisions_are_kept_as_they_were,
     what_is_written_is_read_back_alike,
     a_refresh_token_is_found_before_its_institute_is_known,
@@ -136,11 +125,11 @@ fn add_school(tx: &mut WriteTx<'_>) -> Result<(), StoreError> {
     Ok(())
 }
 
-fn school(store: &Store) {
+pub(super) fn school(store: &Store) {
     write(store, add_school).unwrap();
 }
 
-fn read<T>(store: &Store, work: impl FnOnce(&dyn Records) -> Result<T, StoreError>) -> T {
+pub(super) fn read<T>(store: &Store, work: impl FnOnce(&dyn Records) -> Result<T, StoreError>) -> T {
     store.read_blocking(INSTITUTE, work).unwrap()
 }
 
@@ -301,6 +290,8 @@ fn attendance_is_counted_by_mark_and_by_conflict(TestStore { store, .. }: &TestS
             mark: mark.into(),
             marks: marks.map(str::to_owned),
             document: Some("sheet".into()),
+            heads: Some(r#"["ab"]"#.into()),
+            writers: marks.map(|_| r#"[{"mark":"late"}]"#.into()),
         };
         tx.put_attendance("c1", &row("ann", "absent", None))?;
         tx.put_attendance("c1", &row("ann", "late", Some(r#"["present","late"]"#)))?;
@@ -315,11 +306,67 @@ fn attendance_is_counted_by_mark_and_by_conflict(TestStore { store, .. }: &TestS
         assert_eq!(records.figures_between(AT + 1, AT + 2)?, AttendanceFigures::default());
         assert_eq!(records.class_conflicts("c1")?[0].marks, r#"["present","late"]"#);
         assert_eq!(records.attendance("c1")?[0].marks.as_deref(), Some(r#"["present","late"]"#));
+        let ann = &records.attendance("c1")?[0];
+        assert_eq!(ann.heads.as_deref(), Some(r#"["ab"]"#));
+        assert_eq!(ann.writers.as_deref(), Some(r#"[{"mark":"late"}]"#));
         assert_eq!(records.mark_of("c1", "bob")?.as_deref(), Some("present"));
         Ok(())
     });
     write(store, |tx| tx.remove_attendance("c1", "bob")).unwrap();
     assert!(read(store, |records| records.mark_of("c1", "bob")).is_none());
+}
+
+fn refused(document: DocumentId, n: u8, refused_at: i64) -> QuarantineRow {
+    let (user, device, edge) = ("ann".into(), "phone".into(), "edge".into());
+    let code = "forbidden".into();
+    QuarantineRow { document, hash: [n; 32], user, device, edge, code, bytes: vec![n; 10], refused_at }
+}
+
+fn the_quarantine_is_listed_counted_and_settled(TestStore { store, .. }: &TestStore) {
+    school(store);
+    let (one, two) = (DocumentId::from_bytes([1; 16]), DocumentId::from_bytes([2; 16]));
+    write(store, move |tx| {
+        for (document, n, at) in [(two, 1, AT), (one, 2, AT), (one, 3, AT), (one, 4, AT - 1)] {
+            assert!(tx.quarantine(&refused(document, n, at))?);
+        }
+        Ok(())
+    })
+    .unwrap();
+    let listed = |of: DocumentId| {
+        let rows =
+            store.read_blocking::<_, StoreError>(INSTITUTE, |records| records.quarantine_of(of, 10)).unwrap();
+        rows.into_iter()
+            .map(|row| {
+                assert!(row.bytes.is_empty());
+                row.hash[0]
+            })
+            .collect::<Vec<u8>>()
+    };
+    assert_eq!(listed(one), [4, 2, 3], "the oldest first");
+    assert_eq!(listed(two), [1]);
+    read(store, |records| {
+        let usage = |items| Usage { items, bytes: items * 10 };
+        assert_eq!(records.quarantine_usage("phone")?, (usage(4), usage(4)));
+        assert_eq!(records.quarantine_usage("tablet")?, (usage(0), usage(4)));
+        assert_eq!(records.quarantined(one, &[3; 32])?, Some(refused(one, 3, AT)));
+        assert_eq!(records.quarantined(two, &[3; 32])?, None);
+        Ok(())
+    });
+    write(store, move |tx| {
+        let settle = |n, by| tx.settle_quarantined(one, &[n; 32], QuarantineOutcome::Dropped, by, AT);
+        assert!(settle(3, Some("ada"))?);
+        assert!(!settle(3, Some("ada"))?, "it is settled");
+        assert!(!settle(9, None)?);
+        tx.settle_arrived(one, &[[2; 32], [9; 32]], AT)?;
+        assert!(!tx.quarantine(&refused(one, 3, AT))?, "what is settled does not come back");
+        Ok(())
+    })
+    .unwrap();
+    assert_eq!((listed(one), listed(two)), (vec![4], vec![1]));
+    let elsewhere = store.read_blocking::<_, StoreError>("riverside.example", |records| {
+        Ok((records.quarantine_of(two, 10)?.len(), records.quarantined(two, &[1; 32])?))
+    });
+    assert_eq!(elsewhere.unwrap(), (0, None));
 }
 
 fn documents_append_only_where_the_log_ends(TestStore { store, .. }: &TestStore) {
@@ -350,10 +397,8 @@ fn documents_append_only_where_the_log_ends(TestStore { store, .. }: &TestStore)
         tx.put_snapshot(document, 2, b"saved")?;
         tx.acknowledge("log", "edge", 5)?;
         tx.acknowledge("log", "edge", 4)?;
-        let (user, device, code) = ("ann".into(), "phone".into(), "forbidden");
-        let row = QuarantineRow { sequence: 5, document, user, device, code, bytes: vec![1] };
-        tx.quarantine("log", "edge", &row, AT)?;
-        tx.quarantine("log", "edge", &row, AT)?;
+        assert!(tx.quarantine(&refused(document, 9, AT))?);
+        assert!(!tx.quarantine(&refused(document, 9, AT + 1))?);
         tx.touch_document(document, vec!["ab".into()]);
         Ok(())
     })
@@ -363,6 +408,7 @@ fn documents_append_only_where_the_log_ends(TestStore { store, .. }: &TestStore)
         assert_eq!(records.changes_after(document, 2)?, [[3, 0, 255]]);
         assert_eq!(records.snapshot(document)?, Some((2, b"saved".to_vec())));
         assert_eq!(records.document_by_subject("notes", "c1")?.unwrap().record.document, document);
+        assert_eq!(records.changes_among(document, &[[9; 32], [3; 32], [1; 32]])?.len(), 2);
         assert_eq!(records.acknowledged("log")?, 5);
         let counts = records.document_counts()?;
         assert_eq!((counts.kinds, counts.quarantined), (vec![("notes".to_owned(), 1, 3)], 1));

@@ -80,14 +80,15 @@ pub fn system_roots() -> RootCertStore {
     roots
 }
 
-pub(super) fn tls(roots: RootCertStore) -> TlsConnector {
+/// Offers the protocols `alpn`, the best first.
+pub(super) fn tls(roots: RootCertStore, alpn: &[&[u8]]) -> TlsConnector {
     let provider = Arc::new(rustls::crypto::ring::default_provider());
     let mut config = rustls::ClientConfig::builder_with_provider(provider)
         .with_safe_default_protocol_versions()
         .expect("the provider has the ciphers of TLS 1.2 and 1.3")
         .with_root_certificates(roots)
         .with_no_client_auth();
-    config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
+    config.alpn_protocols = alpn.iter().map(|protocol| protocol.to_vec()).collect();
     TlsConnector::from(Arc::new(config))
 }
 
@@ -121,11 +122,26 @@ impl tower::Service<Uri> for Connector {
 impl Connector {
     async fn connect(&self, uri: &Uri) -> Result<Stream, Error> {
         let (scheme, host, port) = super::target(uri).ok_or(Error::HttpRequestUriInvalid)?;
+        let stream = self.tcp(scheme, host, port).await?;
+        if scheme != "https" {
+            return Ok(Stream::Plain(TokioIo::new(stream)));
+        }
+        let stream = shake_hands(&self.tls, host, stream).await?;
+        Ok(Stream::Tls(Box::new(TokioIo::new(stream))))
+    }
+
+    /// A connection to one of the addresses of `host`, if this component may have it.
+    pub(super) async fn tcp(&self, scheme: &str, host: &str, port: u16) -> Result<TcpStream, Error> {
         let addresses = self.addresses(scheme, host, port).await?;
         let mut last = Error::DestinationUnavailable;
         for address in addresses {
             match TcpStream::connect(address).await {
-                Ok(stream) => return self.stream(stream, scheme, host).await,
+                Ok(stream) => {
+                    if let Err(error) = stream.set_nodelay(true) {
+                        tracing::debug!(%error, "TCP_NODELAY");
+                    }
+                    return Ok(stream);
+                }
                 Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => {
                     last = Error::ConnectionRefused
                 }
@@ -161,25 +177,23 @@ impl Connector {
         }
         Ok(addresses)
     }
+}
 
-    async fn stream(&self, stream: TcpStream, scheme: &str, host: &str) -> Result<Stream, Error> {
-        if let Err(error) = stream.set_nodelay(true) {
-            tracing::debug!(%error, "TCP_NODELAY");
+/// Speaks TLS with `host`, whose certificate must be its.
+pub(super) async fn shake_hands(
+    tls: &TlsConnector,
+    host: &str,
+    stream: TcpStream,
+) -> Result<TlsStream<TcpStream>, Error> {
+    let name = host.trim_start_matches('[').trim_end_matches(']').to_owned();
+    let name = ServerName::try_from(name).map_err(Error::InvalidDnsNameError)?;
+    tls.connect(name, stream).await.map_err(|error| {
+        tracing::debug!(host, %error, "TLS");
+        match error.get_ref().and_then(|error| error.downcast_ref()) {
+            Some(rustls::Error::InvalidCertificate(_)) => Error::TlsCertificateError,
+            _ => Error::TlsProtocolError,
         }
-        if scheme != "https" {
-            return Ok(Stream::Plain(TokioIo::new(stream)));
-        }
-        let name = host.trim_start_matches('[').trim_end_matches(']').to_owned();
-        let name = ServerName::try_from(name).map_err(Error::InvalidDnsNameError)?;
-        let stream = self.tls.connect(name, stream).await.map_err(|error| {
-            tracing::debug!(host, %error, "TLS");
-            match error.get_ref().and_then(|error| error.downcast_ref()) {
-                Some(rustls::Error::InvalidCertificate(_)) => Error::TlsCertificateError,
-                _ => Error::TlsProtocolError,
-            }
-        })?;
-        Ok(Stream::Tls(Box::new(TokioIo::new(stream))))
-    }
+    })
 }
 
 /// A connection, encrypted or not.

@@ -271,7 +271,7 @@ async fn other_components_are_called_where_the_manifest_allows_it_and_exist() {
     let shared = no_roots();
     let host = crate::test_host::TestHost::new();
     let guest = host.load(Some(&crate::test_host::handler("unreachable")), "").unwrap();
-    shared.siblings().set([guest]);
+    shared.siblings().set([&guest]);
     let chained = outbound(&shared, &["http://*.spin.internal"]);
     let error = send(&chained, "http://other.spin.internal/").await.unwrap_err();
     assert!(matches!(error, Error::DestinationNotFound), "{error:?}");

@@ -2,11 +2,12 @@
 
 use super::*;
 use crate::sync::institutes::{EngineHandle, Institutes};
-use crate::test_host::{TestHost, echo_engine};
+use crate::test_host::{TestHost, broken_engine, echo_engine};
 use std::path::Path;
 use sync_protocol::link::Follow;
 use tokio::sync::watch;
 
+const SETTINGS: &str = "sqlite_databases = [\"default\"]\ntool.rollcall.sqlite = \"per-institute\"";
 const NORTHSIDE: &str = "northside.example";
 const RIVERSIDE: &str = "riverside.example";
 /// Long enough for a busy machine.
@@ -22,8 +23,7 @@ struct Edge {
 /// An edge whose engines say `follow` when the link comes up.
 fn edge(follow: &[u8]) -> Edge {
     let host = TestHost::new();
-    let settings = "sqlite_databases = [\"default\"]\ntool.rollcall.sqlite = \"per-institute\"";
-    let guest = host.load(Some(&echo_engine(follow)), settings).unwrap();
+    let guest = host.load(Some(&echo_engine(follow)), SETTINGS).unwrap();
     let (link, state) = watch::channel(None);
     let stop = CancellationToken::new();
     Edge { host, institutes: Institutes::new(guest, state, stop.clone()).unwrap(), link, stop }
@@ -102,19 +102,86 @@ async fn an_engine_that_traps_closes_its_own_sessions_and_starts_again() {
     north.send(b"X").await;
     assert!(matches!(north.receive().await, Outgoing::Close { code: CLOSE_ERROR, .. }));
     river.assert_echo(b"still here").await;
-    let mut session = 3;
-    let mut again = loop {
-        let mut device = edge.connect(NORTHSIDE, session, 8).await;
-        device.send(b"again").await;
-        match device.receive().await {
-            Outgoing::Frame(_) => break device,
-            Outgoing::Close { code, .. } => assert_eq!(code, CLOSE_TRY_AGAIN),
-        }
-        session += 1;
-        // Nobody is told when the pause ends; until then it is asked again.
-        tokio::task::yield_now().await;
-    };
+    let mut again = edge.connect_again(NORTHSIDE, 3).await;
     again.assert_echo(b"as before").await;
+    edge.stop().await;
+}
+
+impl Edge {
+    /// A session that the engine takes, be it after a pause in which it sends sessions away.
+    async fn connect_again(&self, institute: &str, first_session: SessionId) -> Device {
+        for session in first_session.. {
+            let mut device = self.connect(institute, session, 8).await;
+            device.send(b"again").await;
+            match device.receive().await {
+                Outgoing::Frame(_) => return device,
+                Outgoing::Close { code, .. } => {
+                    assert!([CLOSE_TRY_AGAIN, CLOSE_RESTART].contains(&code), "{code}")
+                }
+            }
+            // Nobody is told when the pause ends; until then it is asked again.
+            tokio::task::yield_now().await;
+        }
+        unreachable!("sessions have no last number")
+    }
+
+    fn replace(&self, code: &[u8]) {
+        let guest = self.host.load(Some(code), SETTINGS).unwrap();
+        self.institutes.replace_guest(&guest);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn new_code_takes_over_and_asks_sessions_to_connect_again() {
+    const SAID: usize = 50;
+    let follow = follow(NORTHSIDE);
+    let edge = edge(&follow);
+    let (messages, mut sent) = mpsc::channel(8);
+    edge.link.send_replace(Some(LinkSender { generation: 1, messages }));
+    let mut device = edge.connect(NORTHSIDE, 1, 2 * SAID).await;
+    device.assert_echo(b"hello").await;
+    assert_eq!(tokio::time::timeout(PATIENCE, sent.recv()).await.unwrap().as_ref(), Some(&follow));
+    for _ in 0..SAID {
+        device.send(b"said before").await;
+    }
+    edge.replace(&echo_engine(&follow));
+    let mut answers = 0;
+    loop {
+        match device.receive().await {
+            Outgoing::Frame(echo) => assert_eq!(&echo.into_bytes()[..], b"said before"),
+            Outgoing::Close { code, .. } => break assert_eq!(code, CLOSE_RESTART),
+        }
+        answers += 1;
+    }
+    assert_eq!(answers, SAID, "what was said before the new code came is answered");
+    let mut again = edge.connect_again(NORTHSIDE, 2).await;
+    again.assert_echo(b"as before").await;
+    // The link was up before it; the new code hears of it nevertheless.
+    assert_eq!(tokio::time::timeout(PATIENCE, sent.recv()).await.unwrap(), Some(follow));
+    edge.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn code_that_does_not_start_leaves_the_old_engine_and_its_sessions() {
+    let edge = edge(b"");
+    let mut north = edge.connect(NORTHSIDE, 1, 8).await;
+    north.assert_echo(b"hello").await;
+    edge.replace(&broken_engine());
+    // Nothing else is there to run for an institute that comes now.
+    let mut river = edge.connect(RIVERSIDE, 2, 8).await;
+    assert!(matches!(river.receive().await, Outgoing::Close { code: CLOSE_ERROR | CLOSE_TRY_AGAIN, .. }));
+    for _ in 0..50 {
+        north.assert_echo(b"still here").await;
+    }
+    // Nor does a failure of the old code lead to the one that does not start.
+    north.send(b"X").await;
+    assert!(matches!(north.receive().await, Outgoing::Close { code: CLOSE_ERROR, .. }));
+    let mut north = edge.connect_again(NORTHSIDE, 3).await;
+    north.assert_echo(b"again").await;
+    edge.replace(&echo_engine(b"mended"));
+    assert!(matches!(north.receive().await, Outgoing::Close { code: CLOSE_RESTART, .. }));
+    edge.connect_again(NORTHSIDE, 1000).await.assert_echo(b"new").await;
+    edge.connect_again(RIVERSIDE, 2000).await.assert_echo(b"new").await;
     edge.stop().await;
 }
 

@@ -17,30 +17,10 @@ pub(super) fn apply(
     require_admin(by)?;
     let name = command.name();
     match command {
-        Command::EnrollStudent { student, batch } => {
-            let changed = in_batch(tx, ("student", student, Role::Student), batch, |tx| {
-                tx.add_enrolment(batch, student, at)
-            })?;
-            Ok(json!({"command": name, "student": student, "batch": batch, "enrolled": changed}))
-        }
-        Command::WithdrawStudent { student, batch } => {
-            let changed = in_batch(tx, ("student", student, Role::Student), batch, |tx| {
-                tx.remove_enrolment(batch, student)
-            })?;
-            Ok(json!({"command": name, "student": student, "batch": batch, "withdrawn": changed}))
-        }
-        Command::AssignTeacher { teacher, batch } => {
-            let changed = in_batch(tx, ("teacher", teacher, Role::Teacher), batch, |tx| {
-                tx.add_teacher(batch, teacher)
-            })?;
-            Ok(json!({"command": name, "teacher": teacher, "batch": batch, "assigned": changed}))
-        }
-        Command::UnassignTeacher { teacher, batch } => {
-            let changed = in_batch(tx, ("teacher", teacher, Role::Teacher), batch, |tx| {
-                tx.remove_teacher(batch, teacher)
-            })?;
-            Ok(json!({"command": name, "teacher": teacher, "batch": batch, "unassigned": changed}))
-        }
+        Command::EnrollStudent { .. }
+        | Command::WithdrawStudent { .. }
+        | Command::AssignTeacher { .. }
+        | Command::UnassignTeacher { .. } => membership(tx, command, at),
         Command::AddGuardian { guardian, student } => {
             if guardian == student {
                 return Err(invalid("guardian", "guardian is the student".to_owned()));
@@ -71,8 +51,49 @@ pub(super) fn apply(
         | Command::RecordPayment { .. }
         | Command::PostMessage { .. }
         | Command::SubmitAssignment { .. }
-        | Command::RescheduleClass { .. } => Err(forbidden("the command is not about members")),
+        | Command::DeleteDocument { .. }
+        | Command::RescheduleClass { .. }
+        | Command::CreateUser { .. }
+        | Command::ChangeUser { .. }
+        | Command::CreateBatch { .. }
+        | Command::ChangeBatch { .. }
+        | Command::CreateClass { .. }
+        | Command::ChangeClass { .. }
+        | Command::CancelClass { .. }
+        | Command::CreateAssignment { .. }
+        | Command::ChangeAssignment { .. }
+        | Command::CreateInvoice { .. }
+        | Command::ChangeInstitute { .. }
+        | Command::RevokeDevice { .. } => Err(forbidden("the command is not about members")),
     }
+}
+
+/// The commands that put somebody into a batch or take them out.
+fn membership(tx: &mut WriteTx<'_>, command: &Command, at: i64) -> Result<Value, CommandFault> {
+    let name = command.name();
+    if let Command::EnrollStudent { student, batch } = command {
+        let changed = in_batch(tx, ("student", student, Role::Student), batch, |tx| {
+            tx.add_enrolment(batch, student, at)
+        })?;
+        return Ok(json!({"command": name, "student": student, "batch": batch, "enrolled": changed}));
+    }
+    if let Command::WithdrawStudent { student, batch } = command {
+        let changed = in_batch(tx, ("student", student, Role::Student), batch, |tx| {
+            tx.remove_enrolment(batch, student)
+        })?;
+        return Ok(json!({"command": name, "student": student, "batch": batch, "withdrawn": changed}));
+    }
+    if let Command::AssignTeacher { teacher, batch } = command {
+        let changed =
+            in_batch(tx, ("teacher", teacher, Role::Teacher), batch, |tx| tx.add_teacher(batch, teacher))?;
+        return Ok(json!({"command": name, "teacher": teacher, "batch": batch, "assigned": changed}));
+    }
+    if let Command::UnassignTeacher { teacher, batch } = command {
+        let changed =
+            in_batch(tx, ("teacher", teacher, Role::Teacher), batch, |tx| tx.remove_teacher(batch, teacher))?;
+        return Ok(json!({"command": name, "teacher": teacher, "batch": batch, "unassigned": changed}));
+    }
+    Err(forbidden("the command is not about batches"))
 }
 
 /// Puts a member of a role into a batch or takes one out; whether that changed anything.

@@ -1,0 +1,21 @@
+-- What large_institute.sql lacks for the lists of admins, beside a small institute with rows of its own.
+
+INSERT INTO audit (institute, entry, at, "user", device, command, key, kind, record, epoch, revision)
+    SELECT 'large.example', 'entry-' || n, now() - n * interval '1 second', 'teacher-' || (n % 220 + 1), 'phone',
+        CASE WHEN n % 500 = 0 THEN 'change-batch' ELSE 'grade-submission' END, 'key-' || n, 'submission',
+        'submission-' || n, 1, n
+    FROM generate_series(1, 100000) n;
+INSERT INTO documents (document, institute, kind, subject, batch, owner, heads, changes, created_at)
+    SELECT 'document-' || n, 'large.example', CASE WHEN n % 20 = 0 THEN 'doubt' ELSE 'notes' END, 'subject-' || n,
+        'batch-' || (n % 220 + 1), 'teacher-1', '{}', 1, now()
+    FROM generate_series(1, 20000) n;
+INSERT INTO changes SELECT 'large.example', 'document-' || n, 1, n::text::bytea, 'x', 'teacher-1', 'phone', 'edge', now()
+    FROM generate_series(1, 20000) n;
+INSERT INTO quarantine SELECT 'large.example', 'document-' || n, sha256(n::text::bytea), 'teacher-1', 'phone', 'edge', 'forbidden', 'x',
+    now() - n * interval '1 second' FROM generate_series(1, 20000) n;
+INSERT INTO refresh_tokens SELECT ('\x' || lpad(to_hex(n), 8, '0'))::bytea, 'large.example', 'family-' || n, 'student-' || n,
+    'phone', now(), now() + interval '1 month', CASE WHEN k = 0 THEN now() END
+    FROM (SELECT n, n % 2 AS k FROM generate_series(1, 28785) n) tokens;
+INSERT INTO guardians SELECT 'large.example', 'teacher-' || (n % 220 + 1), 'student-' || n
+    FROM generate_series(1, 20000) n;
+ANALYZE;

@@ -1,0 +1,139 @@
+//! The plans of what admins ask: every list, filter and order of the collections themselves.
+
+use super::query::PageQuery;
+use super::*;
+use crate::services::seed::{self, user_id_of};
+use crate::testing::TestDatabase;
+use collections::*;
+
+/// Every collection that is listed.
+static LISTED: [&Collection; 15] = [
+    &USERS,
+    &BATCHES,
+    &ENROLMENTS,
+    &TEACHINGS,
+    &GUARDIANS,
+    &CLASSES,
+    &ATTENDANCE,
+    &ASSIGNMENTS,
+    &SUBMISSIONS,
+    &INVOICES,
+    &PAYMENTS,
+    &DOCUMENTS,
+    &QUARANTINE,
+    &SESSIONS,
+    &AUDIT,
+];
+
+/// Reads each collection by every filter, in both directions, two pages of it; a record of it by its key; and searches.
+fn ask(records: &dyn Records, value: impl Fn(&str) -> String) -> Result<usize, AdminError> {
+    let mut asked = 0;
+    for collection in LISTED {
+        let mut filters: Vec<Vec<(String, String)>> = vec![Vec::new()];
+        for filter in collection.filters {
+            let values = match filter.test {
+                Test::Equal => vec![value(filter.name)],
+                Test::OneOf(names) => names.iter().map(|name| (*name).to_owned()).collect(),
+                Test::From | Test::EntryFrom => vec!["2000-01-01T00:00:00Z".to_owned()],
+                Test::Until | Test::EntryUntil => vec!["2100-01-01T00:00:00Z".to_owned()],
+                Test::Flag { .. } => vec!["true".to_owned(), "false".to_owned()],
+            };
+            filters.extend(values.into_iter().map(|value| vec![(filter.name.to_owned(), value)]));
+        }
+        for filter in filters {
+            for sign in ["", "-"] {
+                let mut pairs = filter.clone();
+                pairs.push(("sort".to_owned(), format!("{sign}{}", collection.sorts[0].name)));
+                pairs.push(("limit".to_owned(), "20".to_owned()));
+                let query = PageQuery::read(collection, pairs.clone())?;
+                let rows = records.select(collection, &query.selection()?)?;
+                asked += 1;
+                if let Some(row) = rows.last() {
+                    pairs.push(("cursor".to_owned(), query.cursor(row)));
+                    records.select(collection, &PageQuery::read(collection, pairs)?.selection()?)?;
+                }
+            }
+        }
+        let key: Vec<&str> =
+            collection.key.iter().map(|name| if *name == "sequence" { "1" } else { "x" }).collect();
+        records.read_record(collection, &key)?;
+    }
+    records.search_people(&["student".to_owned(), "7".to_owned()], "student-7", 20)?;
+    records.search_titles("exercise 7", 20)?;
+    records.highest_score("assignment-3")?;
+    Ok(asked)
+}
+
+#[test]
+fn no_list_scans_a_large_table_of_postgres() {
+    let database = TestDatabase::create();
+    let store = Store::connect(&database.config()).unwrap();
+    seed::load(&store, unix_ms()).unwrap();
+    database.sql(include_str!("../views/large_institute.sql"));
+    database.sql(include_str!("large_tables.sql"));
+    for setting in [
+        "session_preload_libraries = 'auto_explain'",
+        "auto_explain.log_min_duration = 0",
+        "auto_explain.log_nested_statements = on",
+    ] {
+        database.sql(&format!("ALTER DATABASE {} SET {setting}", database.name));
+    }
+    drop(store);
+    let store = Store::connect(&database.config()).unwrap();
+    let value = |filter: &str| match filter {
+        "command" => "change-batch".to_owned(),
+        "kind" => "doubt".to_owned(),
+        "record" => "submission-77".to_owned(),
+        "user" | "teacher" | "guardian" => "teacher-3".to_owned(),
+        other => format!("{other}-7"),
+    };
+    let asked = store.read_blocking("large.example", |records| ask(records, value)).unwrap();
+    assert!(asked > 80, "{asked}");
+    let log = database.server.whole_log();
+    let large = [
+        "submissions",
+        "users",
+        "enrolments",
+        "attendance",
+        "invoices",
+        "payments",
+        "audit",
+        "documents",
+        "changes",
+        "quarantine",
+        "refresh_tokens",
+        "guardians",
+    ];
+    let mut statement = "";
+    let mut scans = Vec::new();
+    for line in log.lines() {
+        if line.contains("Query Text:") {
+            statement = line;
+        }
+        // A table of no rows costs nothing.
+        let cost = line.split("..").nth(1).and_then(|rest| rest.split(' ').next()?.parse::<f64>().ok());
+        let costly = cost.is_some_and(|cost| cost > 1.0);
+        if costly && large.iter().any(|table| line.contains(&format!("Seq Scan on {table}"))) {
+            scans.push(format!("{line}\n    of {statement}"));
+        }
+    }
+    assert!(log.matches("Query Text:").count() > 160);
+    assert!(scans.is_empty(), "{}", scans.join("\n"));
+}
+
+#[test]
+fn no_list_reads_a_whole_table_of_the_embedded_store() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = Store::open(folder.path()).unwrap();
+    seed::load(&store, unix_ms()).unwrap();
+    let steps = crate::store::plans::of(|| {
+        let value = |filter: &str| match filter {
+            "user" => user_id_of("student@northside.example"),
+            _ => "maths-a".to_owned(),
+        };
+        store.read_blocking("northside.example", |records| ask(records, value)).unwrap();
+    });
+    assert!(steps.len() > 60, "{steps:#?}");
+    let whole: Vec<_> = steps.iter().filter(|step| step.starts_with("SCAN")).collect();
+    assert!(whole.is_empty(), "{whole:#?}");
+}

@@ -1,0 +1,128 @@
+//! Commands that make and change users, batches and invoices, the institute itself, and the sessions of devices.
+
+use super::{CommandFault, already_exists, forbidden, invalid, not_found, require_admin, require_batch};
+use crate::services::local_time::LocalTime;
+use crate::store::{Account, NewInvoice, NewUser, WriteTx};
+use jiff::civil::Date;
+use serde_json::{Value, json};
+use sync_protocol::command::Command;
+use sync_protocol::tag;
+use sync_protocol::token::Role;
+use uuid::Uuid;
+
+pub(super) fn apply(
+    tx: &mut WriteTx<'_>,
+    by: &Account,
+    command: &Command,
+    at: i64,
+) -> Result<Value, CommandFault> {
+    require_admin(by)?;
+    let name = command.name();
+    if let Command::CreateUser { email, name: full_name, role } = command {
+        return create_user(tx, (email, full_name, *role), at);
+    }
+    if let Command::ChangeUser { user, name, email } = command {
+        return change_user(tx, user, name.as_deref(), email.as_deref());
+    }
+    if let Command::CreateBatch { batch, title } = command {
+        if !tx.add_batch(batch, title)? {
+            return Err(already_exists("batch", batch));
+        }
+        tx.touch(tag::batch(batch));
+        return Ok(json!({"command": name, "batch": batch, "title": title}));
+    }
+    if let Command::ChangeBatch { batch, title } = command {
+        require_batch(tx, batch, "batch")?;
+        tx.change_batch(batch, title)?;
+        tx.touch(tag::batch(batch));
+        return Ok(json!({"command": name, "batch": batch, "title": title}));
+    }
+    if let Command::CreateInvoice { invoice, student, title, amount_minor, due_on } = command {
+        let new = NewInvoice {
+            invoice: invoice.clone().unwrap_or_else(|| Uuid::now_v7().to_string()),
+            student: student.clone(),
+            title: title.clone(),
+            amount_minor: *amount_minor,
+            due_on: due_on.clone(),
+        };
+        return create_invoice(tx, &new);
+    }
+    if let Command::ChangeInstitute { name: title, time_zone, currency } = command {
+        if let Some(zone) = time_zone {
+            LocalTime::new(zone).map_err(|_| {
+                invalid("time_zone", format!("time_zone is {zone:?}, not a name of the IANA's database"))
+            })?;
+        }
+        tx.change_institute(title.as_deref(), time_zone.as_deref(), currency.as_deref())?;
+        tx.touch_everything();
+        let now = tx.institute()?.ok_or_else(|| forbidden("there is no such institute"))?;
+        return Ok(json!({
+            "command": name, "institute": now.institute, "name": now.name, "time_zone": now.time_zone,
+            "currency": now.currency,
+        }));
+    }
+    if let Command::RevokeDevice { user, device } = command {
+        tx.directory_entry(user)?.ok_or_else(|| not_found("user", user))?;
+        let sessions = tx.revoke_device(user, device, at)?;
+        return Ok(json!({"command": name, "user": user, "device": device, "sessions": sessions}));
+    }
+    Err(forbidden("the command is not about records"))
+}
+
+fn create_user(
+    tx: &mut WriteTx<'_>,
+    (email, name, role): (&str, &str, Role),
+    at: i64,
+) -> Result<Value, CommandFault> {
+    let user = NewUser {
+        user: Uuid::now_v7().to_string(),
+        email: email.to_lowercase(),
+        name: name.to_owned(),
+        role,
+        password_hash: None,
+    };
+    if !tx.add_user(&user, at)? {
+        return Err(already_exists("email", &user.email));
+    }
+    tx.touch(tag::user(&user.user));
+    tx.touch(tag::member(&user.user));
+    Ok(json!({
+        "command": "create-user", "user": user.user, "email": user.email, "name": user.name,
+        "role": role.as_str(),
+    }))
+}
+
+fn change_user(
+    tx: &mut WriteTx<'_>,
+    user: &str,
+    name: Option<&str>,
+    email: Option<&str>,
+) -> Result<Value, CommandFault> {
+    let entry = tx.directory_entry(user)?.ok_or_else(|| not_found("user", user))?;
+    let email = email.map(str::to_lowercase);
+    if !tx.change_user(user, name, email.as_deref())? {
+        // The user is there: what stands in the way is the address.
+        return Err(already_exists("email", email.as_deref().unwrap_or_default()));
+    }
+    tx.touch(tag::user(user));
+    // Their name stands in the views of everybody whom they meet.
+    entry.batches.iter().for_each(|batch| tx.touch(tag::batch(batch)));
+    Ok(json!({"command": "change-user", "user": user, "name": name, "email": email}))
+}
+
+fn create_invoice(tx: &mut WriteTx<'_>, new: &NewInvoice) -> Result<Value, CommandFault> {
+    let student = tx.directory_entry(&new.student)?.filter(|entry| entry.role == Role::Student);
+    student.ok_or_else(|| not_found("student", &new.student))?;
+    let date: Result<Date, _> = new.due_on.parse();
+    if !date.is_ok_and(|date| date.year() >= 1970) {
+        return Err(invalid("due_on", format!("due_on is {:?}, not a day since 1970", new.due_on)));
+    }
+    if !tx.add_invoice(new)? {
+        return Err(already_exists("invoice", &new.invoice));
+    }
+    tx.touch(tag::user(&new.student));
+    Ok(json!({
+        "command": "create-invoice", "invoice": new.invoice, "student": new.student, "title": new.title,
+        "amount_minor": new.amount_minor, "due_on": new.due_on,
+    }))
+}

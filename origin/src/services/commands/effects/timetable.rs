@@ -1,0 +1,88 @@
+//! Commands that make, change and cancel classes.
+
+use super::{CommandFault, MAX_CLASS_MS, already_exists, forbidden, invalid, local, not_found, read_time};
+use super::{require_batch, require_teacher};
+use crate::store::{Account, ClassChange, NewClass, WriteTx};
+use serde_json::{Value, json};
+use sync_protocol::command::Command;
+use sync_protocol::tag;
+use sync_protocol::token::Role;
+use uuid::Uuid;
+
+pub(super) fn apply(
+    tx: &mut WriteTx<'_>,
+    by: &Account,
+    command: &Command,
+    at: i64,
+) -> Result<Value, CommandFault> {
+    if let Command::CreateClass { class, batch, title, room, teacher, starts_at, ends_at } = command {
+        require_teacher(tx, by, batch)?;
+        require_batch(tx, batch, "batch")?;
+        require_is_teacher(tx, teacher)?;
+        let (starts_at, ends_at) = read_times(starts_at, ends_at)?;
+        let new = NewClass {
+            class: class.clone().unwrap_or_else(|| Uuid::now_v7().to_string()),
+            batch: batch.clone(),
+            title: title.clone(),
+            room: room.clone(),
+            teacher: teacher.clone(),
+            starts_at,
+            ends_at,
+        };
+        if !tx.add_class(&new)? {
+            return Err(already_exists("class", &new.class));
+        }
+        tx.touch(tag::batch(batch));
+        return outcome(tx, command.name(), &new.class);
+    }
+    if let Command::ChangeClass { class, title, room, teacher, starts_at, ends_at } = command {
+        let found = tx.class(class)?.ok_or_else(|| not_found("class", class))?;
+        require_teacher(tx, by, &found.batch)?;
+        if let Some(teacher) = teacher {
+            require_is_teacher(tx, teacher)?;
+        }
+        let times = match (starts_at, ends_at) {
+            (Some(starts_at), Some(ends_at)) => Some(read_times(starts_at, ends_at)?),
+            // One without the other does not get here: the command was checked.
+            (Some(_), None) | (None, Some(_)) | (None, None) => None,
+        };
+        let change =
+            ClassChange { title: title.clone(), room: room.clone(), teacher: teacher.clone(), times };
+        tx.change_class(class, &change)?;
+        tx.touch(tag::batch(&found.batch));
+        return outcome(tx, command.name(), class);
+    }
+    if let Command::CancelClass { class } = command {
+        let found = tx.class(class)?.ok_or_else(|| not_found("class", class))?;
+        if by.role != Role::Admin && by.user != found.teacher {
+            return Err(forbidden("only the class's teacher or an admin may do this"));
+        }
+        let changed = tx.cancel_class(class, at)?;
+        if changed {
+            tx.touch(tag::batch(&found.batch));
+        }
+        return Ok(json!({"command": command.name(), "class": class, "cancelled": changed}));
+    }
+    Err(forbidden("the command is not about classes"))
+}
+
+fn require_is_teacher(tx: &WriteTx<'_>, teacher: &str) -> Result<(), CommandFault> {
+    let account = tx.account(teacher)?.filter(|account| account.role == Role::Teacher);
+    account.map(drop).ok_or_else(|| not_found("teacher", teacher))
+}
+
+fn read_times(starts_at: &str, ends_at: &str) -> Result<(i64, i64), CommandFault> {
+    let (starts_at, ends_at) = (read_time("starts_at", starts_at)?, read_time("ends_at", ends_at)?);
+    if ends_at <= starts_at || ends_at - starts_at > MAX_CLASS_MS {
+        return Err(invalid("ends_at", "ends_at is not within 24 hours after starts_at".into()));
+    }
+    Ok((starts_at, ends_at))
+}
+
+fn outcome(tx: &WriteTx<'_>, command: &str, class: &str) -> Result<Value, CommandFault> {
+    let now = tx.class(class)?.ok_or_else(|| not_found("class", class))?;
+    Ok(json!({
+        "command": command, "class": now.class, "batch": now.batch, "title": now.title, "room": now.room,
+        "teacher": now.teacher, "starts_at": local(tx, now.starts_at)?, "ends_at": local(tx, now.ends_at)?,
+    }))
+}

@@ -1,0 +1,114 @@
+//! Events: what happened, for whoever acts on it after the commit.
+//!
+//! An event is written to the outbox in the transaction that it tells of, once for each consumer that it concerns.
+
+use crate::store::WriteTx;
+use serde::{Deserialize, Serialize};
+
+/// Longest part of a text that an event repeats, in characters: enough to recognise it by.
+const EXCERPT_CHARS: usize = 120;
+
+/// Who acts on events. The names are stored, and are the routing keys of the broker.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Consumer {
+    /// Tells people what concerns them.
+    Notifications,
+}
+
+impl Consumer {
+    pub(crate) const ALL: [Self; 1] = [Self::Notifications];
+
+    pub(crate) fn as_str(self) -> &'static str {
+        match self {
+            Consumer::Notifications => "notifications",
+        }
+    }
+
+    pub(crate) fn parse(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|consumer| consumer.as_str() == name)
+    }
+}
+
+/// What happened. Times are Unix milliseconds.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "event", rename_all = "kebab-case")]
+pub(crate) enum Event {
+    SubmissionGraded {
+        student: String,
+        assignment: String,
+        title: String,
+        score: f64,
+        max_score: f64,
+    },
+    /// To a user or to a batch.
+    MessagePosted {
+        message: String,
+        author: String,
+        author_name: String,
+        recipient: Option<String>,
+        batch: Option<String>,
+        excerpt: String,
+    },
+    PaymentRecorded {
+        student: String,
+        payment: String,
+        invoice: String,
+        amount_minor: i64,
+        due_minor: i64,
+    },
+    ClassRescheduled {
+        class: String,
+        batch: String,
+        by: String,
+        title: String,
+        starts_at: i64,
+        ends_at: i64,
+        room: String,
+    },
+}
+
+impl Event {
+    fn consumers(&self) -> &'static [Consumer] {
+        match self {
+            Event::SubmissionGraded { .. }
+            | Event::MessagePosted { .. }
+            | Event::PaymentRecorded { .. }
+            | Event::ClassRescheduled { .. } => &[Consumer::Notifications],
+        }
+    }
+}
+
+/// Leaves an event in the outbox of the transaction.
+pub(crate) fn emit(tx: &mut WriteTx<'_>, event: &Event) {
+    let value = serde_json::to_value(event).expect("texts and finite numbers are always JSON");
+    for consumer in event.consumers() {
+        tx.add_event(consumer.as_str(), value.clone());
+    }
+}
+
+/// The beginning of a text.
+pub(crate) fn excerpt(text: &str) -> String {
+    text.chars().take(EXCERPT_CHARS).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_stored_form_of_events_stays_readable() {
+        let stored = r#"[
+            {"event":"submission-graded","student":"s","assignment":"a","title":"t","score":1.5,"max_score":2.0},
+            {"event":"message-posted","message":"m","author":"a","author_name":"A","recipient":null,"batch":"b","excerpt":"hi"},
+            {"event":"payment-recorded","student":"s","payment":"p","invoice":"i","amount_minor":1,"due_minor":0},
+            {"event":"class-rescheduled","class":"c","batch":"b","by":"t","title":"T","starts_at":1,"ends_at":2,"room":"r"}
+        ]"#;
+        let events: Vec<Event> = serde_json::from_str(stored).unwrap();
+        let again = serde_json::to_value(&events).unwrap();
+        assert_eq!(again, serde_json::from_str::<serde_json::Value>(stored).unwrap());
+        assert_eq!(excerpt(&"é".repeat(500)).chars().count(), EXCERPT_CHARS);
+        for consumer in Consumer::ALL {
+            assert_eq!(Consumer::parse(consumer.as_str()), Some(consumer));
+        }
+    }
+}

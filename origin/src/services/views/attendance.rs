@@ -1,0 +1,37 @@
+//! The attendance of a student, class by class.
+
+use super::student::StudentAttendance;
+use super::{ClassView, Person, Scene};
+use crate::store::StoreError;
+use serde::Serialize;
+use utoipa::ToSchema;
+
+/// Marks that the view shows, the newest: a year of several classes a day.
+const MARKS: u32 = 500;
+
+/// `GET /api/students/attendance`.
+#[derive(Debug, Serialize, ToSchema)]
+pub(crate) struct Attendance {
+    student: Person,
+    /// Over all classes.
+    attendance: StudentAttendance,
+    /// The newest first.
+    classes: Vec<MarkedClass>,
+}
+
+#[derive(Debug, Serialize, ToSchema)]
+struct MarkedClass {
+    #[serde(flatten)]
+    class: ClassView,
+    mark: String,
+}
+
+pub(super) fn attendance(scene: &Scene<'_>) -> Result<Attendance, StoreError> {
+    let student = &scene.account.user;
+    let classes = scene.records.marked_classes(student, MARKS)?.into_iter();
+    Ok(Attendance {
+        student: scene.person(),
+        attendance: StudentAttendance::of(&scene.records.student_figures(student)?),
+        classes: classes.map(|(class, mark)| MarkedClass { class: scene.class_view(&class), mark }).collect(),
+    })
+}

@@ -1,0 +1,53 @@
+//! The students of a class: whom an attendance sheet is about.
+
+use super::{ClassView, Scene, ViewError};
+use serde::Serialize;
+use std::collections::HashMap;
+use sync_protocol::tag;
+use sync_protocol::token::Role;
+use utoipa::ToSchema;
+
+/// Most students of one roster: more than the largest course of the Open University's dataset has.
+const STUDENTS: u32 = 5_000;
+
+/// `GET /api/classes/{class}/roster`.
+#[derive(Debug, Serialize, ToSchema)]
+pub(crate) struct Roster {
+    class: ClassView,
+    /// The active students of the class's batch, in order of name.
+    students: Vec<RosterStudent>,
+}
+
+#[derive(Debug, Serialize, ToSchema)]
+struct RosterStudent {
+    student: String,
+    name: String,
+    /// What the class's merged sheet says; null as long as it says nothing.
+    mark: Option<String>,
+}
+
+/// The roster and what it depends on.
+pub(super) fn roster(scene: &Scene<'_>, class: &str) -> Result<(Roster, Vec<String>), ViewError> {
+    // No id has such a character, and Postgres takes none.
+    let found = if class.contains('\0') { None } else { scene.records.class(class)? };
+    let found = found.ok_or_else(|| ViewError::NoClass(class.chars().take(64).collect()))?;
+    let allowed = match scene.account.role {
+        Role::Admin => true,
+        Role::Teacher => scene.records.teaches(&scene.account.user, &found.batch)?,
+        Role::Student => false,
+    };
+    if !allowed {
+        return Err(ViewError::NotTheirClass);
+    }
+    let marks = scene.records.attendance(class)?.into_iter();
+    let mut marks: HashMap<String, String> = marks.map(|row| (row.student, row.mark)).collect();
+    let students = scene.records.batch_students(&found.batch, STUDENTS)?.into_iter();
+    let students = students.map(|(student, name)| {
+        let mark = marks.remove(&student);
+        RosterStudent { student, name, mark }
+    });
+    let roster = Roster { class: scene.class_view(&found), students: students.collect() };
+    // A teacher who loses the batch loses the roster: that touches the batch.
+    let tags = vec![tag::EVERYTHING.to_owned(), tag::batch(&found.batch), tag::user(&scene.account.user)];
+    Ok((roster, tags))
+}

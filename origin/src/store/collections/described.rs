@@ -1,0 +1,388 @@
+//! The collections, one after the other.
+
+use super::{Collection, Column, Filter, Kind, Sort, Test};
+
+const fn column(name: &'static str, sql: &'static str, kind: Kind) -> Column {
+    Column { name, sql, kind, alone: false }
+}
+
+/// See [`Column::alone`].
+const fn alone(name: &'static str, sql: &'static str, kind: Kind) -> Column {
+    Column { name, sql, kind, alone: true }
+}
+
+const fn equal(name: &'static str, sql: &'static str) -> Filter {
+    Filter { name, sql, test: Test::Equal }
+}
+
+const fn from(sql: &'static str) -> Filter {
+    Filter { name: "from", sql, test: Test::From }
+}
+
+const fn until(sql: &'static str) -> Filter {
+    Filter { name: "until", sql, test: Test::Until }
+}
+
+const fn flag(name: &'static str, yes: &'static str, no: &'static str) -> Filter {
+    Filter { name, sql: "", test: Test::Flag { yes, no } }
+}
+
+const fn by(name: &'static str, columns: &'static [&'static str]) -> Sort {
+    Sort { name, columns }
+}
+
+pub(crate) static INSTITUTES: Collection = Collection {
+    record: "institute",
+    from: "institutes i",
+    institute: "i.institute",
+    columns: &[
+        column("institute", "i.institute", Kind::Text),
+        column("name", "i.name", Kind::Text),
+        column("time_zone", "i.time_zone", Kind::Text),
+        column("currency", "i.currency", Kind::Text),
+        column("created_at", "i.created_at", Kind::Time),
+    ],
+    key: &["institute"],
+    filters: &[],
+    sorts: &[by("institute", &["institute"])],
+};
+
+pub(crate) static USERS: Collection = Collection {
+    record: "user",
+    from: "users u",
+    institute: "u.institute",
+    columns: &[
+        column("user", "u.\"user\"", Kind::Text),
+        column("email", "u.email", Kind::Text),
+        column("name", "u.name", Kind::Text),
+        column("role", "u.role", Kind::Text),
+        column("active", "u.deactivated_at IS NULL", Kind::Flag),
+        column("has_password", "u.password_hash IS NOT NULL", Kind::Flag),
+        column("created_at", "u.created_at", Kind::Time),
+    ],
+    key: &["user"],
+    filters: &[
+        Filter { name: "role", sql: "u.role", test: Test::OneOf(&["admin", "teacher", "student"]) },
+        flag("active", "u.deactivated_at IS NULL", "u.deactivated_at IS NOT NULL"),
+    ],
+    sorts: &[by("name", &["name", "user"])],
+};
+
+pub(crate) static BATCHES: Collection = Collection {
+    record: "batch",
+    from: "batches b",
+    institute: "b.institute",
+    columns: &[column("batch", "b.batch", Kind::Text), column("title", "b.title", Kind::Text)],
+    key: &["batch"],
+    filters: &[],
+    sorts: &[by("batch", &["batch"])],
+};
+
+pub(crate) static ENROLMENTS: Collection = Collection {
+    record: "enrolment",
+    from: "enrolments e JOIN users u ON u.\"user\" = e.student",
+    institute: "e.institute",
+    columns: &[
+        column("batch", "e.batch", Kind::Text),
+        column("student", "e.student", Kind::Text),
+        column("student_name", "u.name", Kind::Text),
+        column("enrolled_at", "e.enrolled_at", Kind::Time),
+    ],
+    key: &["batch", "student"],
+    filters: &[equal("batch", "e.batch"), equal("student", "e.student")],
+    sorts: &[by("batch", &["batch", "student"])],
+};
+
+pub(crate) static TEACHINGS: Collection = Collection {
+    record: "teaching",
+    from: "batch_teachers t JOIN users u ON u.\"user\" = t.\"user\"",
+    institute: "t.institute",
+    columns: &[
+        column("batch", "t.batch", Kind::Text),
+        column("teacher", "t.\"user\"", Kind::Text),
+        column("teacher_name", "u.name", Kind::Text),
+    ],
+    key: &["batch", "teacher"],
+    filters: &[equal("batch", "t.batch"), equal("teacher", "t.\"user\"")],
+    sorts: &[by("batch", &["batch", "teacher"])],
+};
+
+pub(crate) static GUARDIANS: Collection = Collection {
+    record: "guardianship",
+    from: "guardians g JOIN users a ON a.\"user\" = g.guardian JOIN users s ON s.\"user\" = g.student",
+    institute: "g.institute",
+    columns: &[
+        column("guardian", "g.guardian", Kind::Text),
+        column("guardian_name", "a.name", Kind::Text),
+        column("student", "g.student", Kind::Text),
+        column("student_name", "s.name", Kind::Text),
+    ],
+    key: &["guardian", "student"],
+    filters: &[equal("guardian", "g.guardian"), equal("student", "g.student")],
+    sorts: &[by("guardian", &["guardian", "student"])],
+};
+
+pub(crate) static CLASSES: Collection = Collection {
+    record: "class",
+    from: "classes c JOIN users u ON u.\"user\" = c.teacher",
+    institute: "c.institute",
+    columns: &[
+        column("class", "c.class", Kind::Text),
+        column("batch", "c.batch", Kind::Text),
+        column("title", "c.title", Kind::Text),
+        column("room", "c.room", Kind::Text),
+        column("teacher", "c.teacher", Kind::Text),
+        column("teacher_name", "u.name", Kind::Text),
+        column("starts_at", "c.starts_at", Kind::Time),
+        column("ends_at", "c.ends_at", Kind::Time),
+        column("cancelled", "c.cancelled_at IS NOT NULL", Kind::Flag),
+    ],
+    key: &["class"],
+    filters: &[
+        equal("batch", "c.batch"),
+        equal("teacher", "c.teacher"),
+        from("c.starts_at"),
+        until("c.starts_at"),
+        flag("cancelled", "c.cancelled_at IS NOT NULL", "c.cancelled_at IS NULL"),
+    ],
+    sorts: &[by("starts_at", &["starts_at", "class"])],
+};
+
+pub(crate) static ASSIGNMENTS: Collection = Collection {
+    record: "assignment",
+    from: "assignments a",
+    institute: "a.institute",
+    columns: &[
+        column("assignment", "a.assignment", Kind::Text),
+        column("batch", "a.batch", Kind::Text),
+        column("title", "a.title", Kind::Text),
+        column("due_at", "a.due_at", Kind::Time),
+        column("max_score", "a.max_score", Kind::Real),
+    ],
+    key: &["assignment"],
+    filters: &[equal("batch", "a.batch")],
+    sorts: &[by("assignment", &["assignment"])],
+};
+
+pub(crate) static SUBMISSIONS: Collection = Collection {
+    record: "submission",
+    from: "submissions s JOIN assignments a ON a.institute = s.institute AND a.assignment = s.assignment JOIN users u ON u.\"user\" = s.student",
+    institute: "s.institute",
+    columns: &[
+        column("submission", "s.submission", Kind::Text),
+        column("assignment", "s.assignment", Kind::Text),
+        column("batch", "a.batch", Kind::Text),
+        column("student", "s.student", Kind::Text),
+        column("student_name", "u.name", Kind::Text),
+        column("submitted_at", "s.submitted_at", Kind::Time),
+        column("score", "s.score", Kind::Real),
+        column("max_score", "a.max_score", Kind::Real),
+        column("graded_by", "s.graded_by", Kind::Text),
+        column("graded_at", "s.graded_at", Kind::Time),
+        alone("text", "s.text", Kind::Text),
+        alone("feedback", "s.feedback", Kind::Text),
+    ],
+    key: &["submission"],
+    filters: &[
+        equal("assignment", "s.assignment"),
+        equal("student", "s.student"),
+        flag("graded", "s.score IS NOT NULL", "s.score IS NULL"),
+    ],
+    sorts: &[by("submission", &["submission"])],
+};
+
+pub(crate) static INVOICES: Collection = Collection {
+    record: "invoice",
+    from: "invoices i JOIN users u ON u.\"user\" = i.student",
+    institute: "i.institute",
+    columns: &[
+        column("invoice", "i.invoice", Kind::Text),
+        column("student", "i.student", Kind::Text),
+        column("student_name", "u.name", Kind::Text),
+        column("title", "i.title", Kind::Text),
+        column("amount_minor", "i.amount_minor", Kind::Integer),
+        column("paid_minor", "i.paid_minor", Kind::Integer),
+        column("due_on", "i.due_on", Kind::Date),
+    ],
+    key: &["invoice"],
+    filters: &[
+        equal("student", "i.student"),
+        flag("open", "i.paid_minor < i.amount_minor", "i.paid_minor >= i.amount_minor"),
+    ],
+    sorts: &[by("invoice", &["invoice"])],
+};
+
+pub(crate) static PAYMENTS: Collection = Collection {
+    record: "payment",
+    from: "payments p JOIN invoices i ON i.institute = p.institute AND i.invoice = p.invoice JOIN users u ON u.\"user\" = i.student",
+    institute: "p.institute",
+    columns: &[
+        column("payment", "p.payment", Kind::Text),
+        column("invoice", "p.invoice", Kind::Text),
+        column("student", "i.student", Kind::Text),
+        column("student_name", "u.name", Kind::Text),
+        column("amount_minor", "p.amount_minor", Kind::Integer),
+        column("method", "p.method", Kind::Text),
+        column("reference", "p.reference", Kind::Text),
+        column("recorded_by", "p.recorded_by", Kind::Text),
+        column("paid_at", "p.paid_at", Kind::Time),
+    ],
+    key: &["payment"],
+    filters: &[equal("invoice", "p.invoice"), from("p.paid_at"), until("p.paid_at")],
+    sorts: &[by("paid_at", &["paid_at", "payment"])],
+};
+
+/// For the audit log alone: admins do not list what people write to each other.
+pub(crate) static MESSAGES: Collection = Collection {
+    record: "message",
+    from: "messages m",
+    institute: "m.institute",
+    columns: &[
+        column("message", "m.message", Kind::Text),
+        column("author", "m.author", Kind::Text),
+        column("recipient", "m.recipient", Kind::Text),
+        column("batch", "m.batch", Kind::Text),
+        column("text", "m.text", Kind::Text),
+        column("posted_at", "m.posted_at", Kind::Time),
+    ],
+    key: &["message"],
+    filters: &[],
+    sorts: &[by("message", &["message"])],
+};
+
+pub(crate) static DOCUMENTS: Collection = Collection {
+    record: "document",
+    from: "documents d",
+    institute: "d.institute",
+    columns: &[
+        column("document", "d.document", Kind::Text),
+        column("kind", "d.kind", Kind::Text),
+        column("subject", "d.subject", Kind::Text),
+        column("batch", "d.batch", Kind::Text),
+        column("owner", "d.owner", Kind::Text),
+        column("changes", "d.changes", Kind::Integer),
+        column("created_at", "d.created_at", Kind::Time),
+        column("deleted_at", "d.deleted_at", Kind::Time),
+        alone("heads", "d.heads", Kind::List),
+        alone(
+            "bytes",
+            "(SELECT coalesce(sum(octet_length(c.bytes)), 0) FROM changes c WHERE c.document = d.document)",
+            Kind::Integer,
+        ),
+        alone(
+            "quarantined",
+            "(SELECT count(*) FROM quarantine q WHERE q.institute = d.institute AND q.document = d.document
+                AND q.settled_at IS NULL)",
+            Kind::Integer,
+        ),
+        alone(
+            "last_refusal",
+            "(SELECT q.code FROM quarantine q WHERE q.institute = d.institute AND q.document = d.document
+                AND q.settled_at IS NULL ORDER BY q.refused_at DESC LIMIT 1)",
+            Kind::Text,
+        ),
+    ],
+    key: &["document"],
+    filters: &[equal("kind", "d.kind"), equal("batch", "d.batch")],
+    sorts: &[by("subject", &["kind", "subject"])],
+};
+
+/// Those that nobody has settled.
+pub(crate) static QUARANTINE: Collection = Collection {
+    record: "quarantined change",
+    from: "(SELECT * FROM quarantine WHERE settled_at IS NULL) q",
+    institute: "q.institute",
+    columns: &[
+        column("document", "q.document", Kind::Text),
+        column("hash", "lower(hex(q.hash))", Kind::Text),
+        column("user", "q.\"user\"", Kind::Text),
+        column("device", "q.device", Kind::Text),
+        column("edge", "q.edge", Kind::Text),
+        column("code", "q.code", Kind::Text),
+        column("bytes", "octet_length(q.bytes)", Kind::Integer),
+        column("refused_at", "q.refused_at", Kind::Time),
+    ],
+    key: &["document", "hash"],
+    filters: &[equal("document", "q.document"), from("q.refused_at"), until("q.refused_at")],
+    sorts: &[by("refused_at", &["refused_at", "document", "hash"])],
+};
+
+/// A sign-in on a device: the one of its refresh tokens that was not used yet.
+pub(crate) static SESSIONS: Collection = Collection {
+    record: "session",
+    from: "refresh_tokens t JOIN users u ON u.\"user\" = t.\"user\" AND t.rotated_at IS NULL",
+    institute: "u.institute",
+    columns: &[
+        column("session", "t.family", Kind::Text),
+        column("user", "t.\"user\"", Kind::Text),
+        column("user_name", "u.name", Kind::Text),
+        column("device", "t.device", Kind::Text),
+        column("issued_at", "t.issued_at", Kind::Time),
+        column("expires_at", "t.expires_at", Kind::Time),
+        column("revoked_at", "t.revoked_at", Kind::Time),
+    ],
+    key: &["session"],
+    filters: &[equal("user", "t.\"user\"")],
+    sorts: &[by("user", &["user", "session"])],
+};
+
+pub(crate) static EDGE_LOGS: Collection = Collection {
+    record: "edge log",
+    from: "edge_logs l",
+    institute: "l.institute",
+    columns: &[
+        column("log", "l.log", Kind::Text),
+        column("edge", "l.edge", Kind::Text),
+        column("acknowledged", "l.acknowledged", Kind::Integer),
+    ],
+    key: &["log"],
+    filters: &[],
+    sorts: &[by("log", &["log"])],
+};
+
+pub(crate) static AUDIT: Collection = Collection {
+    record: "audit entry",
+    from: "audit a",
+    institute: "a.institute",
+    columns: &[
+        column("entry", "a.entry", Kind::Text),
+        column("at", "a.at", Kind::Time),
+        column("user", "a.\"user\"", Kind::Text),
+        column("device", "a.device", Kind::Text),
+        column("command", "a.command", Kind::Text),
+        column("key", "a.key", Kind::Text),
+        column("kind", "a.kind", Kind::Text),
+        column("record", "a.record", Kind::Text),
+        column("before", "a.before", Kind::Json),
+        column("after", "a.after", Kind::Json),
+        column("refusal", "a.refusal", Kind::Text),
+        column("epoch", "a.epoch", Kind::Integer),
+        column("revision", "a.revision", Kind::Integer),
+    ],
+    key: &["entry"],
+    filters: &[
+        equal("user", "a.\"user\""),
+        equal("command", "a.command"),
+        equal("record", "a.record"),
+        Filter { name: "from", sql: "a.entry", test: Test::EntryFrom },
+        Filter { name: "until", sql: "a.entry", test: Test::EntryUntil },
+    ],
+    sorts: &[by("entry", &["entry"])],
+};
+
+pub(crate) static ATTENDANCE: Collection = Collection {
+    record: "mark",
+    from: "attendance m JOIN classes c ON c.institute = m.institute AND c.class = m.class JOIN users u ON u.\"user\" = m.student",
+    institute: "m.institute",
+    columns: &[
+        column("class", "m.class", Kind::Text),
+        column("batch", "c.batch", Kind::Text),
+        column("starts_at", "c.starts_at", Kind::Time),
+        column("student", "m.student", Kind::Text),
+        column("student_name", "u.name", Kind::Text),
+        column("mark", "m.mark", Kind::Text),
+    ],
+    key: &["class", "student"],
+    filters: &[equal("class", "m.class"), equal("student", "m.student")],
+    sorts: &[by("class", &["class", "student"])],
+};

@@ -1,0 +1,280 @@
+//! What can be checked of a command without looking anything up.
+
+use super::{
+    Command, CommandError, MAX_AMOUNT_MINOR, MAX_DEVICE_BYTES, MAX_EMAIL_BYTES, MAX_ID_BYTES, MAX_SCORE,
+    MAX_TEXT_BYTES, MAX_TITLE_CHARS, Recipient,
+};
+
+use crate::document_id::DocumentId;
+
+impl Command {
+    /// Checks all that can be checked without looking anything up, as [`Command::decode`] does.
+    pub fn validate(&self) -> Result<(), CommandError> {
+        match self {
+            Command::GradeSubmission { assignment, student, score, feedback } => {
+                id("assignment", assignment)?;
+                id("student", student)?;
+                if !score.is_finite() || *score < 0.0 || *score > MAX_SCORE {
+                    return Err(field("score", "score is not between 0 and 1000000"));
+                }
+                optional_text("feedback", feedback)
+            }
+            Command::RecordPayment { invoice, amount_minor, method, reference } => {
+                id("invoice", invoice)?;
+                amount(*amount_minor)?;
+                id("method", method)?;
+                optional_text("reference", reference)
+            }
+            Command::PostMessage { to, text: body } => {
+                match to {
+                    Recipient::User(user) => id("to.user", user)?,
+                    Recipient::Batch(batch) => id("to.batch", batch)?,
+                }
+                text("text", body)
+            }
+            Command::SubmitAssignment { assignment, text: body } => {
+                id("assignment", assignment)?;
+                text("text", body)
+            }
+            Command::EnrollStudent { student, batch } | Command::WithdrawStudent { student, batch } => {
+                id("student", student)?;
+                id("batch", batch)
+            }
+            Command::AssignTeacher { teacher, batch } | Command::UnassignTeacher { teacher, batch } => {
+                id("teacher", teacher)?;
+                id("batch", batch)
+            }
+            Command::AddGuardian { guardian, student } | Command::RemoveGuardian { guardian, student } => {
+                id("guardian", guardian)?;
+                id("student", student)
+            }
+            Command::DeactivateUser { user } | Command::ReactivateUser { user } => id("user", user),
+            Command::DeleteDocument { document } => match document.parse::<DocumentId>() {
+                Ok(_) => Ok(()),
+                Err(_) => Err(field("document", "document is not 16 bytes in bs58check")),
+            },
+            Command::RescheduleClass { class, starts_at, ends_at, room } => {
+                id("class", class)?;
+                id_sized("starts_at", starts_at)?;
+                id_sized("ends_at", ends_at)?;
+                optional_text("room", room)
+            }
+            Command::CreateClass { .. }
+            | Command::ChangeClass { .. }
+            | Command::CancelClass { .. }
+            | Command::CreateAssignment { .. }
+            | Command::ChangeAssignment { .. } => self.validate_teaching(),
+            Command::CreateUser { .. }
+            | Command::ChangeUser { .. }
+            | Command::CreateBatch { .. }
+            | Command::ChangeBatch { .. }
+            | Command::CreateInvoice { .. }
+            | Command::ChangeInstitute { .. }
+            | Command::RevokeDevice { .. } => self.validate_record(),
+        }
+    }
+
+    /// The commands about users, batches, invoices, the institute and devices.
+    fn validate_record(&self) -> Result<(), CommandError> {
+        if let Command::CreateUser { email: address, name, role: _ } = self {
+            email("email", address)?;
+            title("name", name)?;
+        }
+        if let Command::ChangeUser { user, name, email: address } = self {
+            id("user", user)?;
+            something("user", &[name, address])?;
+            optional(name, |name| title("name", name))?;
+            optional(address, |address| email("email", address))?;
+        }
+        if let Command::CreateBatch { batch, title: text } | Command::ChangeBatch { batch, title: text } =
+            self
+        {
+            id("batch", batch)?;
+            title("title", text)?;
+        }
+        if let Command::CreateInvoice { invoice, student, title: text, amount_minor, due_on } = self {
+            optional(invoice, |invoice| id("invoice", invoice))?;
+            id("student", student)?;
+            title("title", text)?;
+            amount(*amount_minor)?;
+            date("due_on", due_on)?;
+        }
+        if let Command::ChangeInstitute { name, time_zone, currency } = self {
+            something("name", &[name, time_zone, currency])?;
+            optional(name, |name| title("name", name))?;
+            optional(time_zone, |zone| id_sized("time_zone", zone))?;
+            optional(currency, |currency| {
+                let sound = currency.len() == 3 && currency.bytes().all(|b| b.is_ascii_uppercase());
+                let fault = || field("currency", "currency is not three capital letters");
+                if sound { Ok(()) } else { Err(fault()) }
+            })?;
+        }
+        if let Command::RevokeDevice { user, device } = self {
+            id("user", user)?;
+            let sound = !device.is_empty() && device.len() <= MAX_DEVICE_BYTES && !device.contains('\0');
+            let fault = || field("device", &format!("device is not 1 to {MAX_DEVICE_BYTES} bytes"));
+            if !sound {
+                return Err(fault());
+            }
+        }
+        Ok(())
+    }
+
+    /// The commands about classes and assignments.
+    fn validate_teaching(&self) -> Result<(), CommandError> {
+        if let Command::CreateClass { class, batch, title: text, room: place, teacher, starts_at, ends_at } =
+            self
+        {
+            optional(class, |class| id("class", class))?;
+            id("batch", batch)?;
+            title("title", text)?;
+            room(place)?;
+            id("teacher", teacher)?;
+            id_sized("starts_at", starts_at)?;
+            id_sized("ends_at", ends_at)?;
+        }
+        if let Command::ChangeClass { class, title: text, room: place, teacher, starts_at, ends_at } = self {
+            id("class", class)?;
+            something("class", &[text, place, teacher, starts_at, ends_at])?;
+            optional(text, |text| title("title", text))?;
+            optional(place, |place| room(place))?;
+            optional(teacher, |teacher| id("teacher", teacher))?;
+            let times = match (starts_at, ends_at) {
+                (Some(starts_at), Some(ends_at)) => {
+                    id_sized("starts_at", starts_at)?;
+                    id_sized("ends_at", ends_at)
+                }
+                (None, None) => Ok(()),
+                (Some(_), None) => Err(field("ends_at", "ends_at is missing beside starts_at")),
+                (None, Some(_)) => Err(field("starts_at", "starts_at is missing beside ends_at")),
+            };
+            times?;
+        }
+        if let Command::CancelClass { class } = self {
+            id("class", class)?;
+        }
+        if let Command::CreateAssignment { assignment, batch, title: text, due_at, max_score } = self {
+            optional(assignment, |assignment| id("assignment", assignment))?;
+            id("batch", batch)?;
+            title("title", text)?;
+            optional(due_at, |due_at| id_sized("due_at", due_at))?;
+            full_score(*max_score)?;
+        }
+        if let Command::ChangeAssignment { assignment, title: text, due_at, max_score } = self {
+            id("assignment", assignment)?;
+            if max_score.is_none() {
+                something("assignment", &[text, due_at])?;
+            }
+            optional(text, |text| title("title", text))?;
+            optional(due_at, |due_at| id_sized("due_at", due_at))?;
+            max_score.map_or(Ok(()), full_score)?;
+        }
+        Ok(())
+    }
+}
+
+fn field(field: &str, message: &str) -> CommandError {
+    CommandError::Field { field: field.into(), message: message.into() }
+}
+
+fn id(name: &str, value: &str) -> Result<(), CommandError> {
+    let allowed = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'_' | b'-');
+    if value.is_empty() || value.len() > MAX_ID_BYTES || !value.bytes().all(allowed) {
+        let message = format!("{name} is not 1 to {MAX_ID_BYTES} characters out of A-Z a-z 0-9 . _ -");
+        return Err(CommandError::Field { field: name.into(), message });
+    }
+    Ok(())
+}
+
+fn id_sized(name: &str, value: &str) -> Result<(), CommandError> {
+    if value.is_empty() || value.len() > MAX_ID_BYTES {
+        let message = format!("{name} is not 1 to {MAX_ID_BYTES} characters");
+        return Err(CommandError::Field { field: name.into(), message });
+    }
+    Ok(())
+}
+
+fn text(name: &str, value: &str) -> Result<(), CommandError> {
+    if value.trim().is_empty() || value.len() > MAX_TEXT_BYTES {
+        let message = format!("{name} is {} bytes, it must have 1 to {MAX_TEXT_BYTES}", value.len());
+        return Err(CommandError::Field { field: name.into(), message });
+    }
+    no_nul(name, value)
+}
+
+fn optional_text(name: &str, value: &Option<String>) -> Result<(), CommandError> {
+    value.as_deref().map_or(Ok(()), |value| text(name, value))
+}
+
+/// Postgres keeps no such character.
+fn no_nul(name: &str, value: &str) -> Result<(), CommandError> {
+    if value.contains('\0') {
+        Err(field(name, &format!("{name} holds the character U+0000")))
+    } else {
+        Ok(())
+    }
+}
+
+fn optional<T>(
+    value: &Option<T>,
+    check: impl FnOnce(&T) -> Result<(), CommandError>,
+) -> Result<(), CommandError> {
+    value.as_ref().map_or(Ok(()), check)
+}
+
+/// A command that changes a record names something to change.
+fn something(name: &str, values: &[&Option<String>]) -> Result<(), CommandError> {
+    let any = values.iter().any(|value| value.is_some());
+    if any { Ok(()) } else { Err(field(name, "nothing to change is named")) }
+}
+
+/// A name on one line.
+fn title(name: &str, value: &str) -> Result<(), CommandError> {
+    if value.trim().is_empty()
+        || value.chars().count() > MAX_TITLE_CHARS
+        || value.chars().any(char::is_control)
+    {
+        let message = format!("{name} is not 1 to {MAX_TITLE_CHARS} characters on one line");
+        return Err(CommandError::Field { field: name.into(), message });
+    }
+    Ok(())
+}
+
+/// May be empty: a class without a room.
+fn room(value: &str) -> Result<(), CommandError> {
+    if value.is_empty() { Ok(()) } else { title("room", value) }
+}
+
+fn email(name: &str, value: &str) -> Result<(), CommandError> {
+    let sound = value
+        .split_once('@')
+        .is_some_and(|(local, domain)| !local.is_empty() && domain.contains('.') && !domain.contains('@'));
+    let blank = |c: char| c.is_whitespace() || c.is_control();
+    if !sound || value.len() > MAX_EMAIL_BYTES || value.chars().any(blank) {
+        let message = format!("{name} is not an e-mail address of at most {MAX_EMAIL_BYTES} bytes");
+        return Err(CommandError::Field { field: name.into(), message });
+    }
+    Ok(())
+}
+
+fn amount(amount_minor: i64) -> Result<(), CommandError> {
+    if (1..=MAX_AMOUNT_MINOR).contains(&amount_minor) {
+        return Ok(());
+    }
+    Err(field("amount_minor", &format!("amount_minor is not between 1 and {MAX_AMOUNT_MINOR}")))
+}
+
+fn full_score(max_score: f64) -> Result<(), CommandError> {
+    let sound = max_score.is_finite() && max_score > 0.0 && max_score <= MAX_SCORE;
+    if sound { Ok(()) } else { Err(field("max_score", "max_score is not above 0 and at most 1000000")) }
+}
+
+/// The form alone: whether the month has that day is seen where dates are read.
+fn date(name: &str, value: &str) -> Result<(), CommandError> {
+    let form = value.len() == 10
+        && value
+            .bytes()
+            .enumerate()
+            .all(|(at, b)| if at == 4 || at == 7 { b == b'-' } else { b.is_ascii_digit() });
+    if form { Ok(()) } else { Err(field(name, &format!("{name} is not YYYY-MM-DD"))) }
+}
