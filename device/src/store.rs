@@ -510,13 +510,13 @@ mod tests {
         let mut store = store(&folder);
         let committed = |revision| CommandState::Committed {
             outcome: serde_json::Value::Null,
-            bookmark: Some(Bookmark { epoch: 1, revision }),
+            bookmark: Some(Bookmark::new(1, revision)),
         };
         for (key, revision) in [("a", 9), ("b", 4)] {
             store.add_command(key, Priority::Normal, "{}").unwrap();
             store.put_command_state(key, &committed(revision)).unwrap();
         }
-        assert_eq!(store.bookmark().unwrap(), Some(Bookmark { epoch: 1, revision: 9 }));
+        assert_eq!(store.bookmark().unwrap(), Some(Bookmark::new(1, 9)));
         assert_eq!(store.command("b").unwrap().unwrap().state, committed(4));
     }
 }

@@ -7,10 +7,12 @@ use crate::services::cache::{Cache, CacheConfig};
 use crate::services::commands::CommandService;
 use crate::services::documents::DocumentService;
 use crate::services::link::LinkService;
+use crate::services::mail::{MailConfig, Post};
 use crate::services::notifications::NotificationService;
 use crate::services::queue::{QueueConfig, QueueService};
 use crate::services::retention::{RetentionConfig, RetentionService};
 use crate::services::views::ViewService;
+use crate::services::webhooks::{WebhookService, Webhooks};
 use crate::store::Store;
 use metrics::{counter, describe_counter, describe_gauge, gauge};
 use std::sync::Arc;
@@ -36,6 +38,7 @@ pub(crate) struct App {
     pub(crate) queue: QueueService,
     pub(crate) cache: Cache,
     pub(crate) retention: RetentionService,
+    pub(crate) webhooks: WebhookService,
     /// Absent: no edge is let in.
     pub(crate) edge_secret: Option<Arc<EdgeSecret>>,
     /// Cancelled when the process stops: the links end.
@@ -48,6 +51,9 @@ pub(crate) struct Parts {
     pub(crate) cache: CacheConfig,
     pub(crate) queue: QueueConfig,
     pub(crate) retention: RetentionConfig,
+    /// Absent: no mail is sent, and nobody sets a forgotten password.
+    pub(crate) mail: Option<MailConfig>,
+    pub(crate) webhooks: Webhooks,
 }
 
 impl App {
@@ -57,13 +63,14 @@ impl App {
         edge_secret: Option<EdgeSecret>,
         parts: Parts,
     ) -> Result<Self, AuthError> {
-        let auth = AuthService::open(store.clone())?;
+        let auth = AuthService::open(store.clone(), parts.mail.map(Post::open).transpose()?)?;
         let documents = DocumentService::new(store.clone());
         let commands = CommandService::new(store.clone());
         let cache = Cache::new(store.clone(), &parts.cache);
         Ok(Self {
             admin: AdminService::new(store.clone(), commands.clone()),
             views: ViewService::new(store.clone(), cache.clone()),
+            webhooks: WebhookService::new(store.clone(), parts.webhooks),
             commands,
             cache,
             link: LinkService::new(store.clone(), auth.clone(), documents.clone()),

@@ -6,8 +6,10 @@
 
 use crate::app::Parts;
 use crate::services::cache::CacheSettings;
+use crate::services::mail::MailSettings;
 use crate::services::queue::QueueSettings;
 use crate::services::retention::RetentionSettings;
+use crate::services::webhooks::{WebhookSettings, Webhooks};
 use crate::store::{PostgresConfig, StoreSettings};
 use clap::{Args, Parser, Subcommand};
 use figment::Figment;
@@ -41,6 +43,8 @@ pub(crate) enum Action {
     Import(ImportFlags),
     /// Bring the schema of the store to this program's version.
     Migrate(DataFlags),
+    /// The keys that sign access tokens.
+    Keys(KeysFlags),
     /// Make the rows that documents are projected into what the documents' log says. Beside a serving origin too when the store
     /// is Postgres.
     RebuildProjections(RebuildFlags),
@@ -133,6 +137,26 @@ pub(crate) struct ImportFlags {
     pub(crate) source: ImportSource,
 }
 
+#[derive(Args)]
+pub(crate) struct KeysFlags {
+    #[command(flatten)]
+    data: DataFlags,
+    #[command(subcommand)]
+    pub(crate) action: KeysAction,
+}
+
+#[derive(Debug, Clone, Copy, Subcommand)]
+pub(crate) enum KeysAction {
+    /// Publish a new key, which signs after a while. Origins that run need no restart, edges no new connection.
+    Rotate {
+        /// Seconds from publishing to signing: longer than caches of the key set keep it.
+        #[arg(long, value_name = "SECONDS", default_value_t = 600)]
+        lead: u32,
+    },
+    /// List the keys with the time from which each signs.
+    List,
+}
+
 #[derive(Debug, Clone, Subcommand)]
 pub(crate) enum ImportSource {
     /// A folder of the Open University Learning Analytics Dataset (.csv or .csv.gz).
@@ -192,6 +216,10 @@ struct Settings {
     cache: CacheSettings,
     #[serde(default)]
     retention: RetentionSettings,
+    #[serde(default)]
+    mail: MailSettings,
+    #[serde(default)]
+    payment_webhooks: Vec<WebhookSettings>,
 }
 
 impl Default for Settings {
@@ -208,6 +236,8 @@ impl Default for Settings {
             queue: QueueSettings::default(),
             cache: CacheSettings::default(),
             retention: RetentionSettings::default(),
+            mail: MailSettings::default(),
+            payment_webhooks: Vec::new(),
         }
     }
 }
@@ -248,6 +278,7 @@ impl Config {
             }
             Action::Queue(flags) => (&flags.data.config, Figment::from(Serialized::defaults(&flags.data))),
             Action::Import(flags) => (&flags.data.config, Figment::from(Serialized::defaults(&flags.data))),
+            Action::Keys(flags) => (&flags.data.config, Figment::from(Serialized::defaults(&flags.data))),
             Action::RebuildProjections(flags) => {
                 (&flags.data.config, Figment::from(Serialized::defaults(&flags.data)))
             }
@@ -295,6 +326,8 @@ impl Settings {
             cache: self.cache.check(&mut faults),
             queue: self.queue.check(&mut faults),
             retention: self.retention.check(&mut faults),
+            mail: self.mail.check(&mut faults),
+            webhooks: Webhooks::check(self.payment_webhooks, &mut faults),
         };
         match listen {
             Ok(listen) if faults.is_empty() => Ok(Config {

@@ -16,12 +16,13 @@ mod testing;
 use anyhow::Context as _;
 use app::App;
 use clap::Parser as _;
-use config::{Action, Cli, Config};
+use config::{Action, Cli, Config, KeysAction};
 use services::documents::DocumentService;
 use services::queue::QueueService;
-use services::{import, seed};
+use services::{auth, import, seed};
 use std::process::ExitCode;
-use store::{NO_INSTITUTE, OpenError, Store};
+use std::time::Duration;
+use store::{NO_INSTITUTE, OpenError, Store, StoredKey, WriteTx};
 
 /// Exit code for a configuration that cannot be used (`EX_USAGE` of sysexits).
 const EXIT_CONFIG: u8 = 64;
@@ -41,6 +42,7 @@ fn main() -> ExitCode {
         Action::Seed(_) => load_samples(&config),
         Action::Import(flags) => load_files(&config, flags),
         Action::Migrate(_) => migrate(config),
+        Action::Keys(flags) => keys(&config, flags.action),
         Action::RebuildProjections(flags) => rebuild_projections(&config, &flags.institute),
         Action::Copy(_) => copy(&config),
         Action::Queue(flags) => queue(&config, &flags.action),
@@ -68,6 +70,9 @@ fn serve(config: Config) -> anyhow::Result<()> {
     }
     if config.edge_secret.is_none() {
         tracing::warn!("no edge_secret is set: no edge is let in");
+    }
+    if config.parts.mail.is_none() {
+        tracing::warn!("no way for mail is set: nobody can set a forgotten password");
     }
     // Before anything is counted.
     let admin =
@@ -143,4 +148,42 @@ fn copy(config: &Config) -> anyhow::Result<()> {
         println!("{}: {} rows, content {}", table.table, table.rows, table.content);
     }
     Ok(())
+}
+
+fn keys(config: &Config, action: KeysAction) -> anyhow::Result<()> {
+    let now = clock::unix_ms();
+    match action {
+        KeysAction::Rotate { lead } => {
+            let lead = Duration::from_secs(lead.into());
+            let done = on_keys(config, move |tx| auth::rotate_keys(tx, now, lead))?;
+            println!(
+                "key {} signs from {}; {} dead keys removed",
+                done.kid,
+                time(done.signs_from),
+                done.removed
+            );
+        }
+        KeysAction::List => {
+            for StoredKey { kid, signs_from, .. } in on_keys(config, |tx| Ok(tx.signing_keys()?))? {
+                println!("{kid} signs from {}", time(signs_from));
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Works on the keys, beside the origin that runs on the embedded store, if one does.
+fn on_keys<T: Send + 'static>(
+    config: &Config,
+    work: impl FnOnce(&mut WriteTx<'_>) -> Result<T, auth::AuthError> + Send + 'static,
+) -> anyhow::Result<T> {
+    if config.postgres.is_none() && config.data.join("origin.sqlite").exists() {
+        return Ok(store::write_beside(&config.data, work)?);
+    }
+    let store = open_store(config)?;
+    Ok(store.write_blocking(NO_INSTITUTE, work)?.value)
+}
+
+fn time(unix_ms: i64) -> String {
+    jiff::Timestamp::from_millisecond(unix_ms).map_or_else(|error| error.to_string(), |time| time.to_string())
 }

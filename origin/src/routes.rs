@@ -15,6 +15,7 @@ mod openapi;
 mod operators;
 mod quarantine;
 mod views;
+mod webhooks;
 
 #[cfg(test)]
 mod tests;
@@ -50,6 +51,15 @@ fn public() -> OpenApiRouter<App> {
         .routes(routes!(auth::key_set))
         .routes(routes!(auth::login))
         .routes(routes!(auth::refresh))
+        .routes(routes!(auth::logout))
+        .routes(routes!(auth::logout_everywhere))
+        .routes(routes!(auth::sessions))
+        .routes(routes!(auth::end_session))
+        .routes(routes!(auth::devices))
+        .routes(routes!(auth::register_device, auth::remove_device))
+        .routes(routes!(auth::change_password))
+        .routes(routes!(auth::request_password_reset))
+        .routes(routes!(auth::reset_password))
         .merge(views())
         .routes(routes!(batch::read))
         .routes(routes!(notifications::list))
@@ -70,11 +80,13 @@ fn views() -> OpenApiRouter<App> {
     OpenApiRouter::new()
         .routes(routes!(views::student_dashboard))
         .routes(routes!(views::student_schedule))
+        .routes(routes!(views::student_fees))
         .routes(routes!(views::student_grades))
         .routes(routes!(views::student_attendance))
         .routes(routes!(views::teacher_dashboard))
         .routes(routes!(views::teacher_schedule))
         .routes(routes!(views::admin_dashboard))
+        .routes(routes!(views::admin_fees))
         .routes(routes!(views::class_roster))
 }
 
@@ -86,6 +98,8 @@ pub(crate) fn router(app: App) -> Router {
     Router::new()
         .merge(public)
         .merge(openapi::pages(document))
+        // Not described: its body is the provider's own, and nobody without the provider's key can make its signature.
+        .route("/webhooks/payments/{institute}/{provider}", post(webhooks::receive))
         .route("/edge/v1/commands", post(commands::apply_forwarded))
         .route("/edge/v1/link", get(link::open))
         .fallback(async || ApiError::NO_ROUTE)

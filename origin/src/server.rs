@@ -35,6 +35,8 @@ pub(crate) async fn run(
     }
     let working = app.clone();
     let working = tokio::spawn(async move { working.work().await });
+    let (auth, stop) = (app.auth.clone(), stopping.clone());
+    tokio::spawn(async move { auth.follow_keys(stop).await });
     let service = routes::router(app).into_make_service_with_connect_info::<SocketAddr>();
     let drain = stopping.clone();
     let serving = axum::serve(listener, service)

@@ -21,6 +21,7 @@ mod outbox;
 mod postgres;
 mod quarantine;
 mod retention;
+mod sessions;
 mod settings;
 mod sqlite;
 mod timetable;
@@ -30,7 +31,7 @@ mod watchers;
 #[cfg(test)]
 mod tests;
 
-pub(crate) use accounts::{Account, NewUser, RefreshToken, parse_role};
+pub(crate) use accounts::{Account, NewUser, RefreshToken, StoredKey, parse_role};
 pub(crate) use audit::AuditEntry;
 pub(crate) use copy::copy;
 pub(crate) use coursework::{Assignment, NewSubmission, StudentSubmission};
@@ -38,13 +39,20 @@ pub(crate) use directory::Institute;
 pub(crate) use documents::{ChangeRow, LoggedDocument, NewDocument};
 pub(crate) use error::{OpenError, StoreError};
 pub(crate) use feed::FeedRow;
-pub(crate) use fees::{NewInvoice, PaymentRow};
+#[cfg(test)]
+pub(crate) use fees::EntryKind;
+pub(crate) use fees::{
+    EventStatus, Invoice, LedgerEntry, NewInvoice, NewRefund, Payment, PaymentEvent, PaymentRow,
+};
 pub(crate) use idempotency::{Decision, DecisionStatus};
 pub(crate) use messages::NewMessage;
 pub(crate) use notifications::{NewNotification, NotificationId, NotificationRow};
 pub(crate) use outbox::{AfterFailure, OutboxFigures, SetAside, Work};
 pub(crate) use postgres::{Role, ServerFigures, migrate};
 pub(crate) use quarantine::{QuarantineOutcome, QuarantineRow};
+#[cfg(test)]
+pub(crate) use sessions::Session;
+pub(crate) use sessions::{Device, PasswordReset};
 pub(crate) use settings::{PostgresConfig, StoreSettings};
 #[cfg(test)]
 pub(crate) use sqlite::plans;
@@ -62,6 +70,15 @@ use watchers::Watchers;
 
 /// Passed as institute where no institute limits a query: sign-in, and what belongs to the origin itself.
 pub(crate) const NO_INSTITUTE: &str = "";
+
+/// Runs one transaction, of no institute, on the embedded store in `folder`, which an origin may have open: what it keeps in
+/// memory follows the revisions of institutes, which this leaves alone. Blocks.
+pub(crate) fn write_beside<T, E: From<StoreError> + From<OpenError>>(
+    folder: &Path,
+    work: impl FnOnce(&mut WriteTx<'_>) -> Result<T, E>,
+) -> Result<T, E> {
+    sqlite::write_beside(folder, work)
+}
 
 /// A handle to the store; clones share it.
 #[derive(Clone)]

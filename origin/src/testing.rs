@@ -3,12 +3,16 @@
 use crate::app::{App, Parts};
 use crate::config::EdgeSecret;
 use crate::services::cache::CacheConfig;
+use crate::services::mail::MailSettings;
 use crate::services::seed;
+use crate::services::webhooks::Webhooks;
 use crate::store::{PostgresConfig, Store};
 use crate::{clock, routes};
 use axum::Router;
 use axum::body::Body;
 use axum::http::{HeaderMap, Method, Request, StatusCode, header};
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use serde_json::{Value, json};
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -19,6 +23,8 @@ use test_servers::Postgres;
 use tower::ServiceExt as _;
 
 pub(crate) const SECRET: &str = "secret of the edges";
+/// Of the payment provider `stripe` at Northside.
+pub(crate) const WEBHOOK_SECRET: &str = "whsec_of_northside";
 
 /// A database of its own on a server that the tests of one process share.
 pub(crate) struct TestDatabase {
@@ -57,6 +63,13 @@ pub(crate) struct TestOrigin {
     folder: TempDir,
 }
 
+/// `EPOCH.REVISION` of a bookmark with its proof.
+pub(crate) fn point_of(bookmark: &str) -> &str {
+    let end = bookmark.match_indices('.').nth(1).map_or("", |(end, _)| &bookmark[..end]);
+    assert!(!end.is_empty(), "{bookmark:?} has no proof");
+    end
+}
+
 /// What a request got.
 #[derive(Debug)]
 pub(crate) struct Answer {
@@ -72,6 +85,11 @@ impl Answer {
 
     pub(crate) fn header(&self, name: &str) -> &str {
         self.headers.get(name).map_or("", |value| value.to_str().unwrap())
+    }
+
+    /// Epoch and revision of the bookmark.
+    pub(crate) fn point(&self) -> &str {
+        point_of(self.header("rollcall-bookmark"))
     }
 
     /// Status and `code` of problem details.
@@ -108,10 +126,14 @@ impl TestOrigin {
         cache: CacheConfig,
         open: impl FnOnce() -> Store + Send + 'static,
     ) -> Self {
+        let mut faults = Vec::new();
+        let mail = MailSettings::to_folder(folder.path().join("mail")).check(&mut faults);
+        let webhooks = Webhooks::of("northside.example", "stripe", WEBHOOK_SECRET);
+        let parts = Parts { cache, mail, webhooks, ..Parts::default() };
         let app = tokio::task::spawn_blocking(move || {
             let store = open();
             seed::load(&store, clock::unix_ms()).unwrap();
-            App::new(store, Some(EdgeSecret::new(SECRET)), Parts { cache, ..Parts::default() }).unwrap()
+            App::new(store, Some(EdgeSecret::new(SECRET)), parts).unwrap()
         });
         let app = app.await.unwrap();
         Self { router: routes::router(app.clone()), app, folder }
@@ -167,6 +189,21 @@ impl TestOrigin {
         let body = json!({"email": email, "password": password, "device": "phone"}).to_string();
         let headers = [(header::CONTENT_TYPE.as_str(), "application/json")];
         self.request(Method::POST, "/api/auth/login", &headers, body).await
+    }
+
+    /// The texts of all mail that was sent so far, oldest first.
+    pub(crate) fn mail(&self) -> Vec<String> {
+        let files = std::fs::read_dir(self.folder.path().join("mail")).unwrap();
+        let mut files: Vec<_> = files.map(|file| file.unwrap().path()).collect();
+        files.retain(|file| file.extension().is_some_and(|extension| extension == "eml"));
+        files.sort();
+        let text = |file| {
+            let message = std::fs::read_to_string(file).unwrap();
+            let (head, body) = message.split_once("\r\n\r\n").unwrap();
+            let body = STANDARD.decode(body.replace("\r\n", "")).unwrap();
+            format!("{head}\n\n{}", String::from_utf8(body).unwrap())
+        };
+        files.into_iter().map(text).collect()
     }
 
     /// A signed-in sample person.

@@ -185,7 +185,7 @@ impl Front {
             }
             ActivationError::Full => Problem::overloaded(),
         })?;
-        session::accept(request, &claims, &sync.institutes, engine, sync.stop.clone())
+        session::accept(request, claims, identity.clone(), &sync.institutes, engine, sync.stop.clone())
     }
 
     /// Starts the engine of the asker's institute, so that its feed is followed from the first request on, and returns

@@ -1,8 +1,8 @@
 //! Who asks: access tokens verified offline with the origin's keys, which outlive the process in the data folder.
 
 use crate::problem::Problem;
+use crate::revocations::{Revocations, Worth};
 use http::{HeaderMap, HeaderValue, header};
-use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::{SystemTime, UNIX_EPOCH};
@@ -18,7 +18,7 @@ pub struct Identity {
     keys: RwLock<Option<Arc<KeySet>>>,
     /// Where the keys outlive the process.
     path: PathBuf,
-    deactivated: Deactivated,
+    revocations: Revocations,
 }
 
 /// Who asks, as far as it is known.
@@ -73,8 +73,8 @@ impl Identity {
             Err(_) => None,
         };
         let keys = keys.filter(|keys| !keys.is_empty()).map(Arc::new);
-        let deactivated = Deactivated::load(&path.with_extension("deactivated.json"));
-        Self { keys: RwLock::new(keys), path: path.to_owned(), deactivated }
+        let revocations = Revocations::load(&path.with_extension("revoked.json"));
+        Self { keys: RwLock::new(keys), path: path.to_owned(), revocations }
     }
 
     /// Takes in entries of an institute's directory; with `first`, they begin the whole of it. Blocks for the disk.
@@ -84,7 +84,7 @@ impl Identity {
         entries: &[DirectoryEntry],
         first: bool,
     ) -> Result<(), KeysError> {
-        self.deactivated.note(institute, entries, first)
+        self.revocations.note(institute, entries, first, now())
     }
 
     /// Takes the origin's keys, as JWKS, and keeps them for later starts. Blocks for the disk.
@@ -101,12 +101,17 @@ impl Identity {
     pub fn verify(&self, token: Option<&str>) -> Result<Claims, IdentityError> {
         let keys = self.keys().ok_or(IdentityError::KeysUnknown)?;
         let token = token.ok_or(IdentityError::Missing)?;
-        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
-        let claims = keys.verify(token, now as i64)?;
-        match self.deactivated.contains(&claims.inst, &claims.sub) {
-            true => Err(IdentityError::Deactivated),
-            false => Ok(claims),
+        let claims = keys.verify(token, now())?;
+        match self.revocations.worth(&claims) {
+            Worth::Full => Ok(claims),
+            Worth::Deactivated => Err(IdentityError::Deactivated),
+            Worth::Revoked => Err(TokenError::Revoked.into()),
         }
+    }
+
+    /// Waits until the token of these claims is revoked: what was opened with it has to end then.
+    pub async fn revoked(&self, claims: &Claims) {
+        self.revocations.revoked(claims).await;
     }
 
     /// As [`Identity::verify`], except that a request without a token, or one that cannot be checked yet, is anonymous.
@@ -118,55 +123,17 @@ impl Identity {
     }
 }
 
+/// Seconds since the Unix epoch.
+fn now() -> i64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs() as i64
+}
+
 /// A crash leaves the old file or the new one.
-fn replace_file(path: &Path, text: &str) -> Result<(), KeysError> {
+pub(crate) fn replace_file(path: &Path, text: &str) -> Result<(), KeysError> {
     let unwritable = |error| KeysError::Unwritable(path.to_owned(), error);
     let next = path.with_extension("json.next");
     std::fs::write(&next, text).map_err(unwritable)?;
     std::fs::rename(&next, path).map_err(unwritable)
-}
-
-/// Users whose tokens do not count any more, though they have not expired: few, so they are kept whole.
-struct Deactivated {
-    users: RwLock<BTreeMap<String, BTreeSet<String>>>,
-    path: PathBuf,
-}
-
-impl Deactivated {
-    fn load(path: &Path) -> Self {
-        let stored = std::fs::read_to_string(path).ok();
-        let users = stored.and_then(|json| {
-            serde_json::from_str(&json)
-                .inspect_err(|error| tracing::warn!(%error, "the list of deactivated users is not used"))
-                .ok()
-        });
-        Self { users: RwLock::new(users.unwrap_or_default()), path: path.to_owned() }
-    }
-
-    fn contains(&self, institute: &str, user: &str) -> bool {
-        let users = self.users.read().unwrap_or_else(PoisonError::into_inner);
-        users.get(institute).is_some_and(|users| users.contains(user))
-    }
-
-    fn note(&self, institute: &str, entries: &[DirectoryEntry], first: bool) -> Result<(), KeysError> {
-        let mut users = self.users.write().unwrap_or_else(PoisonError::into_inner);
-        let of_institute = users.entry(institute.to_owned()).or_default();
-        let before = of_institute.clone();
-        if first {
-            of_institute.clear();
-        }
-        for entry in entries {
-            match entry.active {
-                true => of_institute.remove(&entry.user),
-                false => of_institute.insert(entry.user.clone()),
-            };
-        }
-        if *of_institute == before {
-            return Ok(());
-        }
-        let json = serde_json::to_string(&*users).expect("texts are always JSON");
-        replace_file(&self.path, &json)
-    }
 }
 
 impl Asker {
@@ -284,6 +251,7 @@ mod tests {
             iat: 1,
             exp: 2,
             jti: "j".into(),
+            sid: String::new(),
         }
     }
 
@@ -302,6 +270,7 @@ mod tests {
             active,
             batches: vec![],
             guardian_of: vec![],
+            revocation: Default::default(),
         };
         let identity = Identity::load(&path);
         identity.replace_keys(&keys.to_json()).unwrap();

@@ -41,6 +41,7 @@ pub mod proxies;
 pub mod proxy_protocol;
 pub mod reload;
 pub mod request_target;
+mod revocations;
 pub mod route;
 pub mod runtime_config;
 pub mod server;

@@ -13,9 +13,14 @@ pub const MAX_IDEMPOTENCY_KEY_BYTES: usize = 200;
 pub const MAX_COMMAND_BYTES: usize = 64 * 1024;
 /// Longest record id, in bytes.
 pub const MAX_ID_BYTES: usize = 64;
+/// Longest id that a payment provider gives, in bytes.
+pub const MAX_PROVIDER_ID_BYTES: usize = 128;
+/// Largest amount of one invoice, payment or refund: sums of millions of them stay within 64 bits.
+pub const MAX_AMOUNT_MINOR: i64 = 1_000_000_000_000;
 /// Longest message text, in bytes.
 pub const MAX_TEXT_BYTES: usize = 16 * 1024;
-/// Longest name of a person, a batch, a class, a room or an invoice, in characters: what fits on a line of a list.
+/// Longest name of a person, a batch, a class, a room or an invoice, and longest reason of a refund, in characters: what
+/// fits on a line of a list.
 pub const MAX_TITLE_CHARS: usize = 200;
 /// Longest e-mail address (RFC 5321, section 4.5.3.1.3, without the brackets).
 pub const MAX_EMAIL_BYTES: usize = 254;
@@ -23,8 +28,6 @@ pub const MAX_EMAIL_BYTES: usize = 254;
 pub const MAX_DEVICE_BYTES: usize = 64;
 /// Highest score: more digits than any mark has.
 pub const MAX_SCORE: f64 = 1_000_000.0;
-/// Highest amount of money, in minor units: ten thousand millions of the major one.
-pub const MAX_AMOUNT_MINOR: i64 = 1_000_000_000_000;
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "command", rename_all = "kebab-case", deny_unknown_fields)]
@@ -36,6 +39,15 @@ pub enum Command {
         score: f64,
         #[serde(default)]
         feedback: Option<String>,
+    },
+    /// By an admin, of an invoice of which nothing is paid.
+    VoidInvoice { invoice: String },
+    /// By an admin: all of a payment, or a part.
+    RefundPayment {
+        payment: String,
+        amount_minor: i64,
+        #[serde(default)]
+        reason: Option<String>,
     },
     /// By an admin. `amount_minor` is in the currency's minor unit (paise, cents).
     RecordPayment {
@@ -137,7 +149,7 @@ pub enum Command {
         #[serde(default, skip_serializing_if = "Option::is_none")]
         max_score: Option<f64>,
     },
-    /// By an admin. `due_on` is a local date, `YYYY-MM-DD`.
+    /// By an admin. `due_on` is a local date, `YYYY-MM-DD`; `currency` (ISO 4217), if it is there, has to be the institute's.
     CreateInvoice {
         #[serde(default, skip_serializing_if = "Option::is_none")]
         invoice: Option<String>,
@@ -145,6 +157,8 @@ pub enum Command {
         title: String,
         amount_minor: i64,
         due_on: String,
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        currency: Option<String>,
     },
     /// By an admin. `time_zone` is an IANA name, `currency` an ISO 4217 code.
     ChangeInstitute {
@@ -209,8 +223,10 @@ impl CommandError {
 }
 
 /// The names by which clients call the commands.
-pub const NAMES: [&str; 26] = [
+pub const NAMES: [&str; 28] = [
     "grade-submission",
+    "void-invoice",
+    "refund-payment",
     "record-payment",
     "post-message",
     "submit-assignment",
@@ -276,6 +292,8 @@ impl Command {
     pub fn name(&self) -> &'static str {
         match self {
             Command::GradeSubmission { .. } => "grade-submission",
+            Command::VoidInvoice { .. } => "void-invoice",
+            Command::RefundPayment { .. } => "refund-payment",
             Command::RecordPayment { .. } => "record-payment",
             Command::PostMessage { .. } => "post-message",
             Command::SubmitAssignment { .. } => "submit-assignment",
@@ -359,9 +377,32 @@ mod tests {
     }
 
     #[test]
+    fn money_is_bounded_and_dated() {
+        let faulty = |rest: &str| {
+            let json = format!(r#"{{"command":"create-invoice","student":"s"{rest}}}"#);
+            decode(&json).unwrap_err().field().map(str::to_owned).unwrap()
+        };
+        assert_eq!(faulty(r#","title":"T","amount_minor":0,"due_on":"2026-11-02""#), "amount_minor");
+        assert_eq!(
+            faulty(r#","title":"T","amount_minor":1000000000001,"due_on":"2026-11-02""#),
+            "amount_minor"
+        );
+        assert_eq!(faulty(r#","title":"T","amount_minor":1,"due_on":"2026-1-2""#), "due_on");
+        assert_eq!(faulty(r#","title":"a\nb","amount_minor":1,"due_on":"2026-11-02""#), "title");
+        let currency = r#","title":"T","amount_minor":1,"due_on":"2026-11-02","currency":"inr""#;
+        assert_eq!(faulty(currency), "currency");
+        let fraction = r#"{"command":"refund-payment","payment":"p","amount_minor":1.5}"#;
+        assert_eq!(decode(fraction).unwrap_err().code(), "invalid-field");
+        let payment = r#"{"command":"refund-payment","payment":"a b:c","amount_minor":1}"#;
+        assert_eq!(decode(payment).unwrap_err().field(), Some("payment"));
+    }
+
+    #[test]
     fn every_name_is_read_and_is_the_name_of_what_was_read() {
         let fields = [
             ("grade-submission", r#","assignment":"a","student":"s","score":1"#),
+            ("void-invoice", r#","invoice":"i""#),
+            ("refund-payment", r#","payment":"stripe:pi_1","amount_minor":1"#),
             ("record-payment", r#","invoice":"i","amount_minor":1,"method":"cash""#),
             ("post-message", r#","to":{"user":"u"},"text":"t""#),
             ("submit-assignment", r#","assignment":"a","text":"t""#),

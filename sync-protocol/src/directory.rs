@@ -3,6 +3,7 @@
 
 use crate::kind::{self, Access, Member};
 use crate::link::DocumentRecord;
+use crate::revocation::Revocation;
 use crate::token::Role;
 use minicbor::{Decode, Encode};
 use std::collections::{BTreeMap, BTreeSet};
@@ -24,6 +25,10 @@ pub struct DirectoryEntry {
     /// Students whose guardian the user is, whatever the user's own role.
     #[n(4)]
     pub guardian_of: Vec<String>,
+    /// Which of the user's tokens count no more.
+    #[n(5)]
+    #[cbor(default)]
+    pub revocation: Revocation,
 }
 
 impl DirectoryEntry {
@@ -123,6 +128,7 @@ mod tests {
             active: true,
             batches: owned(batches),
             guardian_of: owned(guardian_of),
+            revocation: Revocation::default(),
         }
     }
 

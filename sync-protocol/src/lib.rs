@@ -16,6 +16,7 @@ pub mod kind;
 pub mod link;
 pub mod quarantine;
 pub mod repo_message;
+pub mod revocation;
 pub mod rules;
 pub mod tag;
 pub mod token;

@@ -24,8 +24,8 @@ pub fn user(user: &str) -> String {
     format!("user:{user}")
 }
 
-/// Touched by commits that change the user's entry in the directory. It is for the link, which sends the entry: no view
-/// carries it.
+/// Touched by commits that change the user's entry in the directory, which the link sends then. A view carries that of its
+/// reader, whose sessions may have ended.
 pub fn member(user: &str) -> String {
     format!("{MEMBER}{user}")
 }

@@ -62,6 +62,9 @@ pub struct Claims {
     /// Seconds since the Unix epoch.
     pub exp: i64,
     pub jti: String,
+    /// The sign-in that the token descends from; empty for a token of none.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub sid: String,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -78,6 +81,8 @@ pub enum TokenError {
     WrongAudience,
     #[error("token has expired")]
     Expired,
+    #[error("token counts no more: the session was ended")]
+    Revoked,
 }
 
 impl TokenError {
@@ -85,6 +90,7 @@ impl TokenError {
     pub fn code(&self) -> &'static str {
         match self {
             TokenError::Expired => "token-expired",
+            TokenError::Revoked => "token-revoked",
             TokenError::TooLong(_)
             | TokenError::Malformed
             | TokenError::UnknownKey
@@ -227,6 +233,7 @@ mod tests {
             iat: 1_000,
             exp: 1_900,
             jti: "j".into(),
+            sid: "s".into(),
         }
     }
 

@@ -14,6 +14,7 @@ mod metrics;
 mod openapi;
 mod other_hosts;
 mod queue;
+mod sessions;
 mod sync;
 mod tidy;
 mod up;

@@ -20,7 +20,9 @@ impl Origin {
             "--listen".into(),
             "127.0.0.1:0".into(),
         ];
+        let mail = folder.join("mail");
         let program = Program::new(&program("rollcall-origin"), arguments)
+            .with_environment("ROLLCALL_ORIGIN_MAIL__FOLDER", &mail.to_string_lossy())
             .with_environment("ROLLCALL_ORIGIN_EDGE_SECRET", EDGE_SECRET);
         Self(Service::start(program, folder).await)
     }

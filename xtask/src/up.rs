@@ -111,7 +111,10 @@ fn origin(options: &Options, data: &Path, secret: &str) -> Spec {
         name: "origin",
         program: program("rollcall-origin", options.release),
         arguments: vec!["serve".into(), "--seed".into(), "--data".into(), data.join("origin").into()],
-        environment: vec![("ROLLCALL_ORIGIN_EDGE_SECRET", secret.to_owned())],
+        environment: vec![
+            ("ROLLCALL_ORIGIN_EDGE_SECRET", secret.to_owned()),
+            ("ROLLCALL_ORIGIN_MAIL__FOLDER", data.join("mail").to_string_lossy().into_owned()),
+        ],
         listen: options.origin.clone(),
     }
 }

@@ -1,5 +1,5 @@
-//! The `commands` component: authoritative writes that survive a missing origin, and what is only forwarded: sign-in, and
-//! the reads that this edge keeps no copy of.
+//! The `commands` component: authoritative writes that survive a missing origin, and what is only forwarded: sign-in and
+//! sessions, and the reads that this edge keeps no copy of.
 //!
 //! A command goes to the origin at once when it can. When it cannot, or its outcome stays unknown, it is written to the
 //! outbox, acknowledged with `202`, and delivered later with the same idempotency key, in order for each device.
@@ -37,10 +37,6 @@ async fn handle(request: Request) -> Answer {
 async fn route(request: Request) -> Result<Answer, Problem> {
     let path = request.uri().path().to_owned();
     match path.as_str() {
-        auth::LOGIN_PATH | auth::REFRESH_PATH => {
-            allow(&request, Method::POST, "POST")?;
-            auth::forward(request).await
-        }
         "/commands" | "/commands/" => {
             allow(&request, Method::POST, "POST")?;
             submit_command(request).await
@@ -54,6 +50,7 @@ async fn route(request: Request) -> Result<Answer, Problem> {
             reads::roster(&request).await
         }
         "/internal/outbox/deliver" => deliver(&request).await,
+        path if path.starts_with(auth::PATH) => auth::forward(request).await,
         _ => {
             let key = path.strip_prefix("/commands/").ok_or_else(Problem::not_found)?;
             allow(&request, Method::GET, "GET")?;
@@ -132,7 +129,11 @@ async fn ask_origin(request: &Request, key: &str) -> Result<Answer, Problem> {
 /// An answer of the origin as it is, with the headers that mean something to a device.
 fn passed_on(fetched: rollcall_guest::OriginAnswer) -> Answer {
     let content_type = fetched.header(CONTENT_TYPE.as_str()).unwrap_or("application/octet-stream").to_owned();
-    let mut answer = answer::bytes(fetched.status, &content_type, fetched.body);
+    let mut answer = if fetched.body.is_empty() {
+        answer::empty(fetched.status)
+    } else {
+        answer::bytes(fetched.status, &content_type, fetched.body)
+    };
     let names = [BOOKMARK, RETRY_AFTER, http::header::WWW_AUTHENTICATE, http::header::CACHE_CONTROL];
     for name in names {
         if let Some(value) = fetched.headers.get(&name) {

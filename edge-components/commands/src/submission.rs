@@ -66,6 +66,7 @@ pub(crate) mod tests {
             iat: 1,
             exp: 2,
             jti: "j".into(),
+            sid: String::new(),
         };
         let command = Command::EnrollStudent { student: student.into(), batch: "b1".into() };
         Submission::new(&claims, key.into(), &command, 1_700_000_000_000)

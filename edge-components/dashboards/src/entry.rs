@@ -28,6 +28,9 @@ pub(crate) struct EntryHead {
     /// Revision of the snapshot that the origin read it in.
     pub(crate) revision: u64,
     pub(crate) epoch: u64,
+    /// The bookmark whole, as the origin wrote it.
+    #[serde(default)]
+    pub(crate) bookmark: String,
     /// Milliseconds since the Unix epoch, by the clock of the edge.
     pub(crate) stored_at: i64,
 }
@@ -69,7 +72,7 @@ pub(crate) enum Freshness {
 
 impl EntryHead {
     pub(crate) fn bookmark(&self) -> Bookmark {
-        Bookmark { epoch: self.epoch, revision: self.revision }
+        Bookmark::new(self.epoch, self.revision)
     }
 
     pub(crate) fn freshness(&self, reading: &Reading) -> Freshness {
@@ -119,6 +122,7 @@ mod tests {
             tags: vec!["user:u1".into(), "everything".into()],
             revision: 7,
             epoch: 1,
+            bookmark: "1.7".into(),
             stored_at: NOW,
         }
     }
@@ -129,7 +133,7 @@ mod tests {
     }
 
     fn seen(epoch: u64, revision: u64) -> Option<Bookmark> {
-        Some(Bookmark { epoch, revision })
+        Some(Bookmark::new(epoch, revision))
     }
 
     #[test]

@@ -82,9 +82,9 @@ impl Reader<'_> {
 fn bookmark(headers: &HeaderMap) -> Result<Option<Bookmark>, Problem> {
     let Some(value) = headers.get(BOOKMARK) else { return Ok(None) };
     let parsed = value.to_str().ok().and_then(|text| text.parse().ok());
-    parsed
-        .map(Some)
-        .ok_or_else(|| Problem::invalid_field("Rollcall-Bookmark", "bookmark is not EPOCH.REVISION"))
+    parsed.map(Some).ok_or_else(|| {
+        Problem::invalid_field("Rollcall-Bookmark", "bookmark is not one that this service gave")
+    })
 }
 
 async fn fetch(view: &View, reader: &Reader<'_>) -> Result<OriginAnswer, OriginError> {
@@ -117,7 +117,8 @@ fn entry_of(view: &View, fetched: &OriginAnswer) -> Option<Entry> {
     if fetched.status != StatusCode::OK {
         return None;
     }
-    let read_at: Bookmark = fetched.header(BOOKMARK_HEADER)?.parse().ok()?;
+    let bookmark = fetched.header(BOOKMARK_HEADER)?;
+    let read_at: Bookmark = bookmark.parse().ok()?;
     let mut tags = tag::parse_list(fetched.header(tag::TAGS_HEADER)?);
     if !tags.iter().any(|tag| tag == tag::EVERYTHING) {
         tags.push(tag::EVERYTHING.to_owned());
@@ -129,6 +130,7 @@ fn entry_of(view: &View, fetched: &OriginAnswer) -> Option<Entry> {
         tags,
         revision: read_at.revision,
         epoch: read_at.epoch,
+        bookmark: bookmark.to_owned(),
         stored_at: now_ms(),
     };
     Some(Entry { head, body: fetched.body.to_vec() })
@@ -179,7 +181,7 @@ fn view_answer(entry: &Entry, status: &str, headers: &HeaderMap) -> Answer {
     if let Some(etag) = &entry.head.etag {
         answer::set_header(&mut answer, ETAG, etag);
     }
-    answer::set_header(&mut answer, BOOKMARK, &entry.head.bookmark().to_string());
+    answer::set_header(&mut answer, BOOKMARK, &entry.head.bookmark);
     answer::set_header(&mut answer, CACHE_CONTROL, DEVICE_CACHING);
     set_cache_status(&mut answer, status);
     answer

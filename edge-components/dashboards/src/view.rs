@@ -1,6 +1,7 @@
-//! The seven views: their paths, their query, who may read them, and where they are kept.
+//! The nine views: their paths, their query, who may read them, and where they are kept.
 
 use rollcall_guest::Problem;
+use sync_protocol::command::MAX_ID_BYTES;
 use sync_protocol::token::{Claims, Role};
 
 /// A date and its name take 15 bytes; the rest is room for what a client may add by mistake and be told about.
@@ -9,6 +10,8 @@ const QUERY_BYTES_MAX: usize = 256;
 ///
 /// A date's slot is reused by dates further off, which bounds what one reader can make the edge keep.
 const DATE_SLOTS: u32 = 64;
+/// Students of one guardian whose views are kept at once; as with dates, it bounds what one reader can make the edge keep.
+const STUDENT_SLOTS: u32 = 16;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum ViewKind {
@@ -17,16 +20,20 @@ enum ViewKind {
     AdminDashboard,
     StudentSchedule,
     TeacherSchedule,
+    StudentFees,
+    AdminFees,
     StudentGrades,
     StudentAttendance,
 }
 
-const VIEWS: [ViewKind; 7] = [
+const VIEWS: [ViewKind; 9] = [
     ViewKind::StudentDashboard,
     ViewKind::TeacherDashboard,
     ViewKind::AdminDashboard,
     ViewKind::StudentSchedule,
     ViewKind::TeacherSchedule,
+    ViewKind::StudentFees,
+    ViewKind::AdminFees,
     ViewKind::StudentGrades,
     ViewKind::StudentAttendance,
 ];
@@ -39,6 +46,8 @@ impl ViewKind {
             ViewKind::AdminDashboard => "/api/admin/dashboard",
             ViewKind::StudentSchedule => "/api/students/schedule",
             ViewKind::TeacherSchedule => "/api/teachers/schedule",
+            ViewKind::StudentFees => "/api/students/fees",
+            ViewKind::AdminFees => "/api/admin/fees",
             ViewKind::StudentGrades => "/api/students/grades",
             ViewKind::StudentAttendance => "/api/students/attendance",
         }
@@ -48,10 +57,11 @@ impl ViewKind {
         match self {
             ViewKind::StudentDashboard
             | ViewKind::StudentSchedule
+            | ViewKind::StudentFees
             | ViewKind::StudentGrades
             | ViewKind::StudentAttendance => Role::Student,
             ViewKind::TeacherDashboard | ViewKind::TeacherSchedule => Role::Teacher,
-            ViewKind::AdminDashboard => Role::Admin,
+            ViewKind::AdminDashboard | ViewKind::AdminFees => Role::Admin,
         }
     }
 
@@ -107,6 +117,8 @@ impl std::fmt::Display for Date {
 pub(crate) struct View {
     kind: ViewKind,
     date: Option<Date>,
+    /// Of whom a guardian asks, whatever the guardian's own role.
+    student: Option<String>,
 }
 
 impl View {
@@ -117,9 +129,13 @@ impl View {
             let detail = format!("query is {} bytes, the limit is {QUERY_BYTES_MAX}", query.len());
             return Err(Problem::invalid_field("query", detail).limit(QUERY_BYTES_MAX));
         }
-        let mut view = Self { kind, date: None };
+        let mut view = Self { kind, date: None, student: None };
         for parameter in query.split('&').filter(|parameter| !parameter.is_empty()) {
             let (name, value) = parameter.split_once('=').unwrap_or((parameter, ""));
+            if name == "student" && kind == ViewKind::StudentFees && view.student.is_none() {
+                view.student = Some(decode_id(value)?);
+                continue;
+            }
             if name != "date" || !kind.takes_date() {
                 return Err(Problem::invalid_field(
                     name,
@@ -137,26 +153,44 @@ impl View {
     }
 
     pub(crate) fn check_role(&self, role: Role) -> Result<(), Problem> {
-        if role == self.kind.role() {
+        if role == self.kind.role() || self.student.is_some() {
             return Ok(());
         }
         Err(Problem::forbidden(format!("{} is for the role {}", self.kind.path(), self.kind.role().as_str())))
     }
 
     pub(crate) fn path_and_query(&self) -> String {
-        match self.date {
-            Some(date) => format!("{}?date={date}", self.kind.path()),
-            None => self.kind.path().to_owned(),
+        match (&self.date, &self.student) {
+            (Some(date), _) => format!("{}?date={date}", self.kind.path()),
+            (None, Some(student)) => format!("{}?student={student}", self.kind.path()),
+            (None, None) => self.kind.path().to_owned(),
         }
     }
 
     /// Where the view of this reader is kept: claims of the verified token, never the token.
     ///
-    /// Two dates may share a key; the entry says which view it is.
+    /// Two dates, or two students, may share a key; the entry says which view it is.
     pub(crate) fn cache_key(&self, claims: &Claims) -> String {
-        let slot = self.date.map_or(String::new(), |date| format!("/{}", date.slot()));
+        let slot = match (self.date, &self.student) {
+            (Some(date), _) => format!("/{}", date.slot()),
+            (None, Some(student)) => format!("/of/{}", student_slot(student)),
+            (None, None) => String::new(),
+        };
         format!("view/{}/{}/{}{}{slot}", claims.inst, claims.role.as_str(), claims.sub, self.kind.path())
     }
+}
+
+/// Ids need no percent-encoding.
+fn decode_id(value: &str) -> Result<String, Problem> {
+    let allowed = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'_' | b'-');
+    if value.is_empty() || value.len() > MAX_ID_BYTES || !value.bytes().all(allowed) {
+        return Err(Problem::invalid_field("student", format!("student {value:?} is no id")));
+    }
+    Ok(value.to_owned())
+}
+
+fn student_slot(student: &str) -> u32 {
+    student.bytes().fold(0, |sum: u32, byte| sum.wrapping_mul(31).wrapping_add(byte.into())) % STUDENT_SLOTS
 }
 
 #[cfg(test)]
@@ -176,6 +210,7 @@ mod tests {
             iat: 0,
             exp: 0,
             jti: String::new(),
+            sid: String::new(),
         }
     }
 

@@ -11,6 +11,7 @@ use super::error::ApiError;
 use crate::app::App;
 use crate::services::admin::shapes::PageOf;
 use crate::services::admin::{Changed, Found};
+use crate::services::commands::Receipt;
 use axum::Json;
 use axum::extract::{FromRequestParts, Query};
 use axum::http::header::{ETAG, IF_MATCH};
@@ -98,7 +99,12 @@ fn header(headers: &mut HeaderMap, name: HeaderName, value: &str) {
     }
 }
 
-fn with_bookmark(body: impl Serialize, bookmark: Bookmark) -> Response {
+fn with_bookmark(app: &App, institute: &str, body: impl Serialize, bookmark: Bookmark) -> Response {
+    answer(body, app.auth.prove_bookmark(institute, bookmark, 0))
+}
+
+/// The body with a bookmark that is proved.
+fn answer(body: impl Serialize, bookmark: Bookmark) -> Response {
     let mut response = Json(body).into_response();
     header(response.headers_mut(), HeaderName::from_static(BOOKMARK_HEADER), &bookmark.to_string());
     header(response.headers_mut(), axum::http::header::CACHE_CONTROL, "private, no-store");
@@ -110,20 +116,30 @@ fn shaped<T: DeserializeOwned>(record: serde_json::Value) -> Result<T, ApiError>
     serde_json::from_value(record).map_err(|error| ApiError::internal(&error))
 }
 
-fn page<T: Serialize + DeserializeOwned>(page: crate::services::admin::Page) -> Result<Response, ApiError> {
+fn page<T: Serialize + DeserializeOwned>(
+    app: &App,
+    institute: &str,
+    page: crate::services::admin::Page,
+) -> Result<Response, ApiError> {
     let items = page.items.into_iter().map(shaped::<T>).collect::<Result<Vec<T>, _>>()?;
-    Ok(with_bookmark(PageOf { items, next: page.next }, page.bookmark))
+    Ok(with_bookmark(app, institute, PageOf { items, next: page.next }, page.bookmark))
 }
 
-fn record<T: Serialize + DeserializeOwned>(found: Found) -> Result<Response, ApiError> {
-    let mut response = with_bookmark(shaped::<T>(found.record)?, found.bookmark);
+fn record<T: Serialize + DeserializeOwned>(
+    app: &App,
+    institute: &str,
+    found: Found,
+) -> Result<Response, ApiError> {
+    let mut response = with_bookmark(app, institute, shaped::<T>(found.record)?, found.bookmark);
     header(response.headers_mut(), ETAG, &found.entity_tag);
     Ok(response)
 }
 
-fn changed(status: StatusCode, changed: Changed) -> Response {
-    let bookmark = changed.receipt.bookmark;
-    let mut response = with_bookmark(changed.receipt, bookmark);
+fn changed(app: &App, institute: &str, status: StatusCode, changed: Changed) -> Response {
+    let Receipt { bookmark, position, .. } = changed.receipt;
+    let bookmark = app.auth.prove_bookmark(institute, bookmark, position);
+    let receipt = Receipt { bookmark, ..changed.receipt };
+    let mut response = answer(receipt, bookmark);
     *response.status_mut() = status;
     if let Some(tag) = changed.entity_tag {
         header(response.headers_mut(), ETAG, &tag);

@@ -29,7 +29,8 @@ pub(super) async fn apply(
     let if_match = headers.get(IF_MATCH).map(|tags| tags.to_str().unwrap_or_default().to_owned());
     let now = unix_ms();
     let order = Order { key, command, if_match, at: now, now };
-    Ok(answer(app.commands.apply(&claims, order).await?))
+    let receipt = app.commands.apply(&claims, order).await?;
+    Ok(answer(&app, &claims.inst, receipt))
 }
 
 pub(super) async fn apply_forwarded(
@@ -37,7 +38,9 @@ pub(super) async fn apply_forwarded(
     _: Edge,
     JsonBody(forwarded): JsonBody<ForwardedCommand>,
 ) -> Result<impl IntoResponse, ApiError> {
-    Ok(answer(app.commands.apply_forwarded(forwarded, unix_ms()).await?))
+    let institute = forwarded.identity.inst.clone();
+    let receipt = app.commands.apply_forwarded(forwarded, unix_ms()).await?;
+    Ok(answer(&app, &institute, receipt))
 }
 
 /// What became of a command of this device.
@@ -47,7 +50,9 @@ pub(super) async fn state(
     Identity(claims): Identity,
     Path(key): Path<String>,
 ) -> Result<Json<CommandState>, ApiError> {
-    Ok(Json(app.commands.state(&claims, key).await?))
+    let mut state = app.commands.state(&claims, key).await?;
+    state.bookmark = app.auth.prove_bookmark(&claims.inst, state.bookmark, 0);
+    Ok(Json(state))
 }
 
 /// A command: its name and its fields, as `sync_protocol::command` has them.
@@ -57,6 +62,8 @@ struct CommandBody {
     command: String,
 }
 
-fn answer(receipt: Receipt) -> impl IntoResponse {
+fn answer(app: &App, institute: &str, receipt: Receipt) -> impl IntoResponse + use<> {
+    let bookmark = app.auth.prove_bookmark(institute, receipt.bookmark, receipt.position);
+    let receipt = Receipt { bookmark, ..receipt };
     ([(BOOKMARK_HEADER, receipt.bookmark.to_string())], Json(receipt))
 }

@@ -8,7 +8,9 @@ use crate::services::commands::{CommandFault, RefusalCode};
 use crate::services::documents::DocumentError;
 use crate::services::import::{Fault, ImportError};
 use crate::services::notifications::NotificationError;
+use crate::services::passwords::PasswordError;
 use crate::services::views::ViewError;
+use crate::services::webhooks::{MAX_EVENT_BYTES, WebhookError};
 use crate::store::StoreError;
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
@@ -94,8 +96,6 @@ impl ApiError {
         Self::fixed(StatusCode::SERVICE_UNAVAILABLE, "timeout", "the answer took too long").retry();
     pub(super) const TOKEN_MISSING: Self =
         Self::fixed(StatusCode::UNAUTHORIZED, "token-missing", "this path needs a bearer token").challenge();
-    pub(super) const ADMINS_ONLY: Self =
-        Self::fixed(StatusCode::FORBIDDEN, "forbidden", "this path is for admins of the institute");
     pub(super) const EDGE_SECRET: Self = Self::fixed(
         StatusCode::UNAUTHORIZED,
         "wrong-edge-secret",
@@ -110,7 +110,7 @@ impl ApiError {
     pub(super) const BOOKMARK: Self = Self::fixed(
         StatusCode::BAD_REQUEST,
         "invalid-field",
-        "header Rollcall-Bookmark is not EPOCH.REVISION",
+        "header Rollcall-Bookmark is not one that this service gave",
     );
     pub(super) const IF_MATCH_MISSING: Self = Self::fixed(
         StatusCode::PRECONDITION_REQUIRED,
@@ -260,8 +260,22 @@ impl From<AuthError> for ApiError {
             AuthError::RefreshInvalid => {
                 Self::new(StatusCode::UNAUTHORIZED, "token-invalid", detail).challenge()
             }
+            AuthError::ResetInvalid => {
+                Self::new(StatusCode::UNPROCESSABLE_ENTITY, "reset-token-invalid", detail)
+                    .with_field(Some("token"))
+            }
+            AuthError::UnknownSession | AuthError::UnknownDevice => {
+                Self::new(StatusCode::NOT_FOUND, "not-found", detail)
+            }
+            AuthError::NoMail => Self::new(StatusCode::SERVICE_UNAVAILABLE, "mail-not-configured", detail),
+            AuthError::Busy | AuthError::Password(PasswordError::Busy) => {
+                Self::new(StatusCode::SERVICE_UNAVAILABLE, "overloaded", detail).retry()
+            }
             AuthError::Token(error) => error.into(),
-            AuthError::Password(error) => Self::internal(&error),
+            AuthError::Password(PasswordError::Hash(_) | PasswordError::Closed)
+            | AuthError::Mail(_)
+            | AuthError::TooManyKeys
+            | AuthError::Open(_) => Self::internal(&error),
             AuthError::Store(error) => error.into(),
         }
     }
@@ -274,14 +288,30 @@ impl From<ViewError> for ApiError {
             ViewError::NoClass(_) => {
                 Self::new(StatusCode::NOT_FOUND, "not-found", detail).with_field(Some("class"))
             }
-            ViewError::WrongRole(_) | ViewError::NotTheirClass | ViewError::UnknownUser => {
-                Self::new(StatusCode::FORBIDDEN, "forbidden", detail)
-            }
+            ViewError::WrongRole(_)
+            | ViewError::NotTheirClass
+            | ViewError::UnknownUser
+            | ViewError::NotTheirs => Self::new(StatusCode::FORBIDDEN, "forbidden", detail),
+            ViewError::Token(error) => error.into(),
             ViewError::Date => Self::invalid_field("date".to_owned(), detail),
             ViewError::Behind { .. } => {
                 Self::new(StatusCode::SERVICE_UNAVAILABLE, "origin-behind", detail).retry()
             }
             ViewError::Store(error) => error.into(),
+        }
+    }
+}
+
+impl From<WebhookError> for ApiError {
+    fn from(error: WebhookError) -> Self {
+        let detail = error.to_string();
+        match error {
+            WebhookError::Signature => {
+                Self::new(StatusCode::UNAUTHORIZED, "signature-invalid", detail).challenge()
+            }
+            WebhookError::TooLong(_) => Self::body_too_large(MAX_EVENT_BYTES),
+            WebhookError::Malformed(_) => Self::new(StatusCode::BAD_REQUEST, "invalid-event", detail),
+            WebhookError::Store(error) => error.into(),
         }
     }
 }
@@ -305,6 +335,7 @@ impl From<AdminError> for ApiError {
             AdminError::Import(ImportError::File { .. } | ImportError::Institute(_)) | AdminError::Csv(_) => {
                 Self::internal(&error)
             }
+            AdminError::Token(error) => error.into(),
             AdminError::Command(fault) => fault.into(),
             AdminError::Store(error) => error.into(),
         }
@@ -316,6 +347,7 @@ impl From<NotificationError> for ApiError {
         let detail = error.to_string();
         match error {
             NotificationError::Id(field) => Self::invalid_field(field.to_owned(), detail),
+            NotificationError::Token(error) => error.into(),
             NotificationError::UnknownUser => Self::new(StatusCode::FORBIDDEN, "forbidden", detail),
             NotificationError::Behind { .. } => {
                 Self::new(StatusCode::SERVICE_UNAVAILABLE, "origin-behind", detail).retry()
@@ -365,6 +397,7 @@ impl From<CommandFault> for ApiError {
                 Self::new(StatusCode::BAD_REQUEST, "invalid-field", detail).with_field(Some("If-Match"))
             }
             CommandFault::UnknownKey => Self::new(StatusCode::NOT_FOUND, "not-found", detail),
+            CommandFault::Token(error) => error.into(),
             CommandFault::Store(error) => error.into(),
         }
     }
@@ -380,6 +413,7 @@ impl From<DocumentError> for ApiError {
                 Self::new(StatusCode::NOT_FOUND, "not-found", detail).with_field(Some("subject"))
             }
             DocumentError::Forbidden => Self::new(StatusCode::FORBIDDEN, "forbidden", detail),
+            DocumentError::Token(error) => error.into(),
             DocumentError::NotQuarantined => Self::new(StatusCode::NOT_FOUND, "not-found", detail),
             DocumentError::NotAcceptable(_) => {
                 Self::new(StatusCode::UNPROCESSABLE_ENTITY, "not-acceptable", detail)

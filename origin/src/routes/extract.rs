@@ -11,7 +11,8 @@ use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use std::net::{IpAddr, SocketAddr};
 use sync_protocol::bookmark::{BOOKMARK_HEADER, Bookmark};
-use sync_protocol::token::{Claims, Role};
+use sync_protocol::command::MAX_ID_BYTES;
+use sync_protocol::token::Claims;
 
 /// The header in which an edge names itself.
 const EDGE_HEADER: &str = "rollcall-edge";
@@ -25,12 +26,18 @@ impl FromRequestParts<App> for Identity {
     type Rejection = ApiError;
 
     async fn from_request_parts(parts: &mut Parts, app: &App) -> Result<Self, ApiError> {
+        if let Some(claims) = parts.extensions.get::<Claims>() {
+            return Ok(Self(claims.clone()));
+        }
         let token = bearer(parts).ok_or(ApiError::TOKEN_MISSING)?;
-        Ok(Self(app.auth.verify(token)?))
+        let claims = app.auth.verify(token)?;
+        // For what else is taken out of this request.
+        parts.extensions.insert(claims.clone());
+        Ok(Self(claims))
     }
 }
 
-/// The verified claims of an admin.
+/// The verified claims of somebody who is an admin now.
 pub(super) struct Admin(pub(super) Claims);
 
 impl FromRequestParts<App> for Admin {
@@ -38,7 +45,8 @@ impl FromRequestParts<App> for Admin {
 
     async fn from_request_parts(parts: &mut Parts, app: &App) -> Result<Self, ApiError> {
         let Identity(claims) = Identity::from_request_parts(parts, app).await?;
-        if claims.role == Role::Admin { Ok(Self(claims)) } else { Err(ApiError::ADMINS_ONLY) }
+        app.admin.admit(&claims).await?;
+        Ok(Self(claims))
     }
 }
 
@@ -61,16 +69,19 @@ impl FromRequestParts<App> for Edge {
     }
 }
 
-/// The bookmark that the reader carries, if any.
+/// The bookmark that the reader carries, if any that this service gave out for the reader's institute: an invented one counts as
+/// none, so that nobody makes servers wait for a revision that is not there.
 pub(super) struct Seen(pub(super) Option<Bookmark>);
 
 impl FromRequestParts<App> for Seen {
     type Rejection = ApiError;
 
-    async fn from_request_parts(parts: &mut Parts, _: &App) -> Result<Self, ApiError> {
+    async fn from_request_parts(parts: &mut Parts, app: &App) -> Result<Self, ApiError> {
         let Some(value) = parts.headers.get(BOOKMARK_HEADER) else { return Ok(Self(None)) };
-        let bookmark = value.to_str().ok().and_then(|text| text.parse().ok());
-        Ok(Self(Some(bookmark.ok_or(ApiError::BOOKMARK)?)))
+        let bookmark = value.to_str().ok().and_then(|text| text.parse::<Bookmark>().ok());
+        let bookmark = bookmark.ok_or(ApiError::BOOKMARK)?;
+        let Identity(claims) = Identity::from_request_parts(parts, app).await?;
+        Ok(Self(app.auth.proven_bookmark(&claims.inst, bookmark)))
     }
 }
 
@@ -89,6 +100,32 @@ impl FromRequestParts<App> for Day {
         let query = Query::<DayQuery>::try_from_uri(&parts.uri);
         let query = query.map_err(|error| ApiError::invalid_field("date".to_owned(), error.to_string()))?;
         Ok(Self(query.0.date))
+    }
+}
+
+/// The student that the query names.
+pub(super) struct Student(pub(super) Option<String>);
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct StudentQuery {
+    student: Option<String>,
+}
+
+impl FromRequestParts<App> for Student {
+    type Rejection = ApiError;
+
+    async fn from_request_parts(parts: &mut Parts, _: &App) -> Result<Self, ApiError> {
+        let invalid = |detail: String| ApiError::invalid_field("student".to_owned(), detail);
+        let query =
+            Query::<StudentQuery>::try_from_uri(&parts.uri).map_err(|error| invalid(error.to_string()))?;
+        let student = query.0.student;
+        let plain =
+            |id: &String| (1..=MAX_ID_BYTES).contains(&id.len()) && id.bytes().all(|b| b.is_ascii_graphic());
+        if !student.as_ref().is_none_or(plain) {
+            return Err(invalid(format!("student is not 1 to {MAX_ID_BYTES} visible ASCII characters")));
+        }
+        Ok(Self(student))
     }
 }
 

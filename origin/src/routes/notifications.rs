@@ -52,6 +52,7 @@ pub(super) async fn list(
         app.notifications.list(&claims, page.before.as_ref().map(|name| name.0.as_str()), seen).await?;
     let mut response = Json(list).into_response();
     response.headers_mut().insert(header::CACHE_CONTROL, HeaderValue::from_static("private, no-store"));
+    let bookmark = app.auth.prove_bookmark(&claims.inst, bookmark, 0);
     if let Ok(bookmark) = HeaderValue::from_str(&bookmark.to_string()) {
         response.headers_mut().insert(HeaderName::from_static(BOOKMARK_HEADER), bookmark);
     }

@@ -109,13 +109,14 @@ impl Operation<'_> {
         if self.reads_at_a_bookmark() {
             parameters.push(json!({"name": BOOKMARK_HEADER, "in": "header",
                 "description": "What the reader has seen: no older state answers",
-                "schema": {"type": "string", "pattern": "^[0-9]{1,9}[.][0-9]{1,15}$"}}));
+                "schema": {"type": "string", "pattern": "^[0-9]{1,9}[.][0-9]{1,15}([.][0-9a-f]{1,15}[.][0-9a-f]{32})?$"}}));
         }
         parameters
     }
 
     fn reads_at_a_bookmark(&self) -> bool {
-        let view = self.path.starts_with("/api/") && !self.path.starts_with("/api/documents");
+        let other = ["/api/documents", "/api/auth/"].iter().any(|place| self.path.starts_with(place));
+        let view = self.path.starts_with("/api/") && !other;
         let export = self.path.starts_with("/admin/v1/export/");
         !self.anonymous && !self.writes && (view || self.administration && !export)
     }

@@ -5,8 +5,10 @@ mod auth;
 mod batch;
 mod commands;
 mod failover;
+mod fees;
 mod foreign;
 mod notifications;
+mod sessions;
 mod tables;
 mod views;
 

@@ -1,12 +1,13 @@
 //! The views, with the headers that let edges keep them.
 
 use super::error::ApiError;
-use super::extract::{Day, Identity, Seen};
+use super::extract::{Day, Identity, Seen, Student};
 use crate::app::App;
-use crate::services::admin::orders::Day as DayShape;
+use crate::services::admin::orders::{Day as DayShape, Id as IdShape};
 use crate::services::cache::Served;
 use crate::services::views::{
-    AdminDashboard, Attendance, Grades, Roster, Schedule, StudentDashboard, TeacherDashboard,
+    AdminDashboard, AdminFees, Attendance, Grades, Roster, Schedule, StudentDashboard, StudentFees,
+    TeacherDashboard,
 };
 use axum::extract::{Path, State};
 use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
@@ -23,7 +24,7 @@ pub(super) async fn student_dashboard(
     Seen(seen): Seen,
     headers: HeaderMap,
 ) -> Result<Response, ApiError> {
-    Ok(answer(app.views.student_dashboard(&claims, seen).await?, &headers))
+    Ok(answer(&app, &claims.inst, app.views.student_dashboard(&claims, seen).await?, &headers))
 }
 
 /// The dashboard of the teacher who is signed in.
@@ -34,7 +35,7 @@ pub(super) async fn teacher_dashboard(
     Seen(seen): Seen,
     headers: HeaderMap,
 ) -> Result<Response, ApiError> {
-    Ok(answer(app.views.teacher_dashboard(&claims, seen).await?, &headers))
+    Ok(answer(&app, &claims.inst, app.views.teacher_dashboard(&claims, seen).await?, &headers))
 }
 
 /// The dashboard of an admin.
@@ -45,7 +46,30 @@ pub(super) async fn admin_dashboard(
     Seen(seen): Seen,
     headers: HeaderMap,
 ) -> Result<Response, ApiError> {
-    Ok(answer(app.views.admin_dashboard(&claims, seen).await?, &headers))
+    Ok(answer(&app, &claims.inst, app.views.admin_dashboard(&claims, seen).await?, &headers))
+}
+
+/// What the student who is signed in owes and has paid, or a student whose guardian, or whose admin, is signed in.
+#[utoipa::path(get, path = "/api/students/fees", tag = "Views", params(("student" = Option<IdShape>, Query, description = "Oneself without it")), responses((status = 200, description = "The view", body = StudentFees), (status = 304, description = "The reader has this very body")))]
+pub(super) async fn student_fees(
+    State(app): State<App>,
+    Identity(claims): Identity,
+    Seen(seen): Seen,
+    Student(student): Student,
+    headers: HeaderMap,
+) -> Result<Response, ApiError> {
+    Ok(answer(&app, &claims.inst, app.views.student_fees(&claims, student, seen).await?, &headers))
+}
+
+/// Open invoices, recent payments, and what payment providers told and could not be applied.
+#[utoipa::path(get, path = "/api/admin/fees", tag = "Views", responses((status = 200, description = "The view", body = AdminFees), (status = 304, description = "The reader has this very body")))]
+pub(super) async fn admin_fees(
+    State(app): State<App>,
+    Identity(claims): Identity,
+    Seen(seen): Seen,
+    headers: HeaderMap,
+) -> Result<Response, ApiError> {
+    Ok(answer(&app, &claims.inst, app.views.admin_fees(&claims, seen).await?, &headers))
 }
 
 /// The student's classes of one day.
@@ -58,7 +82,7 @@ pub(super) async fn student_schedule(
     headers: HeaderMap,
 ) -> Result<Response, ApiError> {
     let view = app.views.schedule(&claims, Role::Student, date.as_deref(), seen).await?;
-    Ok(answer(view, &headers))
+    Ok(answer(&app, &claims.inst, view, &headers))
 }
 
 /// The teacher's classes of one day.
@@ -71,7 +95,7 @@ pub(super) async fn teacher_schedule(
     headers: HeaderMap,
 ) -> Result<Response, ApiError> {
     let view = app.views.schedule(&claims, Role::Teacher, date.as_deref(), seen).await?;
-    Ok(answer(view, &headers))
+    Ok(answer(&app, &claims.inst, view, &headers))
 }
 
 /// All grades of the student who is signed in.
@@ -82,7 +106,7 @@ pub(super) async fn student_grades(
     Seen(seen): Seen,
     headers: HeaderMap,
 ) -> Result<Response, ApiError> {
-    Ok(answer(app.views.grades(&claims, seen).await?, &headers))
+    Ok(answer(&app, &claims.inst, app.views.grades(&claims, seen).await?, &headers))
 }
 
 /// The attendance of the student who is signed in, class by class.
@@ -93,7 +117,7 @@ pub(super) async fn student_attendance(
     Seen(seen): Seen,
     headers: HeaderMap,
 ) -> Result<Response, ApiError> {
-    Ok(answer(app.views.attendance(&claims, seen).await?, &headers))
+    Ok(answer(&app, &claims.inst, app.views.attendance(&claims, seen).await?, &headers))
 }
 
 /// The students of a class, for teachers of its batch and admins.
@@ -105,11 +129,14 @@ pub(super) async fn class_roster(
     Path(class): Path<String>,
     headers: HeaderMap,
 ) -> Result<Response, ApiError> {
-    Ok(answer(app.views.roster(&claims, class, seen).await?, &headers))
+    Ok(answer(&app, &claims.inst, app.views.roster(&claims, class, seen).await?, &headers))
 }
 
 /// The view with its headers, or 304 when the reader has this very body.
-fn answer(Served { content, bookmark }: Served, request: &HeaderMap) -> Response {
+fn answer(app: &App, institute: &str, served: Served, request: &HeaderMap) -> Response {
+    let Served { content, bookmark } = served;
+    // Where the log was when this was read, nobody asked.
+    let bookmark = app.auth.prove_bookmark(institute, bookmark, 0);
     let etag = content.etag.as_str();
     let known = request.get(header::IF_NONE_MATCH).and_then(|tags| tags.to_str().ok());
     // Weak comparison (RFC 9110, section 13.1.2).

@@ -26,7 +26,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use sync_protocol::bookmark::Bookmark;
 use sync_protocol::command::Command;
-use sync_protocol::token::{Claims, Role};
+use sync_protocol::token::{Claims, Role, TokenError};
 use tokio::sync::Semaphore;
 
 /// Most people and most other records that one search finds.
@@ -51,6 +51,8 @@ pub(crate) enum AdminError {
     Import(#[from] ImportError),
     #[error("a table could not be written: {0}")]
     Csv(csv::Error),
+    #[error(transparent)]
+    Token(#[from] TokenError),
     #[error(transparent)]
     Command(#[from] CommandFault),
     #[error(transparent)]
@@ -271,6 +273,11 @@ impl AdminService {
         self.apply(claims, command, key, if_match).await
     }
 
+    /// Refuses whoever is no admin of the claims' institute now, and a token that was revoked.
+    pub(crate) async fn admit(&self, claims: &Claims) -> Result<(), AdminError> {
+        self.read_as_admin(claims, None, |_, _| Ok(())).await
+    }
+
     /// Reads in one transaction for an admin of the claims' institute.
     pub(crate) async fn read_as_admin<T: Send + 'static>(
         &self,
@@ -281,14 +288,16 @@ impl AdminService {
         if claims.role != Role::Admin {
             return Err(AdminError::NotAdmin);
         }
-        let user = claims.sub.clone();
+        let claims = claims.clone();
+        let institute = claims.inst.clone();
         self.store
-            .read_after(&claims.inst, seen, move |records| {
-                let account = records.account(&user)?;
-                if !account.is_some_and(|account| account.role == Role::Admin) {
+            .read_after(&institute, seen, move |records| {
+                let account = records.account(&claims.sub)?.ok_or(AdminError::NotAdmin)?;
+                account.admit(&claims)?;
+                if account.role != Role::Admin {
                     return Err(AdminError::NotAdmin);
                 }
-                let current = Bookmark { epoch: records.epoch(), revision: records.revision()? };
+                let current = Bookmark::new(records.epoch(), records.revision()?);
                 if let Some(seen) = seen.filter(|seen| *seen > current) {
                     return Err(AdminError::Behind { current, seen });
                 }

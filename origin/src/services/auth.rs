@@ -1,31 +1,50 @@
 //! Signing in: access tokens of 15 minutes, refresh tokens that work once.
 
+mod keys;
+mod passwords;
+mod sessions;
+
+pub(crate) use keys::rotate as rotate_keys;
+pub(crate) use passwords::{NewPassword, PasswordChange, PasswordResetRequest};
+pub(crate) use sessions::{DeviceList, DeviceRegistration, Logout, SessionList, remove_device};
+
+use super::mail::{MailError, Post};
 use super::passwords::{MAX_PASSWORD_BYTES, PasswordError, Passwords};
-use super::rate_limit::RateLimits;
+use super::rate_limit::{Attempt, By, RateLimits};
 use crate::clock::unix_ms;
-use crate::store::{Account, NO_INSTITUTE, RefreshToken, Store, StoreError, WriteTx};
+use crate::store::{Account, NO_INSTITUTE, OpenError, RefreshToken, Store, StoreError, WriteTx};
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use ed25519_dalek::SigningKey;
+use keys::Keys;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
-use sync_protocol::token::{self, AUDIENCE, Claims, ISSUER, KeySet, TokenError};
+use sync_protocol::bookmark::Bookmark;
+use sync_protocol::token::{AUDIENCE, Claims, ISSUER, LEEWAY_SECONDS, TokenError};
+use tokio::sync::{Semaphore, watch};
+use tokio_util::sync::CancellationToken;
 use utoipa::ToSchema;
 use uuid::Uuid;
 
-/// Life of an access token, in seconds. Edges verify it offline, so this is how long a removed user still reads there.
+/// Life of an access token, in seconds. Edges verify it offline: one that hears nothing from the origin lets a removed
+/// user read for so long.
 const ACCESS_SECONDS: i64 = 15 * 60;
+/// An ended session's last access token has expired so long after, in seconds, clocks that differ included.
+const SESSION_OUTLIVES_SECONDS: i64 = ACCESS_SECONDS + 2 * LEEWAY_SECONDS;
 /// Life of a refresh token: a device that was away for longer signs in again.
 const REFRESH_MS: i64 = 30 * 24 * 60 * 60 * 1000;
+/// Sessions of one user. A sign-in beyond ends the one that was used least recently.
+const MAX_SESSIONS: usize = 64;
 /// Longest e-mail address (RFC 5321, section 4.5.3.1.3, without the brackets).
 const MAX_EMAIL_BYTES: usize = 254;
 /// Longest device name.
 const MAX_DEVICE_BYTES: usize = 64;
 /// Longest refresh token looked at; ours have 43 characters.
 const MAX_REFRESH_BYTES: usize = 128;
+/// Mails that may be on their way: each holds a thread for at most half a minute.
+const MAX_MAILS: usize = 64;
 
 #[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
@@ -56,7 +75,7 @@ pub(crate) struct Tokens {
 pub(crate) enum AuthError {
     #[error("e-mail address or password is wrong")]
     WrongCredentials,
-    #[error("too many failed sign-ins, try again in {} s", .0.as_secs().max(1))]
+    #[error("too many attempts, try again in {} s", .0.as_secs().max(1))]
     TooManyAttempts(Duration),
     #[error("{field} is {problem}")]
     Field { field: &'static str, problem: String },
@@ -64,19 +83,29 @@ pub(crate) enum AuthError {
     RefreshExpired,
     #[error("the refresh token is not valid, sign in again")]
     RefreshInvalid,
+    #[error("the token is not valid any more, ask for another one")]
+    ResetInvalid,
+    #[error("there is no such session")]
+    UnknownSession,
+    #[error("there is no such device")]
+    UnknownDevice,
+    #[error("this origin sends no mail")]
+    NoMail,
+    #[error("too many are at it, try again")]
+    Busy,
+    #[error("too many signing keys are alive, wait until the oldest one's tokens have expired")]
+    TooManyKeys,
     #[error(transparent)]
     Token(#[from] TokenError),
     #[error(transparent)]
     Password(#[from] PasswordError),
     #[error(transparent)]
+    Mail(#[from] MailError),
+    #[error(transparent)]
     Store(#[from] StoreError),
-}
-
-/// The keys that sign and verify access tokens.
-struct Keys {
-    kid: String,
-    signing: SigningKey,
-    public: KeySet,
+    /// Of a command on the keys, never of a request.
+    #[error(transparent)]
+    Open(#[from] OpenError),
 }
 
 #[derive(Clone)]
@@ -85,6 +114,9 @@ pub(crate) struct AuthService {
     passwords: Arc<Passwords>,
     limits: Arc<RateLimits>,
     keys: Arc<Keys>,
+    /// Absent: no mail is sent.
+    post: Option<Arc<Post>>,
+    mails: Arc<Semaphore>,
 }
 
 /// What became of a refresh token. Not an error type: the revocation of a family must be committed.
@@ -96,28 +128,50 @@ enum Rotation {
 }
 
 impl AuthService {
-    /// Loads the signing key, or makes it in a new store. Blocks.
-    pub(crate) fn open(store: Store) -> Result<Self, AuthError> {
+    /// Loads the signing keys, or makes the first one in a new store. Blocks.
+    pub(crate) fn open(store: Store, post: Option<Post>) -> Result<Self, AuthError> {
         let keys = Arc::new(Keys::open(&store)?);
         let passwords = Arc::new(Passwords::new()?);
-        Ok(Self { store, passwords, limits: Arc::default(), keys })
+        let mails = Arc::new(Semaphore::new(MAX_MAILS));
+        Ok(Self { store, passwords, limits: Arc::default(), keys, post: post.map(Arc::new), mails })
     }
 
-    /// The public keys, as a JSON Web Key Set.
-    pub(crate) fn key_set(&self) -> String {
-        self.keys.public.to_json()
+    /// Follows what other processes do with the keys, until the process stops.
+    pub(crate) async fn follow_keys(&self, stopping: CancellationToken) {
+        self.keys.follow(self.store.clone(), stopping).await;
     }
 
-    /// Checks an access token.
+    /// The public keys as a JSON Web Key Set, and whenever they change.
+    pub(crate) fn key_set(&self) -> watch::Receiver<String> {
+        self.keys.published()
+    }
+
+    /// Reads the signing keys again, as [`AuthService::follow_keys`] does from time to time.
+    #[cfg(test)]
+    pub(crate) async fn reload_keys(&self) -> Result<(), StoreError> {
+        self.keys.reload(&self.store).await
+    }
+
+    /// A bookmark as it is given out, with a place in the database's log that is not before it, or 0.
+    pub(crate) fn prove_bookmark(&self, institute: &str, bookmark: Bookmark, position: u64) -> Bookmark {
+        self.keys.prove(institute, bookmark, position, unix_ms())
+    }
+
+    /// The bookmark, if this service gave it out for this institute.
+    pub(crate) fn proven_bookmark(&self, institute: &str, bookmark: Bookmark) -> Option<Bookmark> {
+        self.keys.is_proven(institute, bookmark).then_some(bookmark)
+    }
+
+    /// Checks an access token's signature and age. Whether it was revoked, [`Account::admit`] knows.
     pub(crate) fn verify(&self, token: &str) -> Result<Claims, AuthError> {
-        Ok(self.keys.public.verify(token, unix_ms() / 1000)?)
+        Ok(self.keys.verify(token)?)
     }
 
     pub(crate) async fn login(&self, login: Login, address: Option<IpAddr>) -> Result<Tokens, AuthError> {
-        let device = check_login(&login)?;
-        let email = login.email.trim().to_lowercase();
+        let (email, device) = check_login(&login)?;
         let now = unix_ms();
-        self.limits.check(&email, address, now).map_err(AuthError::TooManyAttempts)?;
+        let by = By { account: Some(&email), address };
+        self.limits.check(Attempt::Guess, by, now).map_err(AuthError::TooManyAttempts)?;
         let account = {
             let email = email.clone();
             self.store.read(NO_INSTITUTE, move |records| records.account_by_email(&email)).await?
@@ -125,7 +179,7 @@ impl AuthService {
         let hash = account.as_ref().and_then(|account| account.password_hash.clone());
         let verified = self.passwords.verify(login.password, hash).await?;
         let Some(account) = account.filter(|_| verified) else {
-            self.limits.failed(&email, address, now);
+            self.limits.count(Attempt::Guess, by, now);
             return Err(AuthError::WrongCredentials);
         };
         let keys = self.keys.clone();
@@ -133,7 +187,12 @@ impl AuthService {
         let tokens = self.store.write::<_, AuthError, _>(&institute, move |tx| {
             // Sign-in looks for the address in all institutes; only the user's own knows who was deactivated.
             let account = tx.account(&account.user)?.ok_or(AuthError::WrongCredentials)?;
-            keys.issue(tx, &account, &device, &Uuid::new_v4().to_string(), unix_ms())
+            let now = unix_ms();
+            let sessions = tx.sessions(&account.user, now)?;
+            for oldest in sessions.iter().take((sessions.len() + 1).saturating_sub(MAX_SESSIONS)) {
+                tx.revoke_family(&oldest.session, now)?;
+            }
+            issue(&keys, tx, &account, (&device, &Uuid::new_v4().to_string()), now)
         });
         Ok(tokens.await?.value)
     }
@@ -154,121 +213,117 @@ impl AuthService {
         };
         let Some(institute) = institute.await? else { return Err(AuthError::RefreshInvalid) };
         let rotation =
-            self.store.write::<_, AuthError, _>(&institute, move |tx| keys.rotate(tx, &hash, unix_ms()));
+            self.store.write::<_, AuthError, _>(&institute, move |tx| rotate(&keys, tx, &hash, unix_ms()));
         match rotation.await?.value {
             Rotation::Done(tokens) => Ok(tokens),
             Rotation::Expired => Err(AuthError::RefreshExpired),
             Rotation::Invalid => Err(AuthError::RefreshInvalid),
             Rotation::Reused { user, device } => {
-                tracing::warn!(user, device, "a rotated refresh token came again; its family is revoked");
+                tracing::warn!(user, device, "a rotated refresh token came again; its session is ended");
                 Err(AuthError::RefreshInvalid)
             }
         }
     }
 }
 
-impl Keys {
-    fn open(store: &Store) -> Result<Self, AuthError> {
-        let stored = store.write_blocking::<_, AuthError, _>(NO_INSTITUTE, |tx| {
-            let mut keys = tx.signing_keys()?;
-            if keys.is_empty() {
-                let key = (Uuid::new_v4().to_string(), random_bytes()?.to_vec());
-                tx.add_signing_key(&key.0, &key.1, unix_ms())?;
-                keys.push(key);
-            }
-            Ok(keys)
-        })?;
-        let mut public = KeySet::default();
-        let mut newest = None;
-        for (kid, secret) in stored.value {
-            let secret: [u8; 32] = secret
-                .try_into()
-                .map_err(|_| StoreError::Corrupt { what: "signing key", text: kid.clone() })?;
-            let signing = SigningKey::from_bytes(&secret);
-            public.insert(kid.clone(), signing.verifying_key());
-            newest.get_or_insert((kid, signing));
-        }
-        let (kid, signing) = newest.expect("a key was added when there was none");
-        Ok(Self { kid, signing, public })
-    }
-
-    /// Makes an access token and the next refresh token of `family`.
-    fn issue(
-        &self,
-        tx: &mut WriteTx<'_>,
-        account: &Account,
-        device: &str,
-        family: &str,
-        now: i64,
-    ) -> Result<Tokens, AuthError> {
-        let claims = Claims {
-            iss: ISSUER.to_owned(),
-            aud: AUDIENCE.to_owned(),
-            sub: account.user.clone(),
-            inst: account.institute.clone(),
-            role: account.role,
-            name: account.name.clone(),
-            dev: device.to_owned(),
-            batches: tx.batches_of(account)?,
-            iat: now / 1000,
-            exp: now / 1000 + ACCESS_SECONDS,
-            jti: Uuid::new_v4().to_string(),
-        };
-        let refresh_token = URL_SAFE_NO_PAD.encode(random_bytes()?);
-        tx.add_refresh_token(&RefreshToken {
-            token_hash: hash_token(&refresh_token),
-            family: family.to_owned(),
-            user: account.user.clone(),
-            device: device.to_owned(),
-            issued_at: now,
-            expires_at: now + REFRESH_MS,
-            rotated_at: None,
-            revoked_at: None,
-        })?;
-        Ok(Tokens {
-            access_token: token::sign(&claims, &self.kid, &self.signing),
-            token_type: "Bearer".to_owned(),
-            expires_in: ACCESS_SECONDS,
-            refresh_token,
-        })
-    }
-
-    fn rotate(&self, tx: &mut WriteTx<'_>, hash: &[u8], now: i64) -> Result<Rotation, AuthError> {
-        let Some(old) = tx.refresh_token(hash)? else { return Ok(Rotation::Invalid) };
-        if old.revoked_at.is_some() {
-            return Ok(Rotation::Invalid);
-        }
-        if old.rotated_at.is_some() {
-            tx.revoke_family(&old.family, now)?;
-            return Ok(Rotation::Reused { user: old.user, device: old.device });
-        }
-        if old.expires_at <= now {
-            return Ok(Rotation::Expired);
-        }
-        let Some(account) = tx.account(&old.user)? else { return Ok(Rotation::Invalid) };
-        tx.mark_rotated(&old.token_hash, now)?;
-        Ok(Rotation::Done(self.issue(tx, &account, &old.device, &old.family, now)?))
+impl Account {
+    /// Refuses a token that was revoked.
+    pub(crate) fn admit(&self, claims: &Claims) -> Result<(), TokenError> {
+        if self.revocation.covers(claims) { Err(TokenError::Revoked) } else { Ok(()) }
     }
 }
 
-/// Checks a sign-in's fields and gives the device's name.
-fn check_login(login: &Login) -> Result<String, AuthError> {
-    let field = |field, problem: String| AuthError::Field { field, problem };
-    if login.email.len() > MAX_EMAIL_BYTES {
-        let problem = format!("{} bytes, the limit is {MAX_EMAIL_BYTES}", login.email.len());
-        return Err(field("email", problem));
+/// Makes an access token and the next refresh token of a session.
+fn issue(
+    keys: &Keys,
+    tx: &mut WriteTx<'_>,
+    account: &Account,
+    (device, session): (&str, &str),
+    now: i64,
+) -> Result<Tokens, AuthError> {
+    // A token that is made in the second in which all others were ended is dated after them.
+    let iat = (now / 1000).max(account.revocation.not_before);
+    let claims = Claims {
+        iss: ISSUER.to_owned(),
+        aud: AUDIENCE.to_owned(),
+        sub: account.user.clone(),
+        inst: account.institute.clone(),
+        role: account.role,
+        name: account.name.clone(),
+        dev: device.to_owned(),
+        batches: tx.batches_of(account)?,
+        iat,
+        exp: iat + ACCESS_SECONDS,
+        jti: Uuid::new_v4().to_string(),
+        sid: session.to_owned(),
+    };
+    let refresh_token = URL_SAFE_NO_PAD.encode(random_bytes()?);
+    tx.add_refresh_token(&RefreshToken {
+        token_hash: hash_token(&refresh_token),
+        family: session.to_owned(),
+        user: account.user.clone(),
+        device: device.to_owned(),
+        issued_at: now,
+        expires_at: now + REFRESH_MS,
+        rotated_at: None,
+        revoked_at: None,
+    })?;
+    Ok(Tokens {
+        access_token: keys.sign(&claims, now),
+        token_type: "Bearer".to_owned(),
+        expires_in: ACCESS_SECONDS,
+        refresh_token,
+    })
+}
+
+fn rotate(keys: &Keys, tx: &mut WriteTx<'_>, hash: &[u8], now: i64) -> Result<Rotation, AuthError> {
+    let Some(old) = tx.refresh_token(hash)? else { return Ok(Rotation::Invalid) };
+    if old.revoked_at.is_some() {
+        return Ok(Rotation::Invalid);
     }
+    if old.rotated_at.is_some() {
+        sessions::end_session(tx, &old.user, &old.family, now)?;
+        return Ok(Rotation::Reused { user: old.user, device: old.device });
+    }
+    if old.expires_at <= now {
+        return Ok(Rotation::Expired);
+    }
+    let Some(account) = tx.account(&old.user)? else { return Ok(Rotation::Invalid) };
+    tx.mark_rotated(&old.token_hash, now)?;
+    Ok(Rotation::Done(issue(keys, tx, &account, (&old.device, &old.family), now)?))
+}
+
+/// Checks a sign-in's fields and gives the address, as it is looked up, and the device's name.
+fn check_login(login: &Login) -> Result<(String, String), AuthError> {
+    let email = check_email(&login.email)?;
     if login.password.len() > MAX_PASSWORD_BYTES {
         let problem = format!("{} bytes, the limit is {MAX_PASSWORD_BYTES}", login.password.len());
-        return Err(field("password", problem));
+        return Err(AuthError::Field { field: "password", problem });
     }
-    let Some(device) = &login.device else { return Ok(Uuid::new_v4().to_string()) };
+    let Some(device) = &login.device else { return Ok((email, Uuid::new_v4().to_string())) };
+    check_device(device)?;
+    Ok((email, device.clone()))
+}
+
+fn check_email(email: &str) -> Result<String, AuthError> {
+    if email.len() > MAX_EMAIL_BYTES {
+        let problem = format!("{} bytes, the limit is {MAX_EMAIL_BYTES}", email.len());
+        return Err(AuthError::Field { field: "email", problem });
+    }
+    let email = email.trim();
+    if email.chars().any(char::is_control) {
+        return Err(AuthError::Field { field: "email", problem: "not one line of text".to_owned() });
+    }
+    Ok(email.to_lowercase())
+}
+
+fn check_device(device: &str) -> Result<(), AuthError> {
     let allowed = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'_' | b'-');
     if device.is_empty() || device.len() > MAX_DEVICE_BYTES || !device.bytes().all(allowed) {
         let problem = format!("not 1 to {MAX_DEVICE_BYTES} characters out of A-Z a-z 0-9 . _ -");
-        return Err(field("device", problem));
+        return Err(AuthError::Field { field: "device", problem });
     }
-    Ok(device.clone())
+    Ok(())
 }
 
 fn hash_token(token: &str) -> Vec<u8> {

@@ -30,6 +30,7 @@ use remote::Remote;
 use std::sync::Arc;
 use std::time::Duration;
 use sync_protocol::bookmark::Bookmark;
+use sync_protocol::revocation::Revocation;
 
 /// Entries that are older are not served while the primary does not answer: what is committed meanwhile is not known.
 const UNWATCHED_AGE_MAX: Duration = Duration::from_secs(5);
@@ -90,6 +91,8 @@ pub(crate) struct Computed {
     pub(crate) bookmark: Bookmark,
     /// Unix milliseconds; when the body changes by itself, such as at midnight.
     pub(crate) valid_until: Option<i64>,
+    /// The tokens of its reader that it is not for: whoever is served compares it with the token that was shown.
+    pub(crate) revocation: Revocation,
 }
 
 /// A body with the newest revision that it is known to show.

@@ -12,7 +12,7 @@ use serde_json::Value;
 use sha2::{Digest as _, Sha256};
 use sync_protocol::bookmark::Bookmark;
 use sync_protocol::command::{Command, CommandError};
-use sync_protocol::token::Claims;
+use sync_protocol::token::{Claims, TokenError};
 use utoipa::ToSchema;
 use uuid::Uuid;
 
@@ -34,6 +34,8 @@ pub(crate) enum CommandFault {
     IfMatch,
     #[error("there is no command with this key")]
     UnknownKey,
+    #[error(transparent)]
+    Token(#[from] TokenError),
     #[error(transparent)]
     Store(#[from] StoreError),
 }
@@ -83,6 +85,9 @@ pub(crate) struct Receipt {
     #[serde(serialize_with = "as_text")]
     #[schema(value_type = String)]
     pub(crate) bookmark: Bookmark,
+    /// A place in the database's log that is not before the commit; 0 when it is not known.
+    #[serde(skip)]
+    pub(crate) position: u64,
 }
 
 /// What became of a command, by its key.
@@ -95,7 +100,7 @@ pub(crate) struct CommandState {
     outcome: Value,
     #[serde(serialize_with = "as_text")]
     #[schema(value_type = String)]
-    bookmark: Bookmark,
+    pub(crate) bookmark: Bookmark,
 }
 
 /// A command as an edge forwards it, with the identity that the edge verified when it took the command.
@@ -143,13 +148,24 @@ impl CommandService {
         let plausible = (now - MAX_AGE_MS..=now).contains(&forwarded.accepted_at);
         let at = if plausible { forwarded.accepted_at } else { now };
         let order = Order { key, command, if_match: None, at, now };
-        self.apply(&forwarded.identity, order).await
+        // The edge has verified the token when it took the command: what ends later ends no command.
+        self.decide_once(&forwarded.identity, order, None).await
     }
 
     /// Decides a command, or repeats what was decided under its key.
     ///
     /// Rights are those that the store knows now, not those of the token: the command may have waited for hours.
     pub(crate) async fn apply(&self, identity: &Claims, order: Order) -> Result<Receipt, CommandFault> {
+        self.decide_once(identity, order, Some(identity.clone())).await
+    }
+
+    /// `shown` is the token that came with the command, if it is to be judged now.
+    async fn decide_once(
+        &self,
+        identity: &Claims,
+        order: Order,
+        shown: Option<Claims>,
+    ) -> Result<Receipt, CommandFault> {
         if order.if_match.as_ref().is_some_and(|tags| tags.len() > records::MAX_IF_MATCH_BYTES) {
             return Err(CommandFault::IfMatch);
         }
@@ -157,13 +173,20 @@ impl CommandService {
         let device = identity.dev.clone();
         let request_hash = hash_request(&user, &order);
         let name = order.command.name();
-        let decided = self.store.write(&identity.inst, move |tx| match tx.decision(&order.key)? {
-            Some(decision) if decision.request_hash == request_hash => Ok((decision, "repeated")),
-            Some(_) => Err(CommandFault::KeyReused),
-            None => {
-                let decision = decide(tx, Request { user, device, request_hash, order })?;
-                let outcome = decision.status.as_str();
-                Ok((decision, outcome))
+        let decided = self.store.write(&identity.inst, move |tx| {
+            if let Some(claims) = shown
+                && let Some(account) = tx.account(&user)?
+            {
+                account.admit(&claims)?;
+            }
+            match tx.decision(&order.key)? {
+                Some(decision) if decision.request_hash == request_hash => Ok((decision, "repeated")),
+                Some(_) => Err(CommandFault::KeyReused),
+                None => {
+                    let decision = decide(tx, Request { user, device, request_hash, order })?;
+                    let outcome = decision.status.as_str();
+                    Ok((decision, outcome))
+                }
             }
         });
         let decided = decided.await;
@@ -174,19 +197,26 @@ impl CommandService {
             Err(
                 CommandFault::Invalid(_)
                 | CommandFault::Refused(_)
+                | CommandFault::Token(_)
                 | CommandFault::IfMatch
                 | CommandFault::UnknownKey,
             ) => "refused",
         };
         metrics::counter!(COMMANDS, "command" => name, "outcome" => outcome).increment(1);
-        self.answer(&decided?.value.0)
+        let decided = decided?;
+        self.answer(&decided.value.0, decided.position)
     }
 
     /// What became of the command with this key, for the device that gave it.
     pub(crate) async fn state(&self, identity: &Claims, key: String) -> Result<CommandState, CommandFault> {
         sync_protocol::command::check_key(Some(&key))?;
-        let decision =
-            self.store.read::<_, CommandFault, _>(&identity.inst, move |records| Ok(records.decision(&key)?));
+        let claims = identity.clone();
+        let decision = self.store.read::<_, CommandFault, _>(&identity.inst, move |records| {
+            if let Some(account) = records.account(&claims.sub)? {
+                account.admit(&claims)?;
+            }
+            Ok(records.decision(&key)?)
+        });
         let own = |decision: &Decision| decision.user == identity.sub && decision.device == identity.dev;
         let decision = decision.await?.filter(own).ok_or(CommandFault::UnknownKey)?;
         let status = match decision.status {
@@ -196,17 +226,17 @@ impl CommandService {
         Ok(CommandState { status, outcome: parse(&decision)?, bookmark: self.bookmark(&decision) })
     }
 
-    fn answer(&self, decision: &Decision) -> Result<Receipt, CommandFault> {
+    fn answer(&self, decision: &Decision, position: u64) -> Result<Receipt, CommandFault> {
         match decision.status {
             DecisionStatus::Delivered => {
-                Ok(Receipt { outcome: parse(decision)?, bookmark: self.bookmark(decision) })
+                Ok(Receipt { outcome: parse(decision)?, bookmark: self.bookmark(decision), position })
             }
             DecisionStatus::Refused => Err(CommandFault::Refused(parse(decision)?)),
         }
     }
 
     fn bookmark(&self, decision: &Decision) -> Bookmark {
-        Bookmark { epoch: self.store.epoch(), revision: decision.revision }
+        Bookmark::new(self.store.epoch(), decision.revision)
     }
 }
 

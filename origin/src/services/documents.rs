@@ -25,7 +25,7 @@ use sync_protocol::document_id::DocumentId;
 use sync_protocol::kind::{self, Access, Kind, KindError};
 use sync_protocol::link::{self, DocumentRecord, Hash, MAX_LINK_MESSAGE_BYTES};
 use sync_protocol::tag;
-use sync_protocol::token::Claims;
+use sync_protocol::token::{Claims, TokenError};
 use utoipa::ToSchema;
 
 /// Longest subject: a batch, a slash and a name of an id's length.
@@ -59,6 +59,8 @@ pub(crate) enum DocumentError {
     NotAcceptable(&'static str),
     #[error("the merge worker panicked")]
     Panicked,
+    #[error(transparent)]
+    Token(#[from] TokenError),
     #[error(transparent)]
     Store(#[from] StoreError),
 }
@@ -133,8 +135,13 @@ impl DocumentService {
         let subject = registration.subject;
         // Most calls find the document: they need not wait for the writer.
         let known = {
-            let (user, subject) = (user.clone(), subject.clone());
-            self.store.read(&claims.inst, move |records| registered(records, kind, &subject, &user)).await?
+            let (claims, subject) = (claims.clone(), subject.clone());
+            let institute = claims.inst.clone();
+            let known = self.store.read(&institute, move |records| {
+                admit(records, &claims)?;
+                registered(records, kind, &subject, &claims.sub)
+            });
+            known.await?
         };
         if let Some(known) = known {
             return Ok(known);
@@ -182,11 +189,12 @@ impl DocumentService {
         claims: &Claims,
         document: DocumentId,
     ) -> Result<Option<link::Document>, DocumentError> {
-        let user = claims.sub.clone();
+        let asking = claims.clone();
         let readable = self.store.read(&claims.inst, move |records| {
+            admit(records, &asking)?;
             let record = records.document(document)?;
-            let member = Membership::load(records, &user)?;
-            Ok::<_, StoreError>(record.zip(member).is_some_and(|(r, m)| m.access(&r) != Access::None))
+            let member = Membership::load(records, &asking.sub)?;
+            Ok::<_, DocumentError>(record.zip(member).is_some_and(|(r, m)| m.access(&r) != Access::None))
         });
         if !readable.await? {
             return Ok(None);
@@ -243,6 +251,12 @@ fn chunks_beyond(doc: &Automerge, have: &[Hash]) -> (Vec<minicbor::bytes::ByteVe
     }
     let chunks = changes.iter().map(|change| change.raw_bytes().to_vec().into()).collect();
     (chunks, Some(changes.iter().map(|change| change.actor_id().clone()).collect()))
+}
+
+/// Refuses a token that was revoked.
+fn admit(records: &dyn crate::store::Records, claims: &Claims) -> Result<(), DocumentError> {
+    let account = records.account(&claims.sub)?.ok_or(DocumentError::Forbidden)?;
+    Ok(account.admit(claims)?)
 }
 
 /// The document of a kind and subject, if it is there and the user may reach it.

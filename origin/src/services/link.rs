@@ -20,7 +20,7 @@ use sync_protocol::link::{
     Push, Pushed, Quarantine, Welcome,
 };
 use sync_protocol::tag;
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 use tokio::task::{AbortHandle, JoinSet};
 
 /// Messages that may wait for the edge's socket. The largest of them, whole documents, are made after they have a
@@ -85,13 +85,18 @@ impl LinkService {
         mut incoming: mpsc::Receiver<LinkMessage>,
         outgoing: mpsc::Sender<LinkMessage>,
     ) -> Result<(), LinkFault> {
-        let welcome = Welcome { epoch: self.store.epoch(), keys: self.auth.key_set() };
-        send(&outgoing, LinkMessage::Welcome(welcome)).await?;
+        let mut keys = self.auth.key_set();
+        self.welcome(&mut keys, &outgoing).await?;
         let mut workers = JoinSet::new();
         let mut queues: HashMap<String, mpsc::Sender<Request>> = HashMap::new();
         loop {
             let message = tokio::select! {
                 message = incoming.recv() => message,
+                Ok(()) = keys.changed() => {
+                    // A new key is known at the edge long before it signs.
+                    self.welcome(&mut keys, &outgoing).await?;
+                    continue;
+                }
                 Some(ended) = workers.join_next() => {
                     // A worker ends on its own only by a fault.
                     return ended.unwrap_or(Err(LinkFault::Gone));
@@ -119,6 +124,16 @@ impl LinkService {
                 queue.send(request).await.map_err(|_| LinkFault::Gone)?;
             }
         }
+    }
+
+    /// Tells the edge the epoch and the keys, at first and whenever they change.
+    async fn welcome(
+        &self,
+        keys: &mut watch::Receiver<String>,
+        outgoing: &mpsc::Sender<LinkMessage>,
+    ) -> Result<(), LinkFault> {
+        let keys = keys.borrow_and_update().clone();
+        send(outgoing, LinkMessage::Welcome(Welcome { epoch: self.store.epoch(), keys })).await
     }
 }
 

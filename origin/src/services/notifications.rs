@@ -6,7 +6,7 @@ use crate::store::{NotificationId, NotificationRow, Store, StoreError};
 use serde::Serialize;
 use serde_json::Value;
 use sync_protocol::bookmark::Bookmark;
-use sync_protocol::token::Claims;
+use sync_protocol::token::{Claims, TokenError};
 use utoipa::ToSchema;
 
 /// Most notifications in one answer.
@@ -20,6 +20,8 @@ pub(crate) enum NotificationError {
     Id(&'static str),
     #[error("the user is not of this institute any more")]
     UnknownUser,
+    #[error(transparent)]
+    Token(#[from] TokenError),
     #[error("this origin is at {current}, the reader has seen {seen}")]
     Behind { current: Bookmark, seen: Bookmark },
     #[error(transparent)]
@@ -68,10 +70,14 @@ impl NotificationService {
         seen: Option<Bookmark>,
     ) -> Result<(NotificationPage, Bookmark), NotificationError> {
         let before = before.map(|text| parse_id(text).ok_or(NotificationError::Id("before"))).transpose()?;
-        let user = claims.sub.clone();
+        let claims = claims.clone();
+        let institute = claims.inst.clone();
         self.store
-            .read_after(&claims.inst, seen, move |records| {
-                let current = Bookmark { epoch: records.epoch(), revision: records.revision()? };
+            .read_after(&institute, seen, move |records| {
+                let account = records.account(&claims.sub)?.ok_or(NotificationError::UnknownUser)?;
+                account.admit(&claims)?;
+                let user = account.user;
+                let current = Bookmark::new(records.epoch(), records.revision()?);
                 if let Some(seen) = seen.filter(|seen| *seen > current) {
                     return Err(NotificationError::Behind { current, seen });
                 }
@@ -92,9 +98,12 @@ impl NotificationService {
     /// Marks all up to one as read; how many were not. Again changes nothing.
     pub(crate) async fn mark_read(&self, claims: &Claims, until: &str) -> Result<u64, NotificationError> {
         let until = parse_id(until).ok_or(NotificationError::Id("until"))?;
-        let user = claims.sub.clone();
-        let read = self.store.write_aside::<_, NotificationError, _>(&claims.inst, move |tx| {
-            Ok(tx.read_notifications(&user, until, unix_ms())?)
+        let claims = claims.clone();
+        let institute = claims.inst.clone();
+        let read = self.store.write_aside::<_, NotificationError, _>(&institute, move |tx| {
+            let account = tx.account(&claims.sub)?.ok_or(NotificationError::UnknownUser)?;
+            account.admit(&claims)?;
+            Ok(tx.read_notifications(&account.user, until, unix_ms())?)
         });
         Ok(read.await?.value)
     }

@@ -42,7 +42,10 @@ impl Subject {
             Command::GradeSubmission { assignment, student, .. } => submission(assignment, student)?,
             // Who hands in is not part of the command: the outcome names the work.
             Command::SubmitAssignment { .. } => Self::of(&collections::SUBMISSIONS, None),
-            Command::RecordPayment { invoice, .. } => known(&collections::INVOICES, &[invoice]),
+            Command::RecordPayment { invoice, .. } | Command::VoidInvoice { invoice } => {
+                known(&collections::INVOICES, &[invoice])
+            }
+            Command::RefundPayment { payment, .. } => known(&collections::PAYMENTS, &[payment]),
             Command::PostMessage { .. } => Self::of(&collections::MESSAGES, None),
             Command::EnrollStudent { student, batch } | Command::WithdrawStudent { student, batch } => {
                 known(&collections::ENROLMENTS, &[batch, student])

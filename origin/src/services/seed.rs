@@ -314,6 +314,7 @@ impl<'t, 'c> Loader<'t, 'c> {
             title: title.to_owned(),
             amount_minor,
             due_on: due_on.to_string(),
+            issued_at: self.now - 30 * DAY_MS,
         })?;
         self.count(added);
         if paid_minor > 0 {

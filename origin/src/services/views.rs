@@ -3,10 +3,11 @@
 //! Every answer is JSON in `snake_case`. Times are RFC 3339 with the institute's offset, dates `YYYY-MM-DD`, money in
 //! minor units of `currency`, shares between 0 and 1; a figure that nothing supports yet is `null`. Lists are bounded.
 //! Field by field the shapes are the structs of this module: [`StudentDashboard`], [`TeacherDashboard`],
-//! [`AdminDashboard`] and [`Schedule`].
+//! [`AdminDashboard`], [`Schedule`], [`StudentFees`] and [`AdminFees`].
 
 mod admin;
 mod attendance;
+mod fees;
 mod grades;
 mod roster;
 mod schedule;
@@ -14,8 +15,8 @@ mod student;
 mod teacher;
 
 pub(crate) use {
-    admin::AdminDashboard, attendance::Attendance, grades::Grades, roster::Roster, schedule::Schedule,
-    student::StudentDashboard, teacher::TeacherDashboard,
+    admin::AdminDashboard, attendance::Attendance, fees::AdminFees, fees::StudentFees, grades::Grades,
+    roster::Roster, schedule::Schedule, student::StudentDashboard, teacher::TeacherDashboard,
 };
 
 use super::cache::{Cache, Computed, Key, Served, Strategy};
@@ -26,7 +27,7 @@ use jiff::civil::Date;
 use serde::Serialize;
 use sync_protocol::bookmark::Bookmark;
 use sync_protocol::tag;
-use sync_protocol::token::{Claims, Role};
+use sync_protocol::token::{Claims, Role, TokenError};
 use utoipa::ToSchema;
 
 /// Most entries of one list in a view, so that a view's size does not follow an institute's age.
@@ -44,6 +45,10 @@ pub(crate) enum ViewError {
     WrongRole(Role),
     #[error("the user is not of this institute any more")]
     UnknownUser,
+    #[error("only the student, a guardian and an admin may see this")]
+    NotTheirs,
+    #[error(transparent)]
+    Token(#[from] TokenError),
     #[error("date is not YYYY-MM-DD")]
     Date,
     /// The reader has seen a later state than this store holds: an older copy answers, or this one was restored.
@@ -142,11 +147,7 @@ impl ViewService {
         seen: Option<Bookmark>,
     ) -> Result<Served, ViewError> {
         let kept = Kept::records("roster", class.clone());
-        self.keep(claims, seen, kept, move |scene| {
-            let (roster, tags) = roster::roster(scene, &class)?;
-            Ok((to_json(&roster), tags))
-        })
-        .await
+        self.keep(claims, seen, kept, move |scene| roster::roster(scene, &class)).await
     }
 
     /// The classes of one day, today when `date` is absent, for the student or teacher that the claims name.
@@ -167,6 +168,40 @@ impl ViewService {
         self.view(claims, role, seen, kept, move |scene| schedule::schedule(scene, date)).await
     }
 
+    /// Fees of the student that the claims name, or of `student`, whose guardian they name.
+    pub(crate) async fn student_fees(
+        &self,
+        claims: &Claims,
+        student: Option<String>,
+        seen: Option<Bookmark>,
+    ) -> Result<Served, ViewError> {
+        if student.is_none() && claims.role != Role::Student {
+            return Err(ViewError::WrongRole(Role::Student));
+        }
+        let student = student.unwrap_or_else(|| claims.sub.clone());
+        // An invoice is overdue from one day to the next.
+        let kept = Kept { until_midnight: true, ..Kept::records("student-fees", student.clone()) };
+        self.keep(claims, seen, kept, move |scene| {
+            let account = scene.visible_student(&student)?;
+            let mut tags = vec![tag::EVERYTHING.to_owned(), tag::user(&student)];
+            if scene.account.user != student {
+                // Who is whose guardian changes with it.
+                tags.push(tag::user(&scene.account.user));
+            }
+            Ok((fees::student_fees(scene, &account)?, tags))
+        })
+        .await
+    }
+
+    pub(crate) async fn admin_fees(
+        &self,
+        claims: &Claims,
+        seen: Option<Bookmark>,
+    ) -> Result<Served, ViewError> {
+        let kept = Kept { until_midnight: true, ..Kept::records("admin-fees", String::new()) };
+        self.view(claims, Role::Admin, seen, kept, fees::admin_fees).await
+    }
+
     async fn view<T: Serialize>(
         &self,
         claims: &Claims,
@@ -178,36 +213,44 @@ impl ViewService {
         if claims.role != role {
             return Err(ViewError::WrongRole(role));
         }
-        self.keep(claims, seen, kept, move |scene| Ok((to_json(&compute(scene)?), scene.tags()))).await
+        self.keep(claims, seen, kept, move |scene| Ok((compute(scene)?, scene.tags()))).await
     }
 
     /// What is kept, or body and tags computed in one transaction that shows at least what the reader has seen.
     ///
-    /// The key holds the user and the role of the token: what one reader may see is never served to another.
-    async fn keep(
+    /// The key holds the user and the role of the token: what one reader may see is never served to another. What is kept
+    /// says which of the user's tokens count no more, and depends on it.
+    async fn keep<T: Serialize>(
         &self,
         claims: &Claims,
         seen: Option<Bookmark>,
         kept: Kept,
-        compute: impl FnOnce(&Scene<'_>) -> Result<(Vec<u8>, Vec<String>), ViewError> + Send + 'static,
+        compute: impl FnOnce(&Scene<'_>) -> Result<(T, Vec<String>), ViewError> + Send + 'static,
     ) -> Result<Served, ViewError> {
         let user = claims.sub.clone();
         let parts = [kept.name, claims.role.as_str(), &user, &kept.of];
         let key = Key::new(kept.strategy, &claims.inst, &parts);
         let computed = || {
             self.store.read_after(&claims.inst, seen, move |records| {
-                let current = Bookmark { epoch: records.epoch(), revision: records.revision()? };
+                let current = Bookmark::new(records.epoch(), records.revision()?);
                 if let Some(seen) = seen.filter(|seen| *seen > current) {
                     return Err(ViewError::Behind { current, seen });
                 }
                 let scene = Scene::open(records, &user)?;
-                let (body, tags) = compute(&scene)?;
+                let (view, mut tags) = compute(&scene)?;
+                tags.push(tag::member(&user));
+                let body = serde_json::to_vec(&view).expect("texts and finite numbers are always JSON");
                 // What shows today and what comes next is another thing tomorrow.
                 let valid_until = kept.until_midnight.then(|| scene.time.day(scene.today).1);
-                Ok(Computed { body, tags, bookmark: current, valid_until })
+                let revocation = scene.account.revocation.clone();
+                Ok(Computed { body, tags, bookmark: current, valid_until, revocation })
             })
         };
-        self.cache.get_or_compute(key, seen, computed).await
+        let served = self.cache.get_or_compute(key, seen, computed).await?;
+        if served.content.revocation.covers(claims) {
+            return Err(TokenError::Revoked.into());
+        }
+        Ok(served)
     }
 }
 
@@ -222,11 +265,27 @@ impl<'r> Scene<'r> {
         Ok(Self { records, account, institute, time, now, today, batches })
     }
 
+    /// A student whose records the reader may see: themselves, their ward, or anybody for an admin.
+    fn visible_student(&self, student: &str) -> Result<Account, ViewError> {
+        if student == self.account.user {
+            return Ok(self.account.clone());
+        }
+        let guardian = || -> Result<bool, StoreError> {
+            let entry = self.records.directory_entry(&self.account.user)?;
+            Ok(entry.is_some_and(|entry| entry.guardian_of.iter().any(|ward| ward == student)))
+        };
+        if self.account.role != Role::Admin && !guardian()? {
+            return Err(ViewError::NotTheirs);
+        }
+        let account = self.records.account(student)?.filter(|account| account.role == Role::Student);
+        account.ok_or(ViewError::NotTheirs)
+    }
+
     /// What the view depends on: the user and their batches, or the whole institute.
     fn tags(&self) -> Vec<String> {
         let mut tags = vec![tag::EVERYTHING.to_owned()];
-        // Two places are taken by the tags of everything and of the user.
-        let too_many = self.batches.len() + 2 > tag::MAX_TAGS;
+        // Three places are taken: by everything, by the user, and by the user's membership.
+        let too_many = self.batches.len() + 3 > tag::MAX_TAGS;
         if self.account.role == Role::Admin || too_many {
             tags.push(tag::INSTITUTE.to_owned());
         } else {
@@ -290,10 +349,6 @@ impl<'r> Scene<'r> {
         let unread = self.records.unread_messages(user, &self.batches, self.account.messages_read_at)?;
         Ok(Messages { unread, recent: recent.collect() })
     }
-}
-
-fn to_json(view: &impl Serialize) -> Vec<u8> {
-    serde_json::to_vec(view).expect("texts and finite numbers are always JSON")
 }
 
 fn parse_date(text: &str) -> Result<Date, ViewError> {
@@ -379,6 +434,11 @@ mod tests {
         let steps = crate::store::plans::of(|| {
             let read = store.read_blocking::<_, ViewError>("northside.example", |records| {
                 student::dashboard(&Scene::open(records, &user("student"))?)?;
+                let student = Scene::open(records, &user("student"))?;
+                fees::student_fees(&student, &student.account)?;
+                records.sessions(&user("student"), unix_ms())?;
+                records.devices(&user("student"))?;
+                fees::admin_fees(&Scene::open(records, &user("admin"))?)?;
                 schedule::schedule(&Scene::open(records, &user("student"))?, None)?;
                 grades::grades(&Scene::open(records, &user("student"))?)?;
                 attendance::attendance(&Scene::open(records, &user("student"))?)?;
@@ -405,6 +465,8 @@ mod tests {
             "FROM institutes",
             "SELECT coalesce(sum(",
             "FROM payments",
+            "FROM invoices INDEXED BY invoices_open",
+            "FROM payment_events INDEXED BY",
             "SELECT count(*) FROM batches",
             "SELECT count(*) FROM submissions WHERE",
             "SELECT count(*) FROM quarantine",
@@ -437,6 +499,9 @@ mod tests {
             attendance::attendance(&Scene::open(records, "student-7")?)?;
             roster::roster(&Scene::open(records, "teacher-3")?, "class-2")?;
             teacher::dashboard(&Scene::open(records, "teacher-3")?)?;
+            let student = Scene::open(records, "student-7")?;
+            fees::student_fees(&student, &student.account)?;
+            records.sessions("student-7", unix_ms())?;
             records.share_batch("student-7", "teacher-3")?;
             records.account_by_email("student-7@large.example")?;
             records.submission("assignment-3", "student-7")?;
@@ -448,7 +513,16 @@ mod tests {
         let log = database.server.whole_log();
         let plans = log.matches("Query Text:").count();
         assert!(plans > 25, "{plans} plans in the log");
-        let large = ["submissions", "users", "enrolments", "attendance", "messages", "invoices", "payments"];
+        let large = [
+            "submissions",
+            "users",
+            "enrolments",
+            "attendance",
+            "messages",
+            "invoices",
+            "payments",
+            "ledger",
+        ];
         let scans: Vec<&str> = log
             .lines()
             // A partition of a quarter to come is empty, and reading nothing costs nothing.

@@ -1,6 +1,8 @@
 //! Users, their refresh tokens, and the keys that sign access tokens.
 
 use super::error::StoreError;
+use super::transaction::from_json;
+use sync_protocol::revocation::Revocation;
 use sync_protocol::token::Role;
 
 /// A user as sign-in and access rules need them.
@@ -13,6 +15,8 @@ pub(crate) struct Account {
     pub(crate) role: Role,
     pub(crate) password_hash: Option<String>,
     pub(crate) messages_read_at: i64,
+    /// Which access tokens count no more; empty where the account was looked up by its address.
+    pub(crate) revocation: Revocation,
 }
 
 #[derive(Debug, Clone)]
@@ -36,9 +40,22 @@ pub(crate) struct RefreshToken {
     pub(crate) revoked_at: Option<i64>,
 }
 
+/// A key that signs access tokens from a time on, until another one does.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct StoredKey {
+    pub(crate) kid: String,
+    pub(crate) secret: Vec<u8>,
+    pub(crate) signs_from: i64,
+}
+
 /// The role that a text names.
 pub(crate) fn parse_role(text: &str) -> Option<Role> {
     [Role::Admin, Role::Teacher, Role::Student].into_iter().find(|role| role.as_str() == text)
+}
+
+/// What the column `revocation` holds.
+pub(super) fn parse_revocation(json: Option<String>) -> Result<Revocation, StoreError> {
+    json.map_or_else(|| Ok(Revocation::default()), |json| from_json("revocation", &json))
 }
 
 /// Somebody who was deactivated is nobody here: the directory alone still knows them.
@@ -57,8 +74,8 @@ pub(crate) trait ReadAccounts {
 
     fn refresh_token(&self, token_hash: &[u8]) -> Result<Option<RefreshToken>, StoreError>;
 
-    /// All signing keys (name, secret), the newest first.
-    fn signing_keys(&self) -> Result<Vec<(String, Vec<u8>)>, StoreError>;
+    /// All signing keys, the last to sign first.
+    fn signing_keys(&self) -> Result<Vec<StoredKey>, StoreError>;
 }
 
 pub(crate) trait WriteAccounts {
@@ -72,9 +89,6 @@ pub(crate) trait WriteAccounts {
     /// address.
     fn change_user(&self, user: &str, name: Option<&str>, email: Option<&str>) -> Result<bool, StoreError>;
 
-    /// Ends all sessions of one device of a user of this institute; how many there were.
-    fn revoke_device(&self, user: &str, device: &str, now: i64) -> Result<u64, StoreError>;
-
     /// Notes until when the user has read their messages.
     fn set_messages_read(&self, user: &str, until: i64) -> Result<(), StoreError>;
 
@@ -85,5 +99,7 @@ pub(crate) trait WriteAccounts {
 
     fn revoke_family(&self, family: &str, now: i64) -> Result<(), StoreError>;
 
-    fn add_signing_key(&self, kid: &str, secret: &[u8], now: i64) -> Result<(), StoreError>;
+    fn add_signing_key(&self, key: &StoredKey, now: i64) -> Result<(), StoreError>;
+
+    fn remove_signing_key(&self, kid: &str) -> Result<(), StoreError>;
 }

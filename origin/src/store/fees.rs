@@ -1,4 +1,5 @@
-//! Invoices and their payments. Money is in minor units of the institute's currency.
+//! Invoices, payments, refunds, the ledger of what students owe, and the events of payment providers. Money is in minor
+//! units of the institute's currency.
 
 use super::error::StoreError;
 
@@ -8,9 +9,19 @@ pub(crate) struct Invoice {
     pub(crate) student: String,
     pub(crate) title: String,
     pub(crate) amount_minor: i64,
+    /// Payments without what was refunded of them.
     pub(crate) paid_minor: i64,
     /// Local date, `YYYY-MM-DD`.
     pub(crate) due_on: String,
+    /// Nothing is owed for a void invoice.
+    pub(crate) voided_at: Option<i64>,
+}
+
+impl Invoice {
+    /// Still to be paid.
+    pub(crate) fn due_minor(&self) -> i64 {
+        if self.voided_at.is_some() { 0 } else { self.amount_minor - self.paid_minor }
+    }
 }
 
 #[derive(Debug, Clone)]
@@ -20,6 +31,7 @@ pub(crate) struct NewInvoice {
     pub(crate) title: String,
     pub(crate) amount_minor: i64,
     pub(crate) due_on: String,
+    pub(crate) issued_at: i64,
 }
 
 #[derive(Debug, Clone)]
@@ -31,14 +43,116 @@ pub(crate) struct PaymentRow {
     pub(crate) amount_minor: i64,
     pub(crate) method: String,
     pub(crate) reference: Option<String>,
+    /// A user, or the payment provider that told of it.
     pub(crate) recorded_by: String,
     pub(crate) paid_at: i64,
+}
+
+/// A payment as a refund needs it.
+#[derive(Debug, Clone)]
+pub(crate) struct Payment {
+    pub(crate) payment: String,
+    pub(crate) invoice: String,
+    pub(crate) student: String,
+    pub(crate) amount_minor: i64,
+    pub(crate) refunded_minor: i64,
+}
+
+#[derive(Debug, Clone)]
+pub(crate) struct NewRefund {
+    pub(crate) refund: String,
+    pub(crate) payment: String,
+    pub(crate) amount_minor: i64,
+    pub(crate) reason: Option<String>,
+    pub(crate) refunded_by: Option<String>,
+    pub(crate) refunded_at: i64,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum EntryKind {
+    Invoice,
+    Void,
+    Payment,
+    Refund,
+}
+
+impl EntryKind {
+    pub(crate) fn as_str(self) -> &'static str {
+        match self {
+            EntryKind::Invoice => "invoice",
+            EntryKind::Void => "void",
+            EntryKind::Payment => "payment",
+            EntryKind::Refund => "refund",
+        }
+    }
+
+    pub(super) fn parse(text: &str) -> Result<Self, StoreError> {
+        let all = [EntryKind::Invoice, EntryKind::Void, EntryKind::Payment, EntryKind::Refund];
+        let unknown = || StoreError::Corrupt { what: "kind of a ledger's entry", text: text.to_owned() };
+        all.into_iter().find(|kind| kind.as_str() == text).ok_or_else(unknown)
+    }
+}
+
+/// One line of what a student owes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct LedgerEntry {
+    pub(crate) kind: EntryKind,
+    /// The invoice, payment or refund.
+    pub(crate) entry: String,
+    pub(crate) invoice: String,
+    /// What the student owes more, or less when negative.
+    pub(crate) amount_minor: i64,
+    /// None for invoices that were there before the ledger.
+    pub(crate) at: Option<i64>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum EventStatus {
+    Applied,
+    /// Not about money that came or went.
+    Ignored,
+    SetAside,
+}
+
+impl EventStatus {
+    pub(crate) fn as_str(self) -> &'static str {
+        match self {
+            EventStatus::Applied => "applied",
+            EventStatus::Ignored => "ignored",
+            EventStatus::SetAside => "set-aside",
+        }
+    }
+}
+
+/// What a payment provider told, and what became of it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct PaymentEvent {
+    pub(crate) provider: String,
+    pub(crate) event: String,
+    pub(crate) status: EventStatus,
+    pub(crate) reason: Option<String>,
+    pub(crate) body: String,
+    pub(crate) received_at: i64,
+}
+
+/// An event that waits for somebody to decide.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct SetAside {
+    pub(crate) provider: String,
+    pub(crate) event: String,
+    pub(crate) reason: String,
+    pub(crate) body: String,
+    pub(crate) received_at: i64,
 }
 
 pub(crate) trait ReadFees {
     fn invoice(&self, invoice: &str) -> Result<Option<Invoice>, StoreError>;
 
+    /// All of the student's invoices, void ones too, the first due first.
     fn student_invoices(&self, student: &str) -> Result<Vec<Invoice>, StoreError>;
+
+    /// Invoices of the whole institute that are not paid in full, the first due first.
+    fn open_invoices(&self, limit: u32) -> Result<Vec<Invoice>, StoreError>;
 
     /// What the whole institute has still to receive.
     fn outstanding_minor(&self) -> Result<i64, StoreError>;
@@ -46,13 +160,38 @@ pub(crate) trait ReadFees {
     /// Payments of the whole institute, the newest first.
     fn recent_payments(&self, limit: u32) -> Result<Vec<PaymentRow>, StoreError>;
 
-    /// What the whole institute received since a time.
+    /// What the whole institute received since a time, refunds not taken off.
     fn received_since_minor(&self, since: i64) -> Result<i64, StoreError>;
+
+    fn payment(&self, payment: &str) -> Result<Option<Payment>, StoreError>;
+
+    /// What the student owes: the sum of their ledger. Negative when too much was paid, which nothing here allows.
+    fn balance_minor(&self, student: &str) -> Result<i64, StoreError>;
+
+    /// The student's ledger, the newest first.
+    fn ledger(&self, student: &str, limit: u32) -> Result<Vec<LedgerEntry>, StoreError>;
+
+    /// Whether the event was taken in before.
+    fn knows_payment_event(&self, provider: &str, event: &str) -> Result<bool, StoreError>;
+
+    /// Events that were set aside, the oldest first.
+    fn set_aside_events(&self, limit: u32) -> Result<Vec<SetAside>, StoreError>;
 }
 
+/// Each adds to the ledger what it changes. The callers have checked that nothing is paid or refunded beyond what is due;
+/// the tables refuse it too.
 pub(crate) trait WriteFees {
     fn add_invoice(&self, invoice: &NewInvoice) -> Result<bool, StoreError>;
 
-    /// Adds a payment and raises what its invoice has received. The caller has checked that it is not too much.
+    /// Voids an invoice of which nothing is paid.
+    fn void_invoice(&self, invoice: &Invoice, at: i64) -> Result<(), StoreError>;
+
+    /// Adds a payment and raises what its invoice has received; whether it was not there.
     fn add_payment(&self, payment: &PaymentRow) -> Result<bool, StoreError>;
+
+    /// Adds a refund and lowers what the payment's invoice has received; whether it was not there.
+    fn add_refund(&self, refund: &NewRefund) -> Result<bool, StoreError>;
+
+    /// Keeps an event for good. Fails when it is there: look before.
+    fn add_payment_event(&self, event: &PaymentEvent) -> Result<(), StoreError>;
 }

@@ -23,6 +23,7 @@ mod quarantine;
 mod replicas;
 mod retention;
 mod server;
+mod sessions;
 mod timetable;
 mod transaction;
 
@@ -180,7 +181,7 @@ impl Cluster {
     ) -> impl Future<Output = Result<(SharedServer, Begun), StoreError>> + Send + 'static {
         let (primary, replicas) = (Arc::clone(&self.primary), Arc::clone(&self.replicas));
         // This process has told its edges of this revision: no answer of its own may be older.
-        let known = Bookmark { epoch: self.epoch.get(), revision: self.watchers.newest(&institute) };
+        let known = Bookmark::new(self.epoch.get(), self.watchers.newest(&institute));
         async move {
             let Seen::AtLeast(seen) = seen else {
                 let begun = primary.begin(Mode::Read, &institute).await?;

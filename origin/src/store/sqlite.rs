@@ -16,6 +16,7 @@ mod outbox;
 mod quarantine;
 mod readers;
 mod retention;
+mod sessions;
 mod timetable;
 mod transaction;
 mod writer;
@@ -23,12 +24,13 @@ mod writer;
 #[cfg(test)]
 pub(crate) use transaction::plans;
 
+use super::NO_INSTITUTE;
 use super::error::{OpenError, StoreError};
 use super::transaction::{Committed, Records, WriteTx};
 use super::watchers::Watchers;
 use folder_lock::FolderLock;
 use readers::Readers;
-use rusqlite::Connection;
+use rusqlite::{Connection, TransactionBehavior};
 use std::path::Path;
 use std::sync::Arc;
 use writer::Writer;
@@ -142,6 +144,38 @@ impl Exclusive {
     pub(super) fn connection(&self) -> &Connection {
         &self.connection
     }
+}
+
+/// See [`crate::store::write_beside`].
+pub(super) fn write_beside<T, E: From<StoreError> + From<OpenError>>(
+    folder: &Path,
+    work: impl FnOnce(&mut WriteTx<'_>) -> Result<T, E>,
+) -> Result<T, E> {
+    let sqlite = |error| E::from(StoreError::Sqlite(error));
+    let mut connection = connect(&folder.join("origin.sqlite")).map_err(sqlite)?;
+    let runner = migrations::migrations::runner();
+    let known = runner.get_migrations().iter().map(|known| i64::from(known.version())).max().unwrap_or(0);
+    let found = runner.get_last_applied_migration(&mut connection).map_err(OpenError::from)?;
+    let found = found.map_or(0, |found| i64::from(found.version()));
+    if found != known {
+        // The origin that runs may know another schema: it brings the store to its own.
+        let error = if found > known {
+            OpenError::NewerSchema { found, known }
+        } else {
+            OpenError::OlderSchema { found, known }
+        };
+        return Err(error.into());
+    }
+    let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate).map_err(sqlite)?;
+    let value = {
+        let open = transaction::Transaction::new(&transaction, NO_INSTITUTE, 0);
+        let mut tx = WriteTx::new(&open);
+        let value = work(&mut tx)?;
+        tx.finish()?;
+        value
+    };
+    transaction.commit().map_err(sqlite)?;
+    Ok(value)
 }
 
 fn connect(path: &Path) -> Result<Connection, rusqlite::Error> {

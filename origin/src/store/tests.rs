@@ -1,5 +1,6 @@
 //! What the store promises whoever writes and reads it, the same on both engines, and what one of them promises alone.
 
+/// The same claims, checked on each engine.
 macro_rules! on_each_engine {
     ($($claim:ident,)*) => {
         mod sqlite {
@@ -16,7 +17,9 @@ macro_rules! on_each_engine {
 mod administration;
 mod cluster;
 mod conformance;
+mod fees;
 mod moving;
+mod sessions;
 mod tenants;
 
 use super::*;

@@ -17,6 +17,7 @@ use super::notifications::{ReadNotifications, WriteNotifications};
 use super::outbox::{ReadOutbox, WriteOutbox};
 use super::quarantine::{ReadQuarantine, WriteQuarantine};
 use super::retention::{ReadRetention, WriteRetention};
+use super::sessions::{ReadSessions, WriteSessions};
 use super::timetable::{ReadTimetable, WriteTimetable};
 use serde_json::Value;
 use std::collections::{BTreeMap, BTreeSet};
@@ -45,6 +46,7 @@ pub(crate) trait Records:
     + ReadNotifications
     + ReadOutbox
     + ReadRetention
+    + ReadSessions
     + ReadTimetable
 {
 }
@@ -63,6 +65,7 @@ impl<T> Records for T where
         + ReadNotifications
         + ReadOutbox
         + ReadRetention
+        + ReadSessions
         + ReadTimetable
 {
 }
@@ -84,6 +87,7 @@ pub(crate) trait Writes:
     + WriteNotifications
     + WriteOutbox
     + WriteRetention
+    + WriteSessions
     + WriteTimetable
 {
 }
@@ -104,6 +108,7 @@ impl<T> Writes for T where
         + WriteNotifications
         + WriteOutbox
         + WriteRetention
+        + WriteSessions
         + WriteTimetable
 {
 }
@@ -143,6 +148,8 @@ pub(crate) struct Committed<T> {
     pub(crate) revision: u64,
     /// Whether it left work in the outbox.
     pub(super) has_work: bool,
+    /// A place in the log of a cluster that is not before the commit; 0 for the embedded store.
+    pub(crate) position: u64,
 }
 
 /// Writes the records of one institute within one transaction.
@@ -220,7 +227,7 @@ impl<'t> WriteTx<'t> {
     /// Raises the revision and writes the feed row if anything was touched; `value` with the revision that holds now.
     pub(super) fn finish<T>(mut self, value: T) -> Result<Committed<T>, StoreError> {
         if !self.touched {
-            return Ok(Committed { value, revision: self.writes.revision()?, has_work: false });
+            return Ok(Committed { value, revision: self.writes.revision()?, position: 0, has_work: false });
         }
         let tags = &mut self.entry.tags;
         tags.insert(tag::INSTITUTE.to_owned());
@@ -231,7 +238,8 @@ impl<'t> WriteTx<'t> {
         if revision.is_multiple_of(FEED_TRIM_EVERY) {
             self.writes.trim_feed(revision.saturating_sub(FEED_ROWS))?;
         }
-        Ok(Committed { value, revision, has_work: !self.entry.events.is_empty() })
+        let has_work = !self.entry.events.is_empty();
+        Ok(Committed { value, revision, position: 0, has_work })
     }
 }
 

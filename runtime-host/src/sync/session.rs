@@ -2,6 +2,7 @@
 
 use super::engine_task::{EngineInput, Outgoing, Room, SessionId, SessionSender};
 use super::institutes::{EngineHandle, Institutes};
+use crate::identity::Identity;
 use crate::limits;
 use crate::problem::{Problem, whole_body};
 use futures_util::{SinkExt as _, StreamExt as _};
@@ -9,6 +10,7 @@ use http::{HeaderMap, HeaderValue, Request, Response, StatusCode, header};
 use hyper::body::Incoming;
 use hyper::upgrade::{OnUpgrade, Upgraded};
 use hyper_util::rt::TokioIo;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Instant;
 use sync_protocol::token::Claims;
@@ -45,17 +47,18 @@ enum SessionEnd {
 /// Answers the upgrade and starts the session. `request` has been authenticated as `claims`.
 pub fn accept(
     mut request: Request<Incoming>,
-    claims: &Claims,
+    claims: Claims,
+    identity: Arc<Identity>,
     institutes: &Institutes,
     engine: EngineHandle,
     stop: CancellationToken,
 ) -> Result<Response<WasiBody>, Problem> {
     let key = upgrade_key(request.headers())?;
     let upgrade = hyper::upgrade::on(&mut request);
-    let claims_json = serde_json::to_string(claims).expect("claims are strings and numbers");
-    let (institute, user) = (claims.inst.clone(), claims.sub.clone());
     institutes.spawn_session(async move {
-        match run(upgrade, claims_json, engine, stop).await {
+        let ended = run(upgrade, &claims, &identity, engine, stop).await;
+        let (institute, user) = (&claims.inst, &claims.sub);
+        match ended {
             Ok(end) => tracing::debug!(institute, user, "session ended: {end}"),
             Err(error) => tracing::debug!(institute, user, "session not upgraded: {error}"),
         }
@@ -89,7 +92,8 @@ fn upgrade_key(headers: &HeaderMap) -> Result<HeaderValue, Problem> {
 
 async fn run(
     upgrade: OnUpgrade,
-    claims: String,
+    claims: &Claims,
+    identity: &Identity,
     engine: EngineHandle,
     stop: CancellationToken,
 ) -> Result<SessionEnd, hyper::Error> {
@@ -104,7 +108,8 @@ async fn run(
     let (frames, outgoing) = mpsc::channel(limits::SESSION_QUEUE);
     let cut = CancellationToken::new();
     let sender = SessionSender { frames, room: Room::new(limits::SESSION_QUEUE_BYTES), cut: cut.clone() };
-    let opened = EngineInput::Opened { session: id, claims, outgoing: sender };
+    let claims_json = serde_json::to_string(claims).expect("claims are strings and numbers");
+    let opened = EngineInput::Opened { session: id, claims: claims_json, outgoing: sender };
     if engine.inputs.send(opened).await.is_err() {
         return Ok(SessionEnd::NoEngine);
     }
@@ -113,6 +118,7 @@ async fn run(
         end = session.exchange() => end,
         () = cut.cancelled() => SessionEnd::ByEdge("too far behind".to_owned()),
         () = stop.cancelled() => session.close(CloseCode::Away, "the edge stops").await,
+        () = identity.revoked(claims) => session.close(CloseCode::Policy, "the session was ended").await,
     };
     // Fails only when the edge stops.
     let _ = session.engine.inputs.send(EngineInput::Closed(id)).await;

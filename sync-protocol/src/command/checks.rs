@@ -1,8 +1,8 @@
 //! What can be checked of a command without looking anything up.
 
 use super::{
-    Command, CommandError, MAX_AMOUNT_MINOR, MAX_DEVICE_BYTES, MAX_EMAIL_BYTES, MAX_ID_BYTES, MAX_SCORE,
-    MAX_TEXT_BYTES, MAX_TITLE_CHARS, Recipient,
+    Command, CommandError, MAX_AMOUNT_MINOR, MAX_DEVICE_BYTES, MAX_EMAIL_BYTES, MAX_ID_BYTES,
+    MAX_PROVIDER_ID_BYTES, MAX_SCORE, MAX_TEXT_BYTES, MAX_TITLE_CHARS, Recipient,
 };
 
 use crate::document_id::DocumentId;
@@ -19,12 +19,6 @@ impl Command {
                     return Err(field("score", "score is not between 0 and 1000000"));
                 }
                 optional_text("feedback", feedback)
-            }
-            Command::RecordPayment { invoice, amount_minor, method, reference } => {
-                id("invoice", invoice)?;
-                amount(*amount_minor)?;
-                id("method", method)?;
-                optional_text("reference", reference)
             }
             Command::PostMessage { to, text: body } => {
                 match to {
@@ -69,13 +63,51 @@ impl Command {
             | Command::ChangeUser { .. }
             | Command::CreateBatch { .. }
             | Command::ChangeBatch { .. }
-            | Command::CreateInvoice { .. }
             | Command::ChangeInstitute { .. }
             | Command::RevokeDevice { .. } => self.validate_record(),
+            Command::CreateInvoice { .. }
+            | Command::VoidInvoice { .. }
+            | Command::RecordPayment { .. }
+            | Command::RefundPayment { .. } => self.validate_money(),
         }
     }
 
-    /// The commands about users, batches, invoices, the institute and devices.
+    /// The commands about invoices, payments and refunds.
+    fn validate_money(&self) -> Result<(), CommandError> {
+        if let Command::CreateInvoice {
+            invoice,
+            student,
+            title: text,
+            amount_minor,
+            due_on,
+            currency: code,
+        } = self
+        {
+            optional(invoice, |invoice| id("invoice", invoice))?;
+            id("student", student)?;
+            title("title", text)?;
+            amount(*amount_minor)?;
+            date("due_on", due_on)?;
+            optional(code, |code| currency(code))?;
+        }
+        if let Command::VoidInvoice { invoice } = self {
+            id("invoice", invoice)?;
+        }
+        if let Command::RecordPayment { invoice, amount_minor, method, reference } = self {
+            id("invoice", invoice)?;
+            amount(*amount_minor)?;
+            id("method", method)?;
+            optional_text("reference", reference)?;
+        }
+        if let Command::RefundPayment { payment, amount_minor, reason } = self {
+            payment_id("payment", payment)?;
+            amount(*amount_minor)?;
+            optional(reason, |reason| title("reason", reason))?;
+        }
+        Ok(())
+    }
+
+    /// The commands about users, batches, the institute and devices.
     fn validate_record(&self) -> Result<(), CommandError> {
         if let Command::CreateUser { email: address, name, role: _ } = self {
             email("email", address)?;
@@ -93,22 +125,11 @@ impl Command {
             id("batch", batch)?;
             title("title", text)?;
         }
-        if let Command::CreateInvoice { invoice, student, title: text, amount_minor, due_on } = self {
-            optional(invoice, |invoice| id("invoice", invoice))?;
-            id("student", student)?;
-            title("title", text)?;
-            amount(*amount_minor)?;
-            date("due_on", due_on)?;
-        }
-        if let Command::ChangeInstitute { name, time_zone, currency } = self {
-            something("name", &[name, time_zone, currency])?;
+        if let Command::ChangeInstitute { name, time_zone, currency: code } = self {
+            something("name", &[name, time_zone, code])?;
             optional(name, |name| title("name", name))?;
             optional(time_zone, |zone| id_sized("time_zone", zone))?;
-            optional(currency, |currency| {
-                let sound = currency.len() == 3 && currency.bytes().all(|b| b.is_ascii_uppercase());
-                let fault = || field("currency", "currency is not three capital letters");
-                if sound { Ok(()) } else { Err(fault()) }
-            })?;
+            optional(code, |code| currency(code))?;
         }
         if let Command::RevokeDevice { user, device } = self {
             id("user", user)?;
@@ -263,6 +284,25 @@ fn amount(amount_minor: i64) -> Result<(), CommandError> {
         return Ok(());
     }
     Err(field("amount_minor", &format!("amount_minor is not between 1 and {MAX_AMOUNT_MINOR}")))
+}
+
+/// A code of ISO 4217, such as INR; whether there is that one, nobody asks here.
+fn currency(code: &str) -> Result<(), CommandError> {
+    let sound = code.len() == 3 && code.bytes().all(|b| b.is_ascii_uppercase());
+    if sound { Ok(()) } else { Err(field("currency", "currency is not three capital letters")) }
+}
+
+/// A payment's id is ours, or `PROVIDER:ID` with the provider's own.
+fn payment_id(name: &str, value: &str) -> Result<(), CommandError> {
+    let (provider, own) = value.split_once(':').unwrap_or(("", value));
+    if !provider.is_empty() {
+        id(name, provider)?;
+    }
+    if own.is_empty() || own.len() > MAX_PROVIDER_ID_BYTES || !own.bytes().all(|b| b.is_ascii_graphic()) {
+        let message = format!("{name} is not 1 to {MAX_PROVIDER_ID_BYTES} visible ASCII characters");
+        return Err(CommandError::Field { field: name.into(), message });
+    }
+    Ok(())
 }
 
 fn full_score(max_score: f64) -> Result<(), CommandError> {

@@ -121,6 +121,7 @@ impl Edge {
             iat: 0,
             exp: i64::MAX,
             jti: String::new(),
+            sid: String::new(),
         };
         let bytes =
             RepoMessage::Join { sender: peer.into(), versions: vec!["1".into()], extended: true }.encode();

@@ -138,6 +138,7 @@ fn a_right_that_is_lost_ends_the_reading_of_documents_that_were_put_away() {
         active: true,
         batches: Vec::new(),
         guardian_of: Vec::new(),
+        revocation: sync_protocol::revocation::Revocation::default(),
     };
     let (institute, entries) = ("northside.example".to_owned(), vec![tara]);
     let page = DirectoryPage { institute, page: 0, last: true, entries };

@@ -194,6 +194,7 @@ fn claims(user: &str, role: Role, batches: &[&str]) -> Claims {
         iat: 0,
         exp: i64::MAX,
         jti: String::new(),
+        sid: String::new(),
     }
 }
 

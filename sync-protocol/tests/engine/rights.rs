@@ -2,6 +2,7 @@
 
 use super::*;
 use sync_protocol::link::{DirectoryPage, Feed, Following, LinkMessage};
+use sync_protocol::revocation::Revocation;
 
 const INSTITUTE: &str = "northside.example";
 
@@ -12,6 +13,7 @@ fn entry(user: &str, role: Role, batches: &[&str]) -> DirectoryEntry {
         active: true,
         batches: batches.iter().map(|batch| (*batch).to_owned()).collect(),
         guardian_of: Vec::new(),
+        revocation: Revocation::default(),
     }
 }
 

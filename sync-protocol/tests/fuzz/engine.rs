@@ -59,6 +59,7 @@ fn claims(user: usize) -> Claims {
         iat: 0,
         exp: i64::MAX,
         jti: String::new(),
+        sid: String::new(),
     }
 }
 
@@ -289,6 +290,7 @@ impl World {
             active,
             batches,
             guardian_of: Vec::new(),
+            revocation: Default::default(),
         })
     }
 

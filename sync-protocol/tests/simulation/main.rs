@@ -62,6 +62,7 @@ fn claims(user: usize) -> Claims {
         iat: 0,
         exp: i64::MAX,
         jti: String::new(),
+        sid: String::new(),
     }
 }
 

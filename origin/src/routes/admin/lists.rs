@@ -72,7 +72,7 @@ async fn list_users(
     Seen(seen): Seen,
     Pairs(query): Pairs,
 ) -> Result<Response, ApiError> {
-    page::<UserRecord>(app.admin.list(&claims, &collections::USERS, query, seen).await?)
+    page::<UserRecord>(&app, &claims.inst, app.admin.list(&claims, &collections::USERS, query, seen).await?)
 }
 
 /// A user.
@@ -84,7 +84,11 @@ async fn read_user(
     _: NoQuery,
     Path(key): Path<String>,
 ) -> Result<Response, ApiError> {
-    record::<UserRecord>(app.admin.read(&claims, &collections::USERS, vec![key], seen).await?)
+    record::<UserRecord>(
+        &app,
+        &claims.inst,
+        app.admin.read(&claims, &collections::USERS, vec![key], seen).await?,
+    )
 }
 
 /// Batches.
@@ -95,7 +99,11 @@ async fn list_batches(
     Seen(seen): Seen,
     Pairs(query): Pairs,
 ) -> Result<Response, ApiError> {
-    page::<BatchRecord>(app.admin.list(&claims, &collections::BATCHES, query, seen).await?)
+    page::<BatchRecord>(
+        &app,
+        &claims.inst,
+        app.admin.list(&claims, &collections::BATCHES, query, seen).await?,
+    )
 }
 
 /// A batch.
@@ -107,7 +115,11 @@ async fn read_batch(
     _: NoQuery,
     Path(key): Path<String>,
 ) -> Result<Response, ApiError> {
-    record::<BatchRecord>(app.admin.read(&claims, &collections::BATCHES, vec![key], seen).await?)
+    record::<BatchRecord>(
+        &app,
+        &claims.inst,
+        app.admin.read(&claims, &collections::BATCHES, vec![key], seen).await?,
+    )
 }
 
 /// Students in batches.
@@ -118,7 +130,11 @@ async fn list_enrolments(
     Seen(seen): Seen,
     Pairs(query): Pairs,
 ) -> Result<Response, ApiError> {
-    page::<EnrolmentRecord>(app.admin.list(&claims, &collections::ENROLMENTS, query, seen).await?)
+    page::<EnrolmentRecord>(
+        &app,
+        &claims.inst,
+        app.admin.list(&claims, &collections::ENROLMENTS, query, seen).await?,
+    )
 }
 
 /// Teachers of batches.
@@ -129,7 +145,11 @@ async fn list_teachings(
     Seen(seen): Seen,
     Pairs(query): Pairs,
 ) -> Result<Response, ApiError> {
-    page::<TeachingRecord>(app.admin.list(&claims, &collections::TEACHINGS, query, seen).await?)
+    page::<TeachingRecord>(
+        &app,
+        &claims.inst,
+        app.admin.list(&claims, &collections::TEACHINGS, query, seen).await?,
+    )
 }
 
 /// Guardians of students.
@@ -140,7 +160,11 @@ async fn list_guardians(
     Seen(seen): Seen,
     Pairs(query): Pairs,
 ) -> Result<Response, ApiError> {
-    page::<GuardianshipRecord>(app.admin.list(&claims, &collections::GUARDIANS, query, seen).await?)
+    page::<GuardianshipRecord>(
+        &app,
+        &claims.inst,
+        app.admin.list(&claims, &collections::GUARDIANS, query, seen).await?,
+    )
 }
 
 /// Classes.
@@ -151,7 +175,11 @@ async fn list_classes(
     Seen(seen): Seen,
     Pairs(query): Pairs,
 ) -> Result<Response, ApiError> {
-    page::<ClassRecord>(app.admin.list(&claims, &collections::CLASSES, query, seen).await?)
+    page::<ClassRecord>(
+        &app,
+        &claims.inst,
+        app.admin.list(&claims, &collections::CLASSES, query, seen).await?,
+    )
 }
 
 /// A class.
@@ -163,7 +191,11 @@ async fn read_class(
     _: NoQuery,
     Path(key): Path<String>,
 ) -> Result<Response, ApiError> {
-    record::<ClassRecord>(app.admin.read(&claims, &collections::CLASSES, vec![key], seen).await?)
+    record::<ClassRecord>(
+        &app,
+        &claims.inst,
+        app.admin.read(&claims, &collections::CLASSES, vec![key], seen).await?,
+    )
 }
 
 /// Attendance, as the merged sheets have it.
@@ -174,7 +206,11 @@ async fn list_attendance(
     Seen(seen): Seen,
     Pairs(query): Pairs,
 ) -> Result<Response, ApiError> {
-    page::<MarkRecord>(app.admin.list(&claims, &collections::ATTENDANCE, query, seen).await?)
+    page::<MarkRecord>(
+        &app,
+        &claims.inst,
+        app.admin.list(&claims, &collections::ATTENDANCE, query, seen).await?,
+    )
 }
 
 /// Assignments.
@@ -185,7 +221,11 @@ async fn list_assignments(
     Seen(seen): Seen,
     Pairs(query): Pairs,
 ) -> Result<Response, ApiError> {
-    page::<AssignmentRecord>(app.admin.list(&claims, &collections::ASSIGNMENTS, query, seen).await?)
+    page::<AssignmentRecord>(
+        &app,
+        &claims.inst,
+        app.admin.list(&claims, &collections::ASSIGNMENTS, query, seen).await?,
+    )
 }
 
 /// An assignment.
@@ -197,7 +237,11 @@ async fn read_assignment(
     _: NoQuery,
     Path(key): Path<String>,
 ) -> Result<Response, ApiError> {
-    record::<AssignmentRecord>(app.admin.read(&claims, &collections::ASSIGNMENTS, vec![key], seen).await?)
+    record::<AssignmentRecord>(
+        &app,
+        &claims.inst,
+        app.admin.read(&claims, &collections::ASSIGNMENTS, vec![key], seen).await?,
+    )
 }
 
 /// Submissions and their grades.
@@ -208,7 +252,11 @@ async fn list_submissions(
     Seen(seen): Seen,
     Pairs(query): Pairs,
 ) -> Result<Response, ApiError> {
-    page::<SubmissionRecord>(app.admin.list(&claims, &collections::SUBMISSIONS, query, seen).await?)
+    page::<SubmissionRecord>(
+        &app,
+        &claims.inst,
+        app.admin.list(&claims, &collections::SUBMISSIONS, query, seen).await?,
+    )
 }
 
 /// A submission with its text.
@@ -220,7 +268,11 @@ async fn read_submission(
     _: NoQuery,
     Path(key): Path<String>,
 ) -> Result<Response, ApiError> {
-    record::<SubmissionDetail>(app.admin.read(&claims, &collections::SUBMISSIONS, vec![key], seen).await?)
+    record::<SubmissionDetail>(
+        &app,
+        &claims.inst,
+        app.admin.read(&claims, &collections::SUBMISSIONS, vec![key], seen).await?,
+    )
 }
 
 /// Invoices.
@@ -231,7 +283,11 @@ async fn list_invoices(
     Seen(seen): Seen,
     Pairs(query): Pairs,
 ) -> Result<Response, ApiError> {
-    page::<InvoiceRecord>(app.admin.list(&claims, &collections::INVOICES, query, seen).await?)
+    page::<InvoiceRecord>(
+        &app,
+        &claims.inst,
+        app.admin.list(&claims, &collections::INVOICES, query, seen).await?,
+    )
 }
 
 /// An invoice.
@@ -243,7 +299,11 @@ async fn read_invoice(
     _: NoQuery,
     Path(key): Path<String>,
 ) -> Result<Response, ApiError> {
-    record::<InvoiceRecord>(app.admin.read(&claims, &collections::INVOICES, vec![key], seen).await?)
+    record::<InvoiceRecord>(
+        &app,
+        &claims.inst,
+        app.admin.read(&claims, &collections::INVOICES, vec![key], seen).await?,
+    )
 }
 
 /// Payments.
@@ -254,7 +314,11 @@ async fn list_payments(
     Seen(seen): Seen,
     Pairs(query): Pairs,
 ) -> Result<Response, ApiError> {
-    page::<PaymentRecord>(app.admin.list(&claims, &collections::PAYMENTS, query, seen).await?)
+    page::<PaymentRecord>(
+        &app,
+        &claims.inst,
+        app.admin.list(&claims, &collections::PAYMENTS, query, seen).await?,
+    )
 }
 
 /// A payment.
@@ -266,7 +330,11 @@ async fn read_payment(
     _: NoQuery,
     Path(key): Path<String>,
 ) -> Result<Response, ApiError> {
-    record::<PaymentRecord>(app.admin.read(&claims, &collections::PAYMENTS, vec![key], seen).await?)
+    record::<PaymentRecord>(
+        &app,
+        &claims.inst,
+        app.admin.read(&claims, &collections::PAYMENTS, vec![key], seen).await?,
+    )
 }
 
 /// Shared documents.
@@ -277,7 +345,11 @@ async fn list_documents(
     Seen(seen): Seen,
     Pairs(query): Pairs,
 ) -> Result<Response, ApiError> {
-    page::<DocumentRecord>(app.admin.list(&claims, &collections::DOCUMENTS, query, seen).await?)
+    page::<DocumentRecord>(
+        &app,
+        &claims.inst,
+        app.admin.list(&claims, &collections::DOCUMENTS, query, seen).await?,
+    )
 }
 
 /// A document with its heads and its size.
@@ -289,7 +361,11 @@ async fn read_document(
     _: NoQuery,
     Path(key): Path<String>,
 ) -> Result<Response, ApiError> {
-    record::<DocumentDetail>(app.admin.read(&claims, &collections::DOCUMENTS, vec![key], seen).await?)
+    record::<DocumentDetail>(
+        &app,
+        &claims.inst,
+        app.admin.read(&claims, &collections::DOCUMENTS, vec![key], seen).await?,
+    )
 }
 
 /// Changes that were refused.
@@ -300,7 +376,11 @@ async fn list_quarantine(
     Seen(seen): Seen,
     Pairs(query): Pairs,
 ) -> Result<Response, ApiError> {
-    page::<QuarantineRecord>(app.admin.list(&claims, &collections::QUARANTINE, query, seen).await?)
+    page::<QuarantineRecord>(
+        &app,
+        &claims.inst,
+        app.admin.list(&claims, &collections::QUARANTINE, query, seen).await?,
+    )
 }
 
 /// Sign-ins on devices.
@@ -311,7 +391,11 @@ async fn list_sessions(
     Seen(seen): Seen,
     Pairs(query): Pairs,
 ) -> Result<Response, ApiError> {
-    page::<SessionRecord>(app.admin.list(&claims, &collections::SESSIONS, query, seen).await?)
+    page::<SessionRecord>(
+        &app,
+        &claims.inst,
+        app.admin.list(&claims, &collections::SESSIONS, query, seen).await?,
+    )
 }
 
 /// A sign-in.
@@ -323,7 +407,11 @@ async fn read_session(
     _: NoQuery,
     Path(key): Path<String>,
 ) -> Result<Response, ApiError> {
-    record::<SessionRecord>(app.admin.read(&claims, &collections::SESSIONS, vec![key], seen).await?)
+    record::<SessionRecord>(
+        &app,
+        &claims.inst,
+        app.admin.read(&claims, &collections::SESSIONS, vec![key], seen).await?,
+    )
 }
 
 /// The audit log.
@@ -334,7 +422,7 @@ async fn list_audit(
     Seen(seen): Seen,
     Pairs(query): Pairs,
 ) -> Result<Response, ApiError> {
-    page::<AuditRecord>(app.admin.list(&claims, &collections::AUDIT, query, seen).await?)
+    page::<AuditRecord>(&app, &claims.inst, app.admin.list(&claims, &collections::AUDIT, query, seen).await?)
 }
 
 /// An entry of the audit log.
@@ -346,7 +434,11 @@ async fn read_audit_entry(
     _: NoQuery,
     Path(key): Path<String>,
 ) -> Result<Response, ApiError> {
-    record::<AuditRecord>(app.admin.read(&claims, &collections::AUDIT, vec![key], seen).await?)
+    record::<AuditRecord>(
+        &app,
+        &claims.inst,
+        app.admin.read(&claims, &collections::AUDIT, vec![key], seen).await?,
+    )
 }
 
 /// The institute itself.
@@ -357,7 +449,7 @@ async fn read_institute(
     Seen(seen): Seen,
     _: NoQuery,
 ) -> Result<Response, ApiError> {
-    record::<InstituteRecord>(app.admin.institute(&claims, seen).await?)
+    record::<InstituteRecord>(&app, &claims.inst, app.admin.institute(&claims, seen).await?)
 }
 
 /// The edges of the institute.
@@ -376,7 +468,7 @@ async fn list_edges(
 ) -> Result<Response, ApiError> {
     let connected = app.link.edges_of(&claims.inst);
     let (items, bookmark) = app.admin.edges(&claims, connected, seen).await?;
-    Ok(with_bookmark(Edges { items }, bookmark))
+    Ok(with_bookmark(&app, &claims.inst, Edges { items }, bookmark))
 }
 
 /// What a search found, people first.
@@ -400,5 +492,5 @@ async fn search(
     Pairs(query): Pairs,
 ) -> Result<Response, ApiError> {
     let (hits, bookmark) = app.admin.search(&claims, query, seen).await?;
-    Ok(with_bookmark(Hits { hits }, bookmark))
+    Ok(with_bookmark(&app, &claims.inst, Hits { hits }, bookmark))
 }

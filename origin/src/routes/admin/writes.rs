@@ -43,7 +43,8 @@ async fn apply(
     terms: Terms,
     status: StatusCode,
 ) -> Result<Response, ApiError> {
-    Ok(changed(status, app.admin.apply(claims, command, terms.key, terms.if_match).await?))
+    let done = app.admin.apply(claims, command, terms.key, terms.if_match).await?;
+    Ok(changed(app, &claims.inst, status, done))
 }
 
 /// Makes a user.
@@ -266,10 +267,8 @@ async fn grade_submission(
     JsonBody(grade): JsonBody<Grade>,
 ) -> Result<Response, ApiError> {
     let (key, if_match) = (terms.key, terms.if_match);
-    Ok(changed(
-        StatusCode::OK,
-        app.admin.grade(&claims, submission, grade.into_parts(), key, if_match).await?,
-    ))
+    let done = app.admin.grade(&claims, submission, grade.into_parts(), key, if_match).await?;
+    Ok(changed(&app, &claims.inst, StatusCode::OK, done))
 }
 
 /// Makes an invoice.

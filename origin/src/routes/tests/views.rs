@@ -3,6 +3,7 @@
 use crate::testing::TestOrigin;
 use axum::http::{Method, StatusCode};
 use serde_json::json;
+use sync_protocol::bookmark::Bookmark;
 
 #[tokio::test]
 async fn a_student_sees_their_own_dashboard() {
@@ -27,7 +28,7 @@ async fn a_student_sees_their_own_dashboard() {
     let tags: Vec<&str> = answer.header("rollcall-tags").split(", ").collect();
     let own = format!("user:{}", student.claims.sub);
     assert_eq!(tags, ["everything", &own, "batch:english-a", "batch:maths-a", "batch:physics-a"]);
-    assert_eq!(answer.header("rollcall-bookmark"), "1.1");
+    assert_eq!(answer.point(), "1.1");
     assert_eq!(answer.header("cache-control"), "private, no-cache");
 }
 
@@ -100,13 +101,28 @@ async fn a_reader_who_has_seen_more_is_told_to_wait() {
         let headers = [("authorization", &*student.bearer()), ("rollcall-bookmark", bookmark)];
         origin.request(Method::GET, "/api/students/dashboard", &headers, "").await
     };
-    assert_eq!(read("1.1").await.status, StatusCode::OK);
-    for ahead in ["1.2", "2.0"] {
-        let behind = read(ahead).await;
+    let proven = |institute: &str, epoch, revision| {
+        origin.app.auth.prove_bookmark(institute, Bookmark::new(epoch, revision), 7).to_string()
+    };
+    let inst = "northside.example";
+    assert_eq!(read(&proven(inst, 1, 1)).await.status, StatusCode::OK);
+    for (epoch, revision) in [(1, 2), (2, 0)] {
+        let behind = read(&proven(inst, epoch, revision)).await;
         assert_eq!(behind.problem(), (503, "origin-behind".into()));
         assert_eq!(behind.header("retry-after"), "1");
     }
-    assert_eq!(read("yesterday").await.problem(), (400, "invalid-field".into()));
+    // What nobody gave out counts as none: it makes nobody wait.
+    let given = proven(inst, 1, 1);
+    let elsewhere = proven("riverside.example", 1, 999_999);
+    let later = given.replacen("1.1.", "1.999999.", 1);
+    let further = given.replacen(".7.", ".8.", 1);
+    for invented in ["1.2", "9.18446744073709551615", &elsewhere, &later, &further] {
+        let answer = read(invented).await;
+        assert_eq!((answer.status, answer.point()), (StatusCode::OK, "1.1"), "{invented}");
+    }
+    for malformed in ["yesterday", "1", "1.1.7", "1.1.7.00"] {
+        assert_eq!(read(malformed).await.problem(), (400, "invalid-field".into()), "{malformed}");
+    }
 }
 
 #[tokio::test]
@@ -119,5 +135,5 @@ async fn a_known_body_is_not_sent_again() {
     let again = origin.request(Method::GET, path, &headers, "").await;
     assert_eq!(again.status, StatusCode::NOT_MODIFIED);
     assert!(again.body.is_empty());
-    assert_eq!(again.header("rollcall-bookmark"), "1.1");
+    assert_eq!(again.point(), "1.1");
 }

@@ -194,6 +194,10 @@ pub(crate) struct NewInvoice {
     #[schema(minimum = 1, maximum = 1_000_000_000_000_i64)]
     amount_minor: i64,
     due_on: Day,
+    /// If it is there, it has to be the institute's.
+    #[serde(default, deserialize_with = "given")]
+    #[schema(value_type = Currency, required = false)]
+    currency: Option<Currency>,
 }
 
 /// What changes of the institute, at least one of them.
@@ -326,6 +330,7 @@ impl IntoCommand for NewInvoice {
             title: self.title.0,
             amount_minor: self.amount_minor,
             due_on: self.due_on.0,
+            currency: self.currency.map(|it| it.0),
         }
     }
 }

@@ -201,6 +201,7 @@ pub(crate) struct DocumentRecord {
     /// Changes in its log.
     pub(crate) changes: i64,
     pub(crate) created_at: String,
+    pub(crate) deleted_at: Option<String>,
 }
 
 /// A shared document with its heads and its size.
@@ -214,6 +215,7 @@ pub(crate) struct DocumentDetail {
     pub(crate) owner: String,
     pub(crate) changes: i64,
     pub(crate) created_at: String,
+    pub(crate) deleted_at: Option<String>,
     /// Hex hashes.
     pub(crate) heads: Vec<String>,
     /// Of all changes in its log.

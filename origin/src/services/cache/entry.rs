@@ -6,6 +6,7 @@ use sha2::{Digest as _, Sha256};
 use std::sync::Arc;
 use std::time::Duration;
 use sync_protocol::bookmark::Bookmark;
+use sync_protocol::revocation::Revocation;
 use tokio_util::bytes::Bytes;
 
 /// Largest entry that is read from Redis, in bytes: a view of full lists is a tenth of it.
@@ -13,7 +14,7 @@ pub(super) const MAX_BYTES: usize = 1024 * 1024;
 /// What an entry takes besides its texts, about.
 const OVERHEAD_BYTES: usize = 512;
 /// Changes with the stored form, so that programs of different ages do not read each other's.
-const FORM: &str = "1";
+const FORM: &str = "2";
 
 /// A body as it is sent, with what is sent about it.
 #[derive(Debug)]
@@ -23,6 +24,8 @@ pub(crate) struct Content {
     pub(crate) etag: String,
     /// Separated by `, `.
     pub(crate) tags: String,
+    /// The tokens of its reader that it is not for.
+    pub(crate) revocation: Revocation,
 }
 
 #[derive(Debug)]
@@ -45,14 +48,16 @@ struct Head<'h> {
     revision: u64,
     computed_at: i64,
     expires_at: i64,
+    revocation: Revocation,
 }
 
 impl Entry {
     pub(super) fn new(computed: Computed, time_to_live: Duration, now: i64) -> Self {
-        let Computed { body, tags, bookmark, valid_until } = computed;
+        let Computed { body, tags, bookmark, valid_until, revocation } = computed;
         let most = now.saturating_add(i64::try_from(time_to_live.as_millis()).unwrap_or(i64::MAX));
         let expires_at = valid_until.map_or(most, |until| until.min(most));
-        Self { content: Content::new(body.into(), &tags), tags, bookmark, computed_at: now, expires_at }
+        let content = Content::new(body.into(), &tags, revocation);
+        Self { content, tags, bookmark, computed_at: now, expires_at }
     }
 
     /// About what it takes in memory.
@@ -69,6 +74,7 @@ impl Entry {
             revision: self.bookmark.revision,
             computed_at: self.computed_at,
             expires_at: self.expires_at,
+            revocation: self.content.revocation.clone(),
         };
         let head = serde_json::to_string(&head).expect("texts and numbers are always JSON");
         let mut bytes = Vec::with_capacity(FORM.len() + head.len() + self.content.body.len() + 2);
@@ -95,8 +101,8 @@ impl Entry {
         }
         let body = bytes.slice_ref(&rest[end + 1..]);
         Some(Self {
-            content: Content::new(body, &head.tags),
-            bookmark: Bookmark { epoch: head.epoch, revision: head.revision },
+            content: Content::new(body, &head.tags, head.revocation),
+            bookmark: Bookmark::new(head.epoch, head.revision),
             computed_at: head.computed_at,
             expires_at: head.expires_at,
             tags: head.tags,
@@ -105,9 +111,9 @@ impl Entry {
 }
 
 impl Content {
-    pub(crate) fn new(body: Bytes, tags: &[String]) -> Arc<Self> {
+    fn new(body: Bytes, tags: &[String], revocation: Revocation) -> Arc<Self> {
         let etag = format!("\"{}\"", hex::encode(&Sha256::digest(&body)[..16]));
-        Arc::new(Self { etag, tags: tags.join(", "), body })
+        Arc::new(Self { etag, tags: tags.join(", "), body, revocation })
     }
 }
 
@@ -117,9 +123,12 @@ mod tests {
 
     fn entry() -> Entry {
         let tags = vec!["everything".to_owned(), "user:1".to_owned()];
-        let bookmark = Bookmark { epoch: 2, revision: 7 };
         let body = b"{\"a\":\n1}".to_vec();
-        Entry::new(Computed { body, tags, bookmark, valid_until: None }, Duration::from_secs(1), 5)
+        let mut revocation = Revocation::default();
+        revocation.end_session("ended", 5, 905);
+        let bookmark = Bookmark::new(2, 7);
+        let computed = Computed { body, tags, bookmark, valid_until: None, revocation };
+        Entry::new(computed, Duration::from_secs(1), 5)
     }
 
     #[test]
@@ -130,6 +139,7 @@ mod tests {
         assert_eq!(read.content.etag, entry().content.etag);
         assert_eq!((read.bookmark, read.tags), (entry().bookmark, entry().tags));
         assert_eq!((read.computed_at, read.expires_at), (5, 1_005));
+        assert_eq!(read.content.revocation, entry().content.revocation);
         assert!(Entry::decode("dashboard|i|other", stored).is_none());
     }
 
@@ -139,9 +149,9 @@ mod tests {
         for end in 0..stored.len() - entry().content.body.len() {
             assert!(Entry::decode("k", stored[..end].to_vec()).is_none(), "{end} bytes");
         }
-        assert!(Entry::decode("k", [b"2".to_vec(), stored[1..].to_vec()].concat()).is_none());
-        assert!(Entry::decode("k", vec![b'1'; MAX_BYTES + 1]).is_none());
-        assert!(Entry::decode("k", b"1\n{}\n".to_vec()).is_none());
+        assert!(Entry::decode("k", [b"1".to_vec(), stored[1..].to_vec()].concat()).is_none());
+        assert!(Entry::decode("k", vec![b'2'; MAX_BYTES + 1]).is_none());
+        assert!(Entry::decode("k", b"2\n{}\n".to_vec()).is_none());
     }
 
     #[test]
@@ -149,8 +159,9 @@ mod tests {
         let computed = |valid_until| Computed {
             body: Vec::new(),
             tags: Vec::new(),
-            bookmark: Bookmark { epoch: 1, revision: 1 },
+            bookmark: Bookmark::new(1, 1),
             valid_until,
+            revocation: Revocation::default(),
         };
         let ends = |valid_until| Entry::new(computed(valid_until), Duration::from_secs(1), 0).expires_at;
         assert_eq!([ends(None), ends(Some(300)), ends(Some(5_000))], [1_000, 300, 1_000]);

@@ -132,14 +132,14 @@ impl Floors {
     }
 
     async fn read_feed(&self, seen: Option<Bookmark>) {
-        let newest = Bookmark { epoch: self.store.epoch(), revision: *self.newest.borrow() };
+        let newest = Bookmark::new(self.store.epoch(), *self.newest.borrow());
         let newest = seen.map_or(newest, |seen| seen.max(newest));
         let (known_epoch, position) = {
             let state = self.state.read().unwrap_or_else(PoisonError::into_inner);
             (state.epoch, state.position)
         };
         let read = self.store.read_after::<_, StoreError, _>(&self.institute, Some(newest), move |records| {
-            let at = Bookmark { epoch: records.epoch(), revision: records.revision()? };
+            let at = Bookmark::new(records.epoch(), records.revision()?);
             let from = if at.epoch == known_epoch { position } else { at.revision.saturating_sub(HISTORY) };
             Ok((at, from, records.feed_after(from, PAGE)?))
         });
@@ -157,17 +157,17 @@ impl Floors {
 
 impl State {
     fn shows(&self, entry: &Entry) -> Option<Bookmark> {
-        let Bookmark { epoch, revision } = entry.bookmark;
+        let Bookmark { epoch, revision, .. } = entry.bookmark;
         let floor = |tag: &String| self.floors.get(tag).copied().unwrap_or(0);
         let overtaken = entry.tags.iter().any(|tag| floor(tag) > revision);
         let known = epoch == self.epoch && revision >= self.base && !overtaken;
         // No commit up to the position has touched what it depends on.
-        known.then(|| Bookmark { epoch, revision: revision.max(self.position) })
+        known.then(|| Bookmark::new(epoch, revision.max(self.position)))
     }
 
     /// Takes in the commits after `from` of a store that was at `at`.
     fn learn(&mut self, at: Bookmark, from: u64, rows: Vec<FeedRow>) {
-        if at < (Bookmark { epoch: self.epoch, revision: self.position }) {
+        if at < Bookmark::new(self.epoch, self.position) {
             return;
         }
         if at.epoch != self.epoch {
@@ -194,6 +194,7 @@ impl State {
 mod tests {
     use super::super::Computed;
     use super::*;
+    use sync_protocol::revocation::Revocation;
 
     fn row(revision: u64, tags: &[&str]) -> FeedRow {
         let tags = tags.iter().map(|tag| (*tag).to_owned()).collect();
@@ -202,12 +203,22 @@ mod tests {
 
     fn entry(epoch: u64, revision: u64, tag: &str) -> Entry {
         let tags = vec![tag.to_owned()];
-        let bookmark = Bookmark { epoch, revision };
-        Entry::new(Computed { body: Vec::new(), tags, bookmark, valid_until: None }, IDLE, 0)
+        let bookmark = Bookmark::new(epoch, revision);
+        Entry::new(
+            Computed {
+                body: Vec::new(),
+                tags,
+                bookmark,
+                valid_until: None,
+                revocation: Revocation::default(),
+            },
+            IDLE,
+            0,
+        )
     }
 
     fn at(revision: u64) -> Bookmark {
-        Bookmark { epoch: 1, revision }
+        Bookmark::new(1, revision)
     }
 
     #[test]
@@ -238,11 +249,11 @@ mod tests {
     fn a_new_epoch_begins_anew_and_a_late_answer_of_the_old_one_changes_nothing() {
         let mut state = State::default();
         state.learn(at(9), 8, vec![row(9, &["a"])]);
-        state.learn(Bookmark { epoch: 2, revision: 7 }, 6, vec![row(7, &["b"])]);
+        state.learn(Bookmark::new(2, 7), 6, vec![row(7, &["b"])]);
         assert_eq!(state.shows(&entry(1, 9, "c")), None);
         assert_eq!(state.shows(&entry(2, 6, "b")), None);
-        assert_eq!(state.shows(&entry(2, 7, "b")), Some(Bookmark { epoch: 2, revision: 7 }));
+        assert_eq!(state.shows(&entry(2, 7, "b")), Some(Bookmark::new(2, 7)));
         state.learn(at(10), 9, vec![row(10, &["b"])]);
-        assert_eq!(state.shows(&entry(2, 7, "b")), Some(Bookmark { epoch: 2, revision: 7 }));
+        assert_eq!(state.shows(&entry(2, 7, "b")), Some(Bookmark::new(2, 7)));
     }
 }

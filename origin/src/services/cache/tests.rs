@@ -56,7 +56,7 @@ impl Node {
             tx.touch(BATCHES.to_owned());
             Ok(())
         });
-        Bookmark { epoch: self.store.epoch(), revision: added.await.unwrap().revision }
+        Bookmark::new(self.store.epoch(), added.await.unwrap().revision)
     }
 
     /// A commit that the view does not depend on.
@@ -65,7 +65,7 @@ impl Node {
             tx.touch(tag::user("somebody"));
             Ok(())
         });
-        Bookmark { epoch: self.store.epoch(), revision: touched.await.unwrap().revision }
+        Bookmark::new(self.store.epoch(), touched.await.unwrap().revision)
     }
 
     fn computed(&self) -> usize {
@@ -92,12 +92,13 @@ impl Drop for Node {
 }
 
 fn compute(records: &dyn Records) -> Result<Computed, StoreError> {
-    let bookmark = Bookmark { epoch: records.epoch(), revision: records.revision()? };
+    let bookmark = Bookmark::new(records.epoch(), records.revision()?);
     Ok(Computed {
         body: records.institute_counts()?.batches.to_string().into_bytes(),
         tags: vec![tag::EVERYTHING.to_owned(), BATCHES.to_owned()],
         bookmark,
         valid_until: None,
+        revocation: Revocation::default(),
     })
 }
 
@@ -231,8 +232,9 @@ async fn an_entry_of_a_revision_that_never_was_is_not_served() {
         Computed {
             body: b"77".to_vec(),
             tags: vec![BATCHES.to_owned()],
-            bookmark: Bookmark { epoch: node.store.epoch(), revision: 1_000 },
+            bookmark: Bookmark::new(node.store.epoch(), 1_000),
             valid_until: None,
+            revocation: Revocation::default(),
         },
         Duration::from_secs(60),
         unix_ms(),

@@ -6,13 +6,14 @@
 mod coursework;
 mod documents;
 mod members;
+mod money;
 mod records;
 mod timetable;
 
 use super::{CommandFault, Refusal, RefusalCode};
 use crate::services::events::{self, Event};
 use crate::services::local_time::LocalTime;
-use crate::store::{Account, NewMessage, NewSubmission, PaymentRow, StoreError, WriteTx};
+use crate::store::{Account, NewMessage, NewSubmission, StoreError, WriteTx};
 use jiff::Timestamp;
 use serde_json::{Value, json};
 use sync_protocol::command::{Command, Recipient};
@@ -35,19 +36,10 @@ pub(super) fn apply(
         Command::GradeSubmission { assignment, student, score, feedback } => {
             grade_submission(tx, &by, (assignment, student), *score, feedback.as_deref(), at)
         }
-        Command::RecordPayment { invoice, amount_minor, method, reference } => {
-            let payment = PaymentRow {
-                payment: Uuid::now_v7().to_string(),
-                invoice: invoice.clone(),
-                student_name: String::new(),
-                amount_minor: *amount_minor,
-                method: method.clone(),
-                reference: reference.clone(),
-                recorded_by: by.user.clone(),
-                paid_at: at,
-            };
-            record_payment(tx, &by, &payment)
-        }
+        Command::CreateInvoice { .. }
+        | Command::VoidInvoice { .. }
+        | Command::RefundPayment { .. }
+        | Command::RecordPayment { .. } => money::apply(tx, &by, command, at),
         Command::PostMessage { to, text } => post_message(tx, &by, to, text, at),
         Command::SubmitAssignment { assignment, text } => submit_assignment(tx, &by, assignment, text, at),
         Command::CreateClass { .. } | Command::ChangeClass { .. } | Command::CancelClass { .. } => {
@@ -60,7 +52,6 @@ pub(super) fn apply(
         | Command::ChangeUser { .. }
         | Command::CreateBatch { .. }
         | Command::ChangeBatch { .. }
-        | Command::CreateInvoice { .. }
         | Command::ChangeInstitute { .. }
         | Command::RevokeDevice { .. } => records::apply(tx, &by, command, at),
         Command::EnrollStudent { .. }
@@ -108,31 +99,6 @@ fn grade_submission(
     Ok(json!({
         "command": "grade-submission", "submission": work.submission, "assignment": assignment,
         "student": student, "score": score, "max_score": found.max_score,
-    }))
-}
-
-fn record_payment(tx: &mut WriteTx<'_>, by: &Account, payment: &PaymentRow) -> Result<Value, CommandFault> {
-    require_admin(by)?;
-    let invoice = tx.invoice(&payment.invoice)?.ok_or_else(|| not_found("invoice", &payment.invoice))?;
-    let due = invoice.amount_minor - invoice.paid_minor;
-    if payment.amount_minor > due {
-        let detail = format!("amount_minor is {}, still due is {due}", payment.amount_minor);
-        return Err(invalid("amount_minor", detail));
-    }
-    tx.add_payment(payment)?;
-    tx.touch(tag::user(&invoice.student));
-    let recorded = Event::PaymentRecorded {
-        student: invoice.student.clone(),
-        payment: payment.payment.clone(),
-        invoice: payment.invoice.clone(),
-        amount_minor: payment.amount_minor,
-        due_minor: due - payment.amount_minor,
-    };
-    events::emit(tx, &recorded);
-    Ok(json!({
-        "command": "record-payment", "payment": payment.payment, "invoice": payment.invoice,
-        "student": invoice.student, "amount_minor": payment.amount_minor,
-        "paid_minor": invoice.paid_minor + payment.amount_minor, "due_minor": due - payment.amount_minor,
     }))
 }
 

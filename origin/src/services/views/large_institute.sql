@@ -33,4 +33,6 @@ INSERT INTO invoices SELECT 'large.example', 'invoice-' || n, 'student-' || n, '
     FROM generate_series(1, 28785) n;
 INSERT INTO payments SELECT 'large.example', 'payment-' || n, 'invoice-' || n, 500, 'cash', NULL, 'teacher-1',
     now() - n * interval '1 minute' FROM generate_series(1, 28785) n;
+INSERT INTO ledger SELECT institute, 'invoice', invoice, student, invoice, amount_minor, now() FROM invoices
+    WHERE institute = 'large.example';
 ANALYZE;

@@ -1,7 +1,7 @@
 //! The dashboard of a student.
 
 use super::{ClassView, InstituteView, LIST, Messages, Person, SHORT_LIST, Scene, rate};
-use crate::store::{Assignment, AttendanceFigures, StoreError, StudentSubmission};
+use crate::store::{Assignment, AttendanceFigures, Invoice, StoreError, StudentSubmission};
 use serde::Serialize;
 use utoipa::ToSchema;
 
@@ -184,10 +184,11 @@ fn assignment_view(scene: &Scene<'_>, assignment: &Assignment) -> AssignmentView
 }
 
 fn fees(scene: &Scene<'_>) -> Result<StudentFees, StoreError> {
-    let invoices = scene.records.student_invoices(&scene.account.user)?;
+    let mut invoices = scene.records.student_invoices(&scene.account.user)?;
+    invoices.retain(|invoice| invoice.voided_at.is_none());
     Ok(StudentFees {
         currency: scene.institute.currency.clone(),
-        due: invoices.iter().map(|invoice| invoice.amount_minor - invoice.paid_minor).sum(),
+        due: invoices.iter().map(Invoice::due_minor).sum(),
         paid: invoices.iter().map(|invoice| invoice.paid_minor).sum(),
         invoices: invoices
             .into_iter()

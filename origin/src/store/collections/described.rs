@@ -262,6 +262,7 @@ pub(crate) static DOCUMENTS: Collection = Collection {
         column("owner", "d.owner", Kind::Text),
         column("changes", "d.changes", Kind::Integer),
         column("created_at", "d.created_at", Kind::Time),
+        column("deleted_at", "d.deleted_at", Kind::Time),
         alone("heads", "d.heads", Kind::List),
         alone(
             "bytes",

@@ -1,8 +1,11 @@
 //! Users, their refresh tokens, and the keys that sign access tokens.
 
 use super::transaction::{Millis, Transaction, millis, some_millis};
-use crate::store::accounts::{Account, NewUser, ReadAccounts, RefreshToken, WriteAccounts, parse_role};
+use crate::store::accounts::{
+    Account, NewUser, ReadAccounts, RefreshToken, StoredKey, WriteAccounts, parse_revocation, parse_role,
+};
 use crate::store::error::StoreError;
+use sync_protocol::revocation::Revocation;
 use sync_protocol::token::Role;
 use tokio_postgres::Row;
 
@@ -11,6 +14,7 @@ const COLUMNS: &str = r#""user", institute, email, name, role, password_hash, me
 struct RawAccount {
     account: Account,
     role: String,
+    revocation: Option<String>,
 }
 
 fn read_account(row: &Row) -> Result<RawAccount, tokio_postgres::Error> {
@@ -23,28 +27,30 @@ fn read_account(row: &Row) -> Result<RawAccount, tokio_postgres::Error> {
             role: Role::Student,
             password_hash: row.try_get(5)?,
             messages_read_at: millis(row, 6)?,
+            revocation: Revocation::default(),
         },
         role: row.try_get(4)?,
+        revocation: row.try_get(7)?,
     })
 }
 
 impl RawAccount {
     fn parse(self) -> Result<Account, StoreError> {
-        let Self { account, role } = self;
+        let Self { account, role, revocation } = self;
         let role = parse_role(&role).ok_or(StoreError::Corrupt { what: "role", text: role })?;
-        Ok(Account { role, ..account })
+        Ok(Account { role, revocation: parse_revocation(revocation)?, ..account })
     }
 }
 
 impl ReadAccounts for Transaction<'_> {
     fn account_by_email(&self, email: &str) -> Result<Option<Account>, StoreError> {
-        let sql = format!("SELECT {COLUMNS} FROM account_by_email($1)");
+        let sql = format!("SELECT {COLUMNS}, NULL::text FROM account_by_email($1)");
         self.one(&sql, &[&email], read_account)?.map(RawAccount::parse).transpose()
     }
 
     fn account(&self, user: &str) -> Result<Option<Account>, StoreError> {
         let sql = format!(
-            r#"SELECT {COLUMNS} FROM users WHERE "user" = $1 AND institute = $2
+            r#"SELECT {COLUMNS}, revocation::text FROM users WHERE "user" = $1 AND institute = $2
              AND deactivated_at IS NULL"#
         );
         self.one(&sql, &[&user, &self.institute], read_account)?.map(RawAccount::parse).transpose()
@@ -89,9 +95,11 @@ impl ReadAccounts for Transaction<'_> {
         )
     }
 
-    fn signing_keys(&self) -> Result<Vec<(String, Vec<u8>)>, StoreError> {
-        let sql = "SELECT kid, secret FROM signing_keys ORDER BY created_at DESC, kid";
-        self.all(sql, &[], |row| Ok((row.try_get(0)?, row.try_get(1)?)))
+    fn signing_keys(&self) -> Result<Vec<StoredKey>, StoreError> {
+        let sql = "SELECT kid, secret, signs_from FROM signing_keys ORDER BY signs_from DESC, kid";
+        self.all(sql, &[], |row| {
+            Ok(StoredKey { kid: row.try_get(0)?, secret: row.try_get(1)?, signs_from: millis(row, 2)? })
+        })
     }
 }
 
@@ -124,16 +132,6 @@ impl WriteAccounts for Transaction<'_> {
              WHERE "user" = $1 AND institute = $2
                  AND NOT EXISTS (SELECT FROM account_by_email($4) other WHERE other."user" <> $1)"#;
         Ok(self.run(sql, &[&user, &self.institute, &name, &email])? > 0)
-    }
-
-    fn revoke_device(&self, user: &str, device: &str, now: i64) -> Result<u64, StoreError> {
-        let ended = self.run(
-            r#"UPDATE refresh_tokens SET revoked_at = $4
-             WHERE "user" = $1 AND device = $3 AND revoked_at IS NULL
-                 AND EXISTS (SELECT 1 FROM users u WHERE u."user" = $1 AND u.institute = $2)"#,
-            &[&user, &self.institute, &device, &Millis(now)],
-        )?;
-        Ok(ended)
     }
 
     fn set_messages_read(&self, user: &str, until: i64) -> Result<(), StoreError> {
@@ -175,9 +173,14 @@ impl WriteAccounts for Transaction<'_> {
         Ok(())
     }
 
-    fn add_signing_key(&self, kid: &str, secret: &[u8], now: i64) -> Result<(), StoreError> {
-        let sql = "INSERT INTO signing_keys (kid, secret, created_at) VALUES ($1, $2, $3)";
-        self.run(sql, &[&kid, &secret, &Millis(now)])?;
+    fn add_signing_key(&self, key: &StoredKey, now: i64) -> Result<(), StoreError> {
+        let sql = "INSERT INTO signing_keys (kid, secret, created_at, signs_from) VALUES ($1, $2, $3, $4)";
+        self.run(sql, &[&key.kid, &key.secret, &Millis(now), &Millis(key.signs_from)])?;
+        Ok(())
+    }
+
+    fn remove_signing_key(&self, kid: &str) -> Result<(), StoreError> {
+        self.run("DELETE FROM signing_keys WHERE kid = $1", &[&kid])?;
         Ok(())
     }
 }

@@ -1,13 +1,14 @@
 //! Institutes, batches, who teaches and who studies in them.
 
 use super::transaction::{Millis, Transaction};
-use crate::store::accounts::parse_role;
+use crate::store::accounts::{parse_revocation, parse_role};
 use crate::store::directory::{
     Institute, InstituteCounts, ReadDirectory, StudiedBatch, TaughtBatch, WriteDirectory,
 };
 use crate::store::error::StoreError;
 use crate::store::transaction::to_u64;
 use sync_protocol::directory::DirectoryEntry;
+use sync_protocol::revocation::Revocation;
 use sync_protocol::token::Role;
 use tokio_postgres::Row;
 
@@ -21,24 +22,33 @@ const ENTRY: &str = r#"SELECT u."user", u.role, u.deactivated_at IS NULL,
             ELSE ARRAY[]::text[]
         END,
         ARRAY(SELECT g.student FROM guardians g
-            WHERE g.institute = $1 AND g.guardian = u."user" ORDER BY g.student)
+            WHERE g.institute = $1 AND g.guardian = u."user" ORDER BY g.student),
+        u.revocation::text
     FROM users u WHERE u.institute = $1"#;
 
-/// An entry whose role is still a text.
-fn read_entry(row: &Row) -> Result<(String, DirectoryEntry), tokio_postgres::Error> {
+/// An entry whose role and revocation are still texts.
+struct RawEntry {
+    entry: DirectoryEntry,
+    role: String,
+    revocation: Option<String>,
+}
+
+fn read_entry(row: &Row) -> Result<RawEntry, tokio_postgres::Error> {
     let entry = DirectoryEntry {
         user: row.try_get(0)?,
         role: Role::Student,
         active: row.try_get(2)?,
         batches: row.try_get(3)?,
         guardian_of: row.try_get(4)?,
+        revocation: Revocation::default(),
     };
-    Ok((row.try_get(1)?, entry))
+    Ok(RawEntry { entry, role: row.try_get(1)?, revocation: row.try_get(5)? })
 }
 
-fn parse_entry((role, entry): (String, DirectoryEntry)) -> Result<DirectoryEntry, StoreError> {
+fn parse_entry(raw: RawEntry) -> Result<DirectoryEntry, StoreError> {
+    let RawEntry { entry, role, revocation } = raw;
     let role = parse_role(&role).ok_or(StoreError::Corrupt { what: "role", text: role })?;
-    Ok(DirectoryEntry { role, ..entry })
+    Ok(DirectoryEntry { role, revocation: parse_revocation(revocation)?, ..entry })
 }
 
 impl ReadDirectory for Transaction<'_> {

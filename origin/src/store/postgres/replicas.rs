@@ -56,6 +56,13 @@ struct Replica {
     position: Mutex<Option<u64>>,
 }
 
+impl Replica {
+    fn has_replayed(&self, wanted: u64) -> bool {
+        let position = *self.position.lock().unwrap_or_else(PoisonError::into_inner);
+        position.is_some_and(|position| position >= wanted)
+    }
+}
+
 pub(super) struct Replicas {
     replicas: Vec<Arc<Replica>>,
     positions: Arc<Positions>,
@@ -97,15 +104,24 @@ impl Replicas {
         position.is_some_and(|position| self.positions.lag(position) <= self.lag_max)
     }
 
+    /// The replicas that may be read, those first that are known to have replayed the commit that `floor` names: they need not
+    /// be asked in vain.
+    fn in_turn(&self, floor: Bookmark) -> Vec<&Arc<Replica>> {
+        let turn = self.next.fetch_add(1, Ordering::Relaxed);
+        let mut replicas: Vec<_> = (0..self.replicas.len())
+            .map(|at| &self.replicas[(turn + at) % self.replicas.len()])
+            .filter(|replica| self.is_used(replica))
+            .collect();
+        let wanted = floor.proof.map_or(0, |proof| proof.position);
+        // Stable: among equals the turn decides.
+        replicas.sort_by_key(|replica| !replica.has_replayed(wanted));
+        replicas
+    }
+
     /// Begins a read on a replica that has reached `floor`; none when no replica may serve it.
     pub(super) async fn begin(&self, institute: &str, floor: Bookmark) -> Option<(SharedServer, Begun)> {
-        let turn = self.next.fetch_add(1, Ordering::Relaxed);
         let until = Instant::now() + WAIT_MAX;
-        for at in 0..self.replicas.len() {
-            let replica = &self.replicas[(turn + at) % self.replicas.len()];
-            if !self.is_used(replica) {
-                continue;
-            }
+        for replica in self.in_turn(floor) {
             match begin_at(&replica.server, institute, floor, until).await {
                 Ok(Some(begun)) => return Some((Arc::clone(&replica.server), begun)),
                 Ok(None) => {}

@@ -134,6 +134,8 @@ impl Mode {
 }
 
 const SET_INSTITUTE: &str = "SELECT set_config('rollcall.institute', $1, true)";
+/// Where the primary's log is, in bytes.
+const POSITION: &str = "SELECT pg_wal_lsn_diff(pg_current_wal_insert_lsn(), '0/0')::bigint";
 const EPOCH: &str = "SELECT epoch FROM generation";
 
 impl Server {
@@ -258,8 +260,8 @@ impl Server {
         let lost = transaction.is_lost() || outcome.is_err();
         match outcome {
             Ok(Ok(committed)) => {
-                self.commit(connection)?;
-                Ok(committed)
+                let position = self.commit(connection)?;
+                Ok(Committed { position, ..committed })
             }
             Ok(Err(error)) => {
                 self.roll_back(connection, lost);
@@ -272,19 +274,19 @@ impl Server {
         }
     }
 
-    /// Commits, or says that nobody knows.
+    /// Commits, or says that nobody knows. Gives a place in the log that is not before the commit, or 0.
     ///
     /// A commit that waits for a synchronous standby is not cancelled: the server would answer that with success.
-    fn commit(&self, connection: Held) -> Result<(), StoreError> {
-        let answered = self.runtime.block_on(async {
-            tokio::time::timeout(self.commit_timeout, connection.batch_execute("COMMIT")).await
-        });
+    fn commit(&self, connection: Held) -> Result<u64, StoreError> {
+        let answered = self
+            .runtime
+            .block_on(async { tokio::time::timeout(self.commit_timeout, commit_and_ask(&connection)).await });
         match answered {
-            Ok(Ok(())) => {
+            Ok((Ok(()), position)) => {
                 connection.give_back();
-                Ok(())
+                Ok(position)
             }
-            Ok(Err(error)) => {
+            Ok((Err(error), _)) => {
                 let refused = error.as_db_error().is_some_and(|error| !is_ending(error.code()));
                 // A plain refusal, such as of a deferred constraint, did not commit.
                 Err(if refused {
@@ -325,6 +327,19 @@ impl Server {
     }
 }
 
+/// Commits and asks where the log is then, in one round trip. What becomes of the question says nothing about the commit.
+async fn commit_and_ask(object: &ClientWrapper) -> (Result<(), tokio_postgres::Error>, u64) {
+    let ask = match object.prepare_cached(POSITION).await {
+        Ok(statement) => statement,
+        Err(_) => return (object.batch_execute("COMMIT").await, 0),
+    };
+    // Sent one after the other without waiting, in this order.
+    let (committed, position) =
+        tokio::join!(biased; object.batch_execute("COMMIT"), object.query_one(&ask, &[]));
+    let position = position.ok().and_then(|row| row.try_get::<_, i64>(0).ok());
+    (committed, position.map_or(0, to_u64))
+}
+
 /// Names the institute and learns what the transaction sees, in one round trip.
 async fn begin(
     object: &ClientWrapper,
@@ -344,7 +359,7 @@ async fn begin(
         object.query_one(&epoch, &[]),
     )?;
     let revision = revision.map(|row| row.try_get::<_, i64>(0)).transpose()?.unwrap_or(0);
-    Ok(Bookmark { epoch: to_u64(epoch.try_get(0)?), revision: to_u64(revision) })
+    Ok(Bookmark::new(to_u64(epoch.try_get(0)?), to_u64(revision)))
 }
 
 /// The server is going down, or was told to end this connection (class 57P, "operator intervention").

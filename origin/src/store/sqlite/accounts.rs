@@ -1,12 +1,15 @@
 //! Users, their refresh tokens, and the keys that sign access tokens.
 
 use super::transaction::Transaction;
-use crate::store::accounts::{Account, NewUser, ReadAccounts, RefreshToken, WriteAccounts, parse_role};
+use crate::store::accounts::{
+    Account, NewUser, ReadAccounts, RefreshToken, StoredKey, WriteAccounts, parse_revocation, parse_role,
+};
 use crate::store::error::StoreError;
 use rusqlite::Row;
 use sync_protocol::token::Role;
 
-const ACCOUNT: &str = "SELECT user, institute, email, name, role, password_hash, messages_read_at FROM users";
+const ACCOUNT: &str =
+    "SELECT user, institute, email, name, role, password_hash, messages_read_at, revocation FROM users";
 
 const ACTIVE: &str = "deactivated_at IS NULL";
 
@@ -20,6 +23,7 @@ fn read_account(row: &Row<'_>) -> rusqlite::Result<Account> {
         role: parse_role(&role).ok_or(rusqlite::Error::InvalidQuery)?,
         password_hash: row.get(5)?,
         messages_read_at: row.get(6)?,
+        revocation: parse_revocation(row.get(7)?).map_err(|_| rusqlite::Error::InvalidQuery)?,
     })
 }
 
@@ -72,9 +76,11 @@ impl ReadAccounts for Transaction<'_> {
         )
     }
 
-    fn signing_keys(&self) -> Result<Vec<(String, Vec<u8>)>, StoreError> {
-        let sql = "SELECT kid, secret FROM signing_keys ORDER BY created_at DESC, kid";
-        self.all(sql, (), |row| Ok((row.get(0)?, row.get(1)?)))
+    fn signing_keys(&self) -> Result<Vec<StoredKey>, StoreError> {
+        let sql = "SELECT kid, secret, signs_from FROM signing_keys ORDER BY signs_from DESC, kid";
+        self.all(sql, (), |row| {
+            Ok(StoredKey { kid: row.get(0)?, secret: row.get(1)?, signs_from: row.get(2)? })
+        })
     }
 }
 
@@ -108,16 +114,6 @@ impl WriteAccounts for Transaction<'_> {
         Ok(self.run(sql, (user, self.institute, name, email))? > 0)
     }
 
-    fn revoke_device(&self, user: &str, device: &str, now: i64) -> Result<u64, StoreError> {
-        let ended = self.run(
-            "UPDATE refresh_tokens SET revoked_at = ?4
-             WHERE user = ?1 AND device = ?3 AND revoked_at IS NULL
-                 AND EXISTS (SELECT 1 FROM users u WHERE u.user = ?1 AND u.institute = ?2)",
-            (user, self.institute, device, now),
-        )?;
-        Ok(ended as u64)
-    }
-
     fn set_messages_read(&self, user: &str, until: i64) -> Result<(), StoreError> {
         let sql = "UPDATE users SET messages_read_at = ?3 WHERE user = ?1 AND institute = ?2";
         self.run(sql, (user, self.institute, until))?;
@@ -148,9 +144,14 @@ impl WriteAccounts for Transaction<'_> {
         Ok(())
     }
 
-    fn add_signing_key(&self, kid: &str, secret: &[u8], now: i64) -> Result<(), StoreError> {
-        let sql = "INSERT INTO signing_keys (kid, secret, created_at) VALUES (?1, ?2, ?3)";
-        self.run(sql, (kid, secret, now))?;
+    fn add_signing_key(&self, key: &StoredKey, now: i64) -> Result<(), StoreError> {
+        let sql = "INSERT INTO signing_keys (kid, secret, created_at, signs_from) VALUES (?1, ?2, ?3, ?4)";
+        self.run(sql, (&key.kid, &key.secret, now, key.signs_from))?;
+        Ok(())
+    }
+
+    fn remove_signing_key(&self, kid: &str) -> Result<(), StoreError> {
+        self.run("DELETE FROM signing_keys WHERE kid = ?1", (kid,))?;
         Ok(())
     }
 }

@@ -1,7 +1,7 @@
 //! Institutes, batches, who teaches and who studies in them.
 
 use super::transaction::Transaction;
-use crate::store::accounts::parse_role;
+use crate::store::accounts::{parse_revocation, parse_role};
 use crate::store::directory::{
     Institute, InstituteCounts, ReadDirectory, StudiedBatch, TaughtBatch, WriteDirectory,
 };
@@ -21,6 +21,7 @@ fn read_entry(row: &Row<'_>) -> rusqlite::Result<DirectoryEntry> {
         active: row.get::<_, Option<i64>>(2)?.is_none(),
         batches: Vec::new(),
         guardian_of: Vec::new(),
+        revocation: parse_revocation(row.get(3)?).map_err(|_| rusqlite::Error::InvalidQuery)?,
     })
 }
 
@@ -110,7 +111,8 @@ impl ReadDirectory for Transaction<'_> {
     }
 
     fn directory_entry(&self, user: &str) -> Result<Option<DirectoryEntry>, StoreError> {
-        let sql = "SELECT user, role, deactivated_at FROM users WHERE user = ?1 AND institute = ?2";
+        let sql =
+            "SELECT user, role, deactivated_at, revocation FROM users WHERE user = ?1 AND institute = ?2";
         let Some(mut entry) = self.one(sql, (user, self.institute), read_entry)? else { return Ok(None) };
         let batches = match entry.role {
             Role::Admin => None,
@@ -130,7 +132,7 @@ impl ReadDirectory for Transaction<'_> {
     }
 
     fn directory(&self) -> Result<Vec<DirectoryEntry>, StoreError> {
-        let users = "SELECT user, role, deactivated_at FROM users WHERE institute = ?1";
+        let users = "SELECT user, role, deactivated_at, revocation FROM users WHERE institute = ?1";
         let entries = self.all(users, (self.institute,), read_entry)?;
         let mut entries: BTreeMap<String, DirectoryEntry> =
             entries.into_iter().map(|entry| (entry.user.clone(), entry)).collect();

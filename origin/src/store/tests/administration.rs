@@ -8,7 +8,6 @@ use sync_protocol::token::Role;
 on_each_engine! {
     records_change_where_something_is_named_and_stay_elsewhere,
     a_cancelled_class_is_on_no_timetable_and_keeps_its_marks,
-    a_device_is_revoked_for_its_user_alone,
     an_audit_entry_is_read_as_it_was_written_and_never_changes,
     pages_of_every_collection_together_are_the_whole_in_both_orders,
     people_are_found_by_words_of_their_names_addresses_and_ids,
@@ -77,37 +76,6 @@ fn a_cancelled_class_is_on_no_timetable_and_keeps_its_marks(TestStore { store, .
         assert!(records.class("c1")?.is_some());
         Ok(())
     });
-}
-
-fn a_device_is_revoked_for_its_user_alone(TestStore { store, .. }: &TestStore) {
-    school(store);
-    write(store, |tx| {
-        for (n, user, device) in [(1, "ann", "phone"), (2, "ann", "tablet"), (3, "bob", "phone")] {
-            tx.add_refresh_token(&RefreshToken {
-                token_hash: vec![n],
-                family: format!("f{n}"),
-                user: user.into(),
-                device: device.into(),
-                issued_at: AT,
-                expires_at: AT + 1,
-                rotated_at: None,
-                revoked_at: None,
-            })?;
-        }
-        Ok(())
-    })
-    .unwrap();
-    let revoke = |institute: &str| {
-        store
-            .write_blocking::<_, StoreError, _>(institute, |tx| tx.revoke_device("ann", "phone", AT))
-            .unwrap()
-            .value
-    };
-    assert_eq!(revoke("riverside.example"), 0);
-    assert_eq!(revoke(INSTITUTE), 1);
-    assert_eq!(revoke(INSTITUTE), 0);
-    let revoked = |hash: u8| read(store, |records| records.refresh_token(&[hash])).unwrap().revoked_at;
-    assert_eq!((revoked(1), revoked(2), revoked(3)), (Some(AT), None, None));
 }
 
 fn audit_entry(n: u32) -> AuditEntry {

@@ -90,9 +90,9 @@ impl Servers {
     }
 
     fn read_after(&self, seen: Option<Bookmark>) -> Result<Bookmark, StoreError> {
-        let read = self.store.read_after(INSTITUTE, seen, |records| {
-            Ok(Bookmark { epoch: records.epoch(), revision: records.revision()? })
-        });
+        let read = self
+            .store
+            .read_after(INSTITUTE, seen, |records| Ok(Bookmark::new(records.epoch(), records.revision()?)));
         self.runtime.block_on(read)
     }
 }
@@ -103,7 +103,7 @@ fn a_replica_is_never_read_behind_the_bookmark_and_comes_back_by_itself() {
     let Servers { store, primary, replicas, .. } = &servers;
     primary.set_synchronous(&[]);
     let (_, before) = servers.transactions();
-    let seen = Bookmark { epoch: store.epoch(), revision: 1 };
+    let seen = Bookmark::new(store.epoch(), 1);
     for _ in 0..10 {
         assert_eq!(servers.read_after(Some(seen)).unwrap(), seen);
     }
@@ -112,12 +112,12 @@ fn a_replica_is_never_read_behind_the_bookmark_and_comes_back_by_itself() {
     replicas[0].pause_replay();
     for revision in 2..8 {
         assert_eq!(add_batch(store, format!("batch-{revision}")).unwrap(), revision);
-        let seen = Bookmark { epoch: store.epoch(), revision };
+        let seen = Bookmark::new(store.epoch(), revision);
         assert_eq!(servers.read_after(Some(seen)).unwrap(), seen, "a read behind its bookmark");
     }
     until("the replica to be left out for its lag", || servers.used() == [true, false]);
     replicas[0].pause();
-    let seen = Bookmark { epoch: store.epoch(), revision: 7 };
+    let seen = Bookmark::new(store.epoch(), 7);
     assert_eq!(servers.read_after(Some(seen)).unwrap(), seen, "a replica that hangs holds no read up");
     replicas[0].resume();
     replicas[0].resume_replay();
@@ -134,7 +134,7 @@ fn reads_go_on_without_the_primary_and_a_promotion_begins_a_new_epoch() {
     let mut servers = Servers::start(2);
     let first = servers.store.epoch();
     let acknowledged = add_batch(&servers.store, "kept".into()).unwrap();
-    let seen = Bookmark { epoch: first, revision: acknowledged };
+    let seen = Bookmark::new(first, acknowledged);
     assert_eq!(servers.read_after(Some(seen)).unwrap(), seen);
     let mut changed = servers.store.watch(INSTITUTE);
     changed.borrow_and_update();
@@ -152,7 +152,7 @@ fn reads_go_on_without_the_primary_and_a_promotion_begins_a_new_epoch() {
     assert_eq!(servers.store.epoch(), first + 1);
     assert!(changed.has_changed().unwrap(), "watchers learn of the new epoch");
     let read = servers.read_after(Some(seen)).unwrap();
-    assert_eq!(read, Bookmark { epoch: first + 1, revision: acknowledged + 1 });
+    assert_eq!(read, Bookmark::new(first + 1, acknowledged + 1));
     let kept = servers.store.read_blocking::<_, StoreError>(INSTITUTE, |records| {
         Ok((records.batch_exists("kept")?, records.batch_exists("after")?))
     });

@@ -1,7 +1,7 @@
 //! The same claims, checked on each engine.
 
+use super::fees::{invoice, payment};
 use super::*;
-use crate::store::fees::PaymentRow;
 use sync_protocol::document_id::DocumentId;
 use sync_protocol::link::DocumentRecord;
 use sync_protocol::quarantine::Usage;
@@ -139,23 +139,8 @@ fn what_is_written_is_read_back_alike(TestStore { store, .. }: &TestStore) {
         let (submission, assignment) = ("s1".into(), "a1".into());
         let (student, submitted_at, text) = ("ann".into(), Some(AT - 1), Some("x = 2".into()));
         tx.add_submission(&NewSubmission { submission, assignment, student, submitted_at, text })?;
-        tx.add_invoice(&NewInvoice {
-            invoice: "i1".into(),
-            student: "ann".into(),
-            title: "Fees".into(),
-            amount_minor: 1_000,
-            due_on: "2026-12-31".into(),
-        })?;
-        let payment = PaymentRow {
-            payment: "p1".into(),
-            invoice: "i1".into(),
-            student_name: String::new(),
-            amount_minor: 400,
-            method: "cash".into(),
-            reference: None,
-            recorded_by: "teacher".into(),
-            paid_at: AT,
-        };
+        tx.add_invoice(&invoice("i1", 1_000))?;
+        let payment = payment("p1", 400);
         assert!(tx.add_payment(&payment)?);
         assert!(!tx.add_payment(&payment)?, "the same payment counts once");
         Ok(())

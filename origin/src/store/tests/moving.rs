@@ -19,7 +19,24 @@ fn a_copy_has_every_row_and_refuses_a_database_that_is_in_use() {
                 revision: 2,
             };
             tx.add_decision("key", &decision, 1)?;
-            tx.add_signing_key("kid", &[7; 32], 1_795_348_800_123)?;
+            let signs_from = 1_795_348_800_124;
+            let key = StoredKey { kid: "kid".into(), secret: vec![7; 32], signs_from };
+            tx.add_signing_key(&key, 1_795_348_800_123)?;
+            let user = |local: &str| seed::user_id_of(&format!("{local}@northside.example"));
+            let mut revocation = sync_protocol::revocation::Revocation::default();
+            revocation.end_all(7);
+            tx.set_revocation(&user("student"), &revocation)?;
+            tx.set_deactivated(&user("assistant"), Some(1_795_348_800_125))?;
+            tx.add_guardian(&user("teacher"), &user("student"))?;
+            let refund = NewRefund {
+                refund: "r".into(),
+                payment: "tuition-student-1".into(),
+                amount_minor: 5,
+                reason: None,
+                refunded_by: None,
+                refunded_at: 1,
+            };
+            tx.add_refund(&refund)?;
             tx.touch_everything();
             Ok(())
         })
@@ -54,6 +71,8 @@ fn summary(store: &Store) -> String {
                 records.decision("key")?,
                 records.signing_keys()?,
                 records.student_figures(&student.user)?,
+                records.directory()?,
+                records.ledger(&student.user, 100)?,
             )
         ))
     });

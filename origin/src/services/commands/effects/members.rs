@@ -22,13 +22,7 @@ pub(super) fn apply(
         | Command::AssignTeacher { .. }
         | Command::UnassignTeacher { .. } => membership(tx, command, at),
         Command::AddGuardian { guardian, student } => {
-            if guardian == student {
-                return Err(invalid("guardian", "guardian is the student".to_owned()));
-            }
-            tx.account(guardian)?.ok_or_else(|| not_found("guardian", guardian))?;
-            require_student(tx, student)?;
-            let changed = tx.add_guardian(guardian, student)?;
-            touch(tx, guardian, changed);
+            let changed = add_guardian(tx, guardian, student)?;
             Ok(json!({"command": name, "guardian": guardian, "student": student, "added": changed}))
         }
         Command::RemoveGuardian { guardian, student } => {
@@ -49,6 +43,8 @@ pub(super) fn apply(
         }
         Command::GradeSubmission { .. }
         | Command::RecordPayment { .. }
+        | Command::VoidInvoice { .. }
+        | Command::RefundPayment { .. }
         | Command::PostMessage { .. }
         | Command::SubmitAssignment { .. }
         | Command::DeleteDocument { .. }
@@ -110,6 +106,17 @@ fn in_batch(
         tx.touch(tag::batch(batch));
     }
     touch(tx, user, changed);
+    Ok(changed)
+}
+
+fn add_guardian(tx: &mut WriteTx<'_>, guardian: &str, student: &str) -> Result<bool, CommandFault> {
+    if guardian == student {
+        return Err(invalid("guardian", "guardian is the student".to_owned()));
+    }
+    tx.account(guardian)?.ok_or_else(|| not_found("guardian", guardian))?;
+    require_student(tx, student)?;
+    let changed = tx.add_guardian(guardian, student)?;
+    touch(tx, guardian, changed);
     Ok(changed)
 }
 

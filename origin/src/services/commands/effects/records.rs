@@ -1,9 +1,9 @@
-//! Commands that make and change users, batches and invoices, the institute itself, and the sessions of devices.
+//! Commands that make and change users and batches, the institute itself, and the sessions of devices.
 
 use super::{CommandFault, already_exists, forbidden, invalid, not_found, require_admin, require_batch};
+use crate::services::auth;
 use crate::services::local_time::LocalTime;
-use crate::store::{Account, NewInvoice, NewUser, WriteTx};
-use jiff::civil::Date;
+use crate::store::{Account, NewUser, WriteTx};
 use serde_json::{Value, json};
 use sync_protocol::command::Command;
 use sync_protocol::tag;
@@ -37,16 +37,6 @@ pub(super) fn apply(
         tx.touch(tag::batch(batch));
         return Ok(json!({"command": name, "batch": batch, "title": title}));
     }
-    if let Command::CreateInvoice { invoice, student, title, amount_minor, due_on } = command {
-        let new = NewInvoice {
-            invoice: invoice.clone().unwrap_or_else(|| Uuid::now_v7().to_string()),
-            student: student.clone(),
-            title: title.clone(),
-            amount_minor: *amount_minor,
-            due_on: due_on.clone(),
-        };
-        return create_invoice(tx, &new);
-    }
     if let Command::ChangeInstitute { name: title, time_zone, currency } = command {
         if let Some(zone) = time_zone {
             LocalTime::new(zone).map_err(|_| {
@@ -63,7 +53,7 @@ pub(super) fn apply(
     }
     if let Command::RevokeDevice { user, device } = command {
         tx.directory_entry(user)?.ok_or_else(|| not_found("user", user))?;
-        let sessions = tx.revoke_device(user, device, at)?;
+        let sessions = auth::remove_device(tx, user, device)?.sessions;
         return Ok(json!({"command": name, "user": user, "device": device, "sessions": sessions}));
     }
     Err(forbidden("the command is not about records"))
@@ -108,21 +98,4 @@ fn change_user(
     // Their name stands in the views of everybody whom they meet.
     entry.batches.iter().for_each(|batch| tx.touch(tag::batch(batch)));
     Ok(json!({"command": "change-user", "user": user, "name": name, "email": email}))
-}
-
-fn create_invoice(tx: &mut WriteTx<'_>, new: &NewInvoice) -> Result<Value, CommandFault> {
-    let student = tx.directory_entry(&new.student)?.filter(|entry| entry.role == Role::Student);
-    student.ok_or_else(|| not_found("student", &new.student))?;
-    let date: Result<Date, _> = new.due_on.parse();
-    if !date.is_ok_and(|date| date.year() >= 1970) {
-        return Err(invalid("due_on", format!("due_on is {:?}, not a day since 1970", new.due_on)));
-    }
-    if !tx.add_invoice(new)? {
-        return Err(already_exists("invoice", &new.invoice));
-    }
-    tx.touch(tag::user(&new.student));
-    Ok(json!({
-        "command": "create-invoice", "invoice": new.invoice, "student": new.student, "title": new.title,
-        "amount_minor": new.amount_minor, "due_on": new.due_on,
-    }))
 }
