@@ -22,6 +22,14 @@ pub(crate) fn sync(arguments: &[String]) -> anyhow::Result<()> {
     run(cargo(&["bench", "--workspace", "--bench", "sync", "--"]).args(arguments))
 }
 
+/// The origin beside its database alone: `tests/benches/origin`.
+pub(crate) fn origin(arguments: &[String]) -> anyhow::Result<()> {
+    packages::openssl()?;
+    packages::postgres()?;
+    build_programs()?;
+    run(cargo(&["bench", "--workspace", "--bench", "origin", "--"]).args(arguments))
+}
+
 /// One choice of packages for all benchmarks: with another, cargo chooses other features and compiles much twice.
 fn build_programs() -> anyhow::Result<()> {
     run(&mut cargo(&["build", "--release", "--workspace", "--bins"]))

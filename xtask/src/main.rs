@@ -26,6 +26,7 @@ cargo xtask components       build the WebAssembly components alone
 cargo xtask guests           build the small components that the edge host's tests and benchmark run
 cargo xtask bench host [ARGS] measure the edge host beside its peers, release build; --help lists ARGS
 cargo xtask bench sync [ARGS] measure sync beside the JavaScript sync server and samod; ARGS: --rounds N, --load NAME
+cargo xtask bench origin [ARGS] measure the origin beside pgbench with the same SQL; ARGS: --rounds N, --seconds N
 cargo xtask test [ARGS]      build everything and run all tests; ARGS go to `cargo nextest run`
 ";
 
@@ -52,6 +53,9 @@ fn run(mut arguments: Vec<String>) -> anyhow::Result<ExitCode> {
         }
         "bench" if arguments.first().is_some_and(|what| what == "sync") => {
             bench::sync(&arguments[1..]).map(|()| ExitCode::SUCCESS)
+        }
+        "bench" if arguments.first().is_some_and(|what| what == "origin") => {
+            bench::origin(&arguments[1..]).map(|()| ExitCode::SUCCESS)
         }
         "guests" if arguments.is_empty() => components::build_guests().map(|()| ExitCode::SUCCESS),
         "up" => up::run(&up::Options::read(arguments)?),

@@ -5,13 +5,12 @@
 mod plain_hyper;
 mod report;
 mod server;
-mod wrk;
 
 use anyhow::Context as _;
 use clap::{Parser, Subcommand};
 use server::{Kind, Server};
 use std::path::PathBuf;
-use wrk::Load;
+use test_servers::wrk::{self, Load};
 
 #[derive(Parser)]
 struct Cli {
@@ -124,7 +123,7 @@ fn run(scenario: &Scenario, cli: &Cli, place: &server::Place) -> anyhow::Result<
     for kind in scenario.servers.iter().filter(|kind| kind.is_there()) {
         servers.push(Server::start(*kind, scenario.guest, place)?);
     }
-    let load = Load { connections: scenario.connections, seconds: cli.seconds };
+    let load = Load { connections: scenario.connections, seconds: cli.seconds, script: None };
     let mut rounds = vec![Vec::new(); servers.len()];
     for server in &servers {
         // What only the first requests pay for: pages, connections of the store, branch predictors.

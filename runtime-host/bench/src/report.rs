@@ -2,9 +2,9 @@
 
 use crate::Scenario;
 use crate::server::{IDLE_COMPONENTS, Kind};
-use crate::wrk::Figures;
 use std::fmt::Write as _;
 use std::time::Duration;
+use test_servers::wrk::Figures;
 
 pub(crate) fn heading(rounds: usize, seconds: u32) -> String {
     let cores = std::thread::available_parallelism().map_or(0, usize::from);

@@ -4,11 +4,13 @@
 //! What is measured: processor time of the server for each delivered message, from an edit to its readers, resident memory.
 //! Clients and server share the machine, so only ratios within one run mean something.
 
+mod crowd;
 mod process;
 mod report;
 mod servers;
 mod swarm;
 
+use crowd::{CROWDS, Crowd};
 use report::Measured;
 use servers::{Kind, Server};
 use swarm::{LOADS, Load};
@@ -18,11 +20,12 @@ const USAGE: &str = "cargo xtask bench sync [--rounds N] [--load NAME]...";
 struct Options {
     rounds: usize,
     loads: Vec<Load>,
+    crowds: Vec<Crowd>,
 }
 
 impl Options {
     fn read() -> Self {
-        let mut options = Self { rounds: 3, loads: Vec::new() };
+        let mut options = Self { rounds: 3, loads: Vec::new(), crowds: Vec::new() };
         let mut arguments = std::env::args().skip(1);
         while let Some(argument) = arguments.next() {
             let mut value = || arguments.next().expect(USAGE);
@@ -33,13 +36,17 @@ impl Options {
                 "--load" => {
                     let name = value();
                     let load = LOADS.iter().find(|load| load.name == name);
-                    options.loads.push(*load.unwrap_or_else(|| panic!("there is no load {name:?}: {USAGE}")));
+                    let crowd = CROWDS.iter().find(|crowd| crowd.name == name);
+                    assert!(load.is_some() || crowd.is_some(), "there is no load {name:?}: {USAGE}");
+                    options.loads.extend(load);
+                    options.crowds.extend(crowd);
                 }
                 other => panic!("{other}? {USAGE}"),
             }
         }
-        if options.loads.is_empty() {
+        if options.loads.is_empty() && options.crowds.is_empty() {
             options.loads = LOADS.to_vec();
+            options.crowds = CROWDS.to_vec();
         }
         options
     }
@@ -62,5 +69,10 @@ async fn main() {
             }
         }
         report::print(load, &measured);
+    }
+    // No peer takes part: this is a load that the edge must bear, not one in which it must be better.
+    for crowd in options.crowds {
+        let server = Server::start(Kind::Rollcall).await;
+        println!("\n{}", crowd::run(crowd, &server).await);
     }
 }

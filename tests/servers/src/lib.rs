@@ -1,9 +1,11 @@
 //! Real servers for tests: from the system's packages, in scratch folders, as a user without rights, gone with the test.
+//! And `wrk`, which loads servers in benchmarks.
 
 mod postgres;
 mod process;
 mod rabbitmq;
 mod redis;
+pub mod wrk;
 
 pub use postgres::Postgres;
 pub use rabbitmq::RabbitMq;

@@ -162,17 +162,18 @@ impl Postgres {
         self.try_sql(database, sql).unwrap_or_else(|fault| panic!("{sql}: {fault}\n{}", self.log()))
     }
 
+    /// A client program of Postgres, such as `pgbench`, told how to reach a database on this server.
+    pub fn command(&self, program: &str, database: &str) -> Command {
+        let mut command = Command::new(binaries().join(program));
+        command.env("PGHOST", self.folder.path()).env("PGPORT", self.port.to_string());
+        command.env("PGUSER", "postgres").env("PGDATABASE", database);
+        command
+    }
+
     fn try_sql(&self, database: &str, sql: &str) -> Result<String, String> {
-        let mut command = Command::new(binaries().join("psql"));
-        command.args(["-XAtq", "-v", "ON_ERROR_STOP=1", "-U", "postgres", "-d", database, "-c", sql]);
-        let port = self.port.to_string();
-        let output = command
-            .arg("-p")
-            .arg(port)
-            .arg("-h")
-            .arg(self.folder.path())
-            .output()
-            .expect("psql can be started");
+        let mut command = self.command("psql", database);
+        command.args(["-XAtq", "-v", "ON_ERROR_STOP=1", "-c", sql]);
+        let output = command.output().expect("psql can be started");
         if !output.status.success() {
             return Err(String::from_utf8_lossy(&output.stderr).into_owned());
         }

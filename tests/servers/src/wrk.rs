@@ -1,37 +1,46 @@
-//! Calling `wrk` and reading what it says.
+//! `wrk`, the load generator of the benchmarks: calling it and reading what it says.
 
 use anyhow::{Context as _, bail};
+use std::path::Path;
 use std::process::Command;
 use std::time::Duration;
 
-#[derive(Clone, Copy)]
-pub(crate) struct Load {
-    pub(crate) connections: u32,
-    pub(crate) seconds: u32,
+#[derive(Debug, Clone, Copy)]
+pub struct Load<'a> {
+    pub connections: u32,
+    pub seconds: u32,
+    /// A Lua script that makes the requests, and its argument.
+    pub script: Option<(&'a Path, &'a Path)>,
 }
 
 /// What one run came to.
-#[derive(Clone, Copy)]
-pub(crate) struct Figures {
-    pub(crate) per_second: f64,
-    pub(crate) p50: Duration,
-    pub(crate) p99: Duration,
+#[derive(Debug, Clone, Copy)]
+pub struct Figures {
+    pub per_second: f64,
+    pub p50: Duration,
+    pub p99: Duration,
 }
 
-pub(crate) fn check() -> anyhow::Result<()> {
+/// Whether there is a `wrk`.
+pub fn check() -> anyhow::Result<()> {
     let there = Command::new("wrk").arg("--version").output();
     there.map(drop).context("`wrk` is not on PATH; install it (Debian: apt-get install wrk)")
 }
 
 /// Loads `url` from one thread; anything but an answer of success is an error.
-pub(crate) fn run(load: &Load, url: &str) -> anyhow::Result<Figures> {
-    let output = Command::new("wrk")
-        .args(["--threads", "1", "--latency"])
+pub fn run(load: &Load<'_>, url: &str) -> anyhow::Result<Figures> {
+    let mut wrk = Command::new("wrk");
+    wrk.args(["--threads", "1", "--latency"])
         .args(["--connections", &load.connections.to_string()])
-        .args(["--duration", &format!("{}s", load.seconds)])
-        .arg(url)
-        .output()
-        .context("wrk")?;
+        .args(["--duration", &format!("{}s", load.seconds)]);
+    if let Some((script, _)) = load.script {
+        wrk.arg("--script").arg(script);
+    }
+    wrk.arg(url);
+    if let Some((_, argument)) = load.script {
+        wrk.arg("--").arg(argument);
+    }
+    let output = wrk.output().context("wrk")?;
     let text = String::from_utf8_lossy(&output.stdout);
     if !output.status.success() || text.contains("Socket errors") || text.contains("Non-2xx") {
         bail!("wrk {url}: {}\n{text}{}", output.status, String::from_utf8_lossy(&output.stderr));

@@ -1,0 +1,118 @@
+//! What a Postgres server logs of the statements that it executes, read back as a script for pgbench.
+
+use std::collections::BTreeMap;
+
+/// A transaction as pgbench runs it.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Script {
+    statements: Vec<String>,
+}
+
+impl Script {
+    /// In pgbench's own language.
+    pub(crate) fn text(&self) -> String {
+        // What a request names once and for all, each transaction must name anew.
+        let mut text = "\\set k random(1, 1000000000000000)\n".to_owned();
+        for statement in &self.statements {
+            text.push_str(statement);
+            text.push_str(";\n");
+        }
+        text
+    }
+
+    /// The script with `literal`, a text that must be another one in each transaction, made at random.
+    pub(crate) fn with_fresh(mut self, literal: &str) -> Self {
+        let quoted = format!("'{literal}'");
+        for statement in &mut self.statements {
+            *statement = statement.replace(&quoted, "('fresh-' || :k)");
+        }
+        self
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.statements.len()
+    }
+}
+
+/// The statements of the process that logged most of them. Lines begin with `[PID] `, continued ones with a tab.
+pub(crate) fn busiest(log: &str) -> Script {
+    let mut entries: Vec<(u32, String)> = Vec::new();
+    for line in log.lines() {
+        match (line.strip_prefix('\t'), entry(line)) {
+            (Some(more), _) => {
+                if let Some((_, text)) = entries.last_mut() {
+                    text.push(' ');
+                    text.push_str(more);
+                }
+            }
+            (None, Some(entry)) => entries.push(entry),
+            (None, None) => {}
+        }
+    }
+    let mut processes = BTreeMap::<u32, Script>::new();
+    for (process, text) in entries {
+        let script = processes.entry(process).or_default();
+        if let Some(sql) = text.strip_prefix("LOG:  statement: ") {
+            script.statements.push(sql.trim().to_owned());
+        } else if let Some((_, sql)) =
+            text.strip_prefix("LOG:  execute ").and_then(|rest| rest.split_once(": "))
+        {
+            script.statements.push(sql.trim().to_owned());
+        } else if let Some(values) = text.strip_prefix("DETAIL:  parameters: ")
+            && let Some(last) = script.statements.last_mut()
+        {
+            *last = filled_in(last, values);
+        }
+    }
+    processes.into_values().max_by_key(Script::len).expect("the server logs what it executes")
+}
+
+fn entry(line: &str) -> Option<(u32, String)> {
+    let (process, text) = line.strip_prefix('[')?.split_once("] ")?;
+    Some((process.parse().ok()?, text.to_owned()))
+}
+
+/// `sql` with its parameters replaced by `values`, which read `$1 = 'a', $2 = NULL`.
+fn filled_in(sql: &str, values: &str) -> String {
+    let mut literals = Vec::new();
+    let mut rest = values;
+    while let Some((_, after)) = rest.split_once(" = ") {
+        let end = literal_end(after);
+        literals.push(fresh_if_unique(&after[..end]));
+        rest = &after[end..];
+    }
+    // From the last one, so that $1 is not found in $12.
+    literals
+        .iter()
+        .enumerate()
+        .rev()
+        .fold(sql.to_owned(), |sql, (at, literal)| sql.replace(&format!("${}", at + 1), literal))
+}
+
+/// Where a literal ends: `NULL`, or a text in quotes in which a quote stands twice.
+fn literal_end(text: &str) -> usize {
+    if !text.starts_with('\'') {
+        return text.find(',').unwrap_or(text.len());
+    }
+    let bytes = text.as_bytes();
+    let mut at = 1;
+    while at < bytes.len() {
+        match (bytes[at], bytes.get(at + 1)) {
+            (b'\'', Some(b'\'')) => at += 2,
+            (b'\'', _) => return at + 1,
+            _ => at += 1,
+        }
+    }
+    bytes.len()
+}
+
+/// Ids that the origin makes at random are made at random by pgbench too: a second row of the same id would be refused.
+fn fresh_if_unique(literal: &str) -> String {
+    let inner = literal.trim_matches('\'');
+    let is_uuid = inner.len() == 36
+        && inner.bytes().enumerate().all(|(at, byte)| match at {
+            8 | 13 | 18 | 23 => byte == b'-',
+            _ => byte.is_ascii_hexdigit(),
+        });
+    if is_uuid { "gen_random_uuid()::text".to_owned() } else { literal.to_owned() }
+}

@@ -1,0 +1,115 @@
+//! The requests that are measured, each with the SQL that the origin executes for it.
+
+use crate::institute::{Institute, SIGNED_IN};
+use crate::recorded_sql::Script;
+use serde_json::{Value, json};
+use std::path::PathBuf;
+use test_servers::wrk::{self, Figures, Load};
+
+/// Students whose SQL pgbench runs in turn.
+const RECORDED: u32 = 8;
+
+/// Sends the requests of a file in turn, each of three lines: the token, the idempotency key's beginning (empty for a GET), the
+/// body. Keys get a number, so that each request is a new one.
+const SCRIPT: &str = r#"
+local requests, at = {}, 0
+function init(arguments)
+  local lines = {}
+  for line in io.lines(arguments[1]) do lines[#lines + 1] = line end
+  for i = 1, #lines, 3 do
+    requests[#requests + 1] = { token = lines[i], key = lines[i + 1], body = lines[i + 2] }
+  end
+end
+function request()
+  at = at + 1
+  local r = requests[at % #requests + 1]
+  local headers = { ["authorization"] = "Bearer " .. r.token }
+  if r.key == "" then return wrk.format("GET", nil, headers) end
+  headers["idempotency-key"] = r.key .. at
+  headers["content-type"] = "application/json"
+  return wrk.format("POST", nil, headers, r.body)
+end
+"#;
+
+pub(crate) struct Request {
+    pub(crate) name: &'static str,
+    /// One for each of some users.
+    pub(crate) sql: Vec<Script>,
+    url: String,
+    script: PathBuf,
+    requests: PathBuf,
+    /// Whether each run is told apart, in the keys of its commands.
+    keyed: Option<Vec<(String, Value)>>,
+}
+
+impl Request {
+    pub(crate) fn load(&self, connections: u32, seconds: u32) -> Figures {
+        if let Some(commands) = &self.keyed {
+            let run = uuid::Uuid::new_v4().simple().to_string();
+            write(
+                &self.requests,
+                commands.iter().map(|(token, body)| (token.clone(), run.clone(), body.to_string())),
+            );
+        }
+        let load = Load { connections, seconds, script: Some((&self.script, &self.requests)) };
+        wrk::run(&load, &self.url).expect("the origin answers")
+    }
+}
+
+fn write(file: &PathBuf, requests: impl Iterator<Item = (String, String, String)>) {
+    let text: String = requests.map(|(token, key, body)| format!("{token}\n{key}\n{body}\n")).collect();
+    std::fs::write(file, text).expect("a temporary file can be written");
+}
+
+pub(crate) async fn student_dashboard(institute: &Institute) -> Request {
+    const PATH: &str = "/api/students/dashboard";
+    let mut tokens = Vec::new();
+    let mut sql = Vec::new();
+    for number in 1..=SIGNED_IN {
+        let student = institute.sign_in(&format!("student-{number}")).await;
+        if number <= RECORDED {
+            // Statements are prepared the first time, which is not what is measured.
+            student.get(PATH).await.ok();
+            sql.push(institute.record(async { student.get(PATH).await.ok() }).await);
+        }
+        tokens.push(student.token);
+    }
+    let (script, requests) = files(institute, "dashboard");
+    write(&requests, tokens.into_iter().map(|token| (token, String::new(), String::new())));
+    Request {
+        name: "student dashboard, uncached",
+        sql,
+        url: institute.url(PATH),
+        script,
+        requests,
+        keyed: None,
+    }
+}
+
+pub(crate) async fn grade_submission(institute: &Institute) -> Request {
+    let teacher = institute.sign_in("teacher-1").await;
+    // Students of the first teacher's batch, and the assignment whose work each of them has handed in.
+    let command = |turn: u32, score: u32| {
+        json!({
+            "command": "grade-submission", "assignment": "assignment-1",
+            "student": format!("student-{}", 220 * (turn + 1)), "score": score,
+        })
+    };
+    let mut sql = Vec::new();
+    for turn in 0..4 {
+        teacher.commands(&format!("prepare-{turn}"), &command(turn, 1)).await.ok();
+        let key = format!("recorded-{turn}");
+        let script = institute.record(async { teacher.commands(&key, &command(turn, 2)).await.ok() }).await;
+        sql.push(script.with_fresh(&key));
+    }
+    let commands = (0..4).map(|turn| (teacher.token.clone(), command(turn, 3))).collect();
+    let (script, requests) = files(institute, "grade");
+    let url = institute.url("/commands");
+    Request { name: "grade-submission", sql, url, script, requests, keyed: Some(commands) }
+}
+
+fn files(institute: &Institute, name: &str) -> (PathBuf, PathBuf) {
+    let script = institute.folder().join(format!("{name}.lua"));
+    std::fs::write(&script, SCRIPT).expect("a temporary file can be written");
+    (script, institute.folder().join(format!("{name}.requests")))
+}
