@@ -49,12 +49,25 @@ pub(crate) enum Event {
         batch: Option<String>,
         excerpt: String,
     },
+    InvoiceIssued {
+        student: String,
+        invoice: String,
+        title: String,
+        amount_minor: i64,
+        due_on: String,
+    },
     PaymentRecorded {
         student: String,
         payment: String,
         invoice: String,
         amount_minor: i64,
         due_minor: i64,
+    },
+    PaymentRefunded {
+        student: String,
+        payment: String,
+        invoice: String,
+        amount_minor: i64,
     },
     ClassRescheduled {
         class: String,
@@ -65,6 +78,13 @@ pub(crate) enum Event {
         ends_at: i64,
         room: String,
     },
+    ClassCancelled {
+        class: String,
+        batch: String,
+        by: String,
+        title: String,
+        starts_at: i64,
+    },
 }
 
 impl Event {
@@ -72,8 +92,11 @@ impl Event {
         match self {
             Event::SubmissionGraded { .. }
             | Event::MessagePosted { .. }
+            | Event::InvoiceIssued { .. }
             | Event::PaymentRecorded { .. }
-            | Event::ClassRescheduled { .. } => &[Consumer::Notifications],
+            | Event::PaymentRefunded { .. }
+            | Event::ClassRescheduled { .. }
+            | Event::ClassCancelled { .. } => &[Consumer::Notifications],
         }
     }
 }
@@ -100,6 +123,9 @@ mod tests {
         let stored = r#"[
             {"event":"submission-graded","student":"s","assignment":"a","title":"t","score":1.5,"max_score":2.0},
             {"event":"message-posted","message":"m","author":"a","author_name":"A","recipient":null,"batch":"b","excerpt":"hi"},
+            {"event":"invoice-issued","student":"s","invoice":"i","title":"t","amount_minor":1,"due_on":"2026-01-01"},
+            {"event":"payment-refunded","student":"s","payment":"p","invoice":"i","amount_minor":1},
+            {"event":"class-cancelled","class":"c","batch":"b","by":"t","title":"T","starts_at":1},
             {"event":"payment-recorded","student":"s","payment":"p","invoice":"i","amount_minor":1,"due_minor":0},
             {"event":"class-rescheduled","class":"c","batch":"b","by":"t","title":"T","starts_at":1,"ends_at":2,"room":"r"}
         ]"#;

@@ -41,6 +41,14 @@ pub(crate) fn create_invoice(tx: &mut WriteTx<'_>, new: &NewInvoice) -> Result<i
         return Err(FeeFault::Taken(new.invoice.clone()));
     }
     tx.touch(tag::user(&new.student));
+    let issued = Event::InvoiceIssued {
+        student: new.student.clone(),
+        invoice: new.invoice.clone(),
+        title: new.title.clone(),
+        amount_minor: new.amount_minor,
+        due_on: new.due_on.clone(),
+    };
+    events::emit(tx, &issued);
     Ok(balance)
 }
 
@@ -96,6 +104,13 @@ pub(crate) fn refund(tx: &mut WriteTx<'_>, new: &NewRefund) -> Result<Payment, F
         return Ok(payment);
     }
     tx.touch(tag::user(&payment.student));
+    let refunded = Event::PaymentRefunded {
+        student: payment.student.clone(),
+        payment: payment.payment.clone(),
+        invoice: payment.invoice.clone(),
+        amount_minor: amount,
+    };
+    events::emit(tx, &refunded);
     Ok(Payment { refunded_minor: payment.refunded_minor + amount, ..payment })
 }
 

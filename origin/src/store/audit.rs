@@ -1,6 +1,9 @@
 //! The audit log: what was decided, for whom, and what it changed.
 
 use super::error::StoreError;
+use crate::clock::unix_ms;
+use sync_protocol::token::Claims;
+use uuid::Uuid;
 
 /// One decided command. Entries are read as the collection `AUDIT`.
 #[derive(Debug, Clone)]
@@ -23,6 +26,27 @@ pub(crate) struct AuditEntry {
     pub(crate) refusal: Option<&'static str>,
     /// The institute's revision after the effect.
     pub(crate) revision: u64,
+}
+
+impl AuditEntry {
+    /// What somebody did now that is no command, and so has no key of its own.
+    pub(crate) fn of_act(by: &Claims, act: &'static str, kind: &'static str) -> Self {
+        let entry = Uuid::now_v7().to_string();
+        Self {
+            key: format!("{act}-{entry}"),
+            entry,
+            at: unix_ms(),
+            user: by.sub.clone(),
+            device: by.dev.clone(),
+            command: act,
+            kind,
+            record: None,
+            before: None,
+            after: None,
+            refusal: None,
+            revision: 0,
+        }
+    }
 }
 
 pub(crate) trait WriteAudit {

@@ -10,6 +10,11 @@ pub(crate) use described::*;
 use super::error::StoreError;
 use std::fmt::Write as _;
 
+/// Text that `LIKE … ESCAPE '!'` takes as it is.
+pub(super) fn escape_like(text: &str) -> String {
+    text.replace('!', "!!").replace('%', "!%").replace('_', "!_")
+}
+
 /// What a column holds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Kind {

@@ -2,7 +2,6 @@
 
 use super::shapes::{ImportCount, ImportReport};
 use super::{AdminError, AdminService};
-use crate::clock::unix_ms;
 use crate::services::import::{self, ImportError, Source, Upload};
 use crate::services::records;
 use crate::store::collections::{Cell, Collection, Selection};
@@ -10,7 +9,6 @@ use crate::store::{AuditEntry, StoreError};
 use serde_json::json;
 use std::io::Read;
 use sync_protocol::token::Claims;
-use uuid::Uuid;
 
 /// Rows of one part of an export: a few hundred kilobytes, and a connection held for milliseconds.
 const PART_ROWS: u32 = 1_000;
@@ -91,24 +89,12 @@ impl AdminService {
             if !dry_run {
                 let after = json!({"counts": report.counts}).to_string();
                 store.write_blocking::<_, StoreError, _>(&claims.inst, move |tx| {
-                    let entry = Uuid::now_v7().to_string();
-                    tx.add_audit(&AuditEntry {
-                        key: format!("import-{entry}"),
-                        entry,
-                        at: unix_ms(),
-                        user: claims.sub,
-                        device: claims.dev,
-                        command: match upload {
-                            Upload::Roster => "import-roster",
-                            Upload::Results => "import-results",
-                        },
-                        kind: "import",
-                        record: None,
-                        before: None,
-                        after: Some(after),
-                        refusal: None,
-                        revision: tx.revision()?,
-                    })
+                    let act = match upload {
+                        Upload::Roster => "import-roster",
+                        Upload::Results => "import-results",
+                    };
+                    let entry = AuditEntry::of_act(&claims, act, "import");
+                    tx.add_audit(&AuditEntry { after: Some(after), revision: tx.revision()?, ..entry })
                 })?;
             }
             Ok::<_, ImportError>(report)

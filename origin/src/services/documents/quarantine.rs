@@ -3,9 +3,10 @@
 use super::push::{self, Place, Work};
 use super::{DocumentError, DocumentService, Membership, ORIGIN, gate};
 use crate::clock::unix_ms;
-use crate::store::{QuarantineOutcome, QuarantineRow, StoreError, WriteTx};
+use crate::store::{AuditEntry, QuarantineOutcome, QuarantineRow, StoreError, WriteTx};
 use automerge::Automerge;
 use serde::Serialize;
+use serde_json::json;
 use std::collections::{HashMap, HashSet};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use sync_protocol::actor::FOREIGN_ACTOR;
@@ -215,9 +216,14 @@ impl DocumentService {
         document: DocumentId,
         hash: [u8; 32],
     ) -> Result<(), DocumentError> {
-        let user = admin.sub.clone();
-        let settled = self.store.write::<_, StoreError, _>(&admin.inst, move |tx| {
-            tx.settle_quarantined(document, &hash, QuarantineOutcome::Dropped, Some(&user), unix_ms())
+        let (by, institute) = (admin.clone(), admin.inst.clone());
+        let settled = self.store.write::<_, StoreError, _>(&institute, move |tx| {
+            let outcome = QuarantineOutcome::Dropped;
+            let found = tx.settle_quarantined(document, &hash, outcome, Some(&by.sub), unix_ms())?;
+            if found {
+                audit(tx, &by, "drop-quarantined", document, &[hash])?;
+            }
+            Ok(found)
         });
         if settled.await?.value { Ok(()) } else { Err(DocumentError::NotQuarantined) }
     }
@@ -265,15 +271,16 @@ impl DocumentService {
         }
         accepted.extend(self.follow(place, &mut work)?);
         let append = push::append(&mut work);
-        let (user, settled) = (admin.sub.clone(), accepted.clone());
+        let (by, settled) = (admin.clone(), accepted.clone());
         self.store.write_blocking::<_, DocumentError, _>(&admin.inst, move |tx| {
             for hash in &settled {
                 let outcome = QuarantineOutcome::Accepted;
-                if !tx.settle_quarantined(document, hash, outcome, Some(&user), now)? {
+                if !tx.settle_quarantined(document, hash, outcome, Some(&by.sub), now)? {
                     return Err(DocumentError::NotQuarantined);
                 }
             }
-            push::commit(tx, &[append])
+            push::commit(tx, &[append])?;
+            Ok(audit(tx, &by, "accept-quarantined", document, &settled)?)
         })?;
         self.replicas.put(document, work.replica);
         tracing::info!(%document, admin = admin.sub, changes = accepted.len(), "quarantined changes accepted");
@@ -325,6 +332,23 @@ impl DocumentService {
         push::apply(place, work, &mut Vec::new())?;
         Ok(work.accepted.len() == count)
     }
+}
+
+/// Says in the audit log what an admin made of refused changes.
+fn audit(
+    tx: &WriteTx<'_>,
+    by: &Claims,
+    act: &'static str,
+    document: DocumentId,
+    hashes: &[[u8; 32]],
+) -> Result<(), StoreError> {
+    let hashes: Vec<String> = hashes.iter().map(hex::encode).collect();
+    tx.add_audit(&AuditEntry {
+        record: Some(document.to_string()),
+        after: Some(json!({"changes": hashes}).to_string()),
+        revision: tx.revision_after()?,
+        ..AuditEntry::of_act(by, act, "document")
+    })
 }
 
 /// Puts a quarantined change among the accepted ones of a document. The error is the code that speaks against it.

@@ -69,12 +69,22 @@ fn told(event: &Event) -> Option<(Concerned<'_>, &'static str, Value)> {
             });
             (concerned, "message-posted", body)
         }
+        Event::InvoiceIssued { student, invoice, title, amount_minor, due_on } => (
+            Concerned::User(student),
+            "invoice-issued",
+            json!({"invoice": invoice, "title": title, "amount_minor": amount_minor, "due_on": due_on}),
+        ),
         Event::PaymentRecorded { student, payment, invoice, amount_minor, due_minor } => (
             Concerned::User(student),
             "payment-recorded",
             json!({
                 "payment": payment, "invoice": invoice, "amount_minor": amount_minor, "due_minor": due_minor,
             }),
+        ),
+        Event::PaymentRefunded { student, payment, invoice, amount_minor } => (
+            Concerned::User(student),
+            "payment-refunded",
+            json!({"payment": payment, "invoice": invoice, "amount_minor": amount_minor}),
         ),
         Event::ClassRescheduled { class, batch, by, title, starts_at, ends_at, room } => (
             Concerned::Batch(batch, by),
@@ -83,6 +93,11 @@ fn told(event: &Event) -> Option<(Concerned<'_>, &'static str, Value)> {
                 "class": class, "batch": batch, "title": title, "starts_at": starts_at, "ends_at": ends_at,
                 "room": room,
             }),
+        ),
+        Event::ClassCancelled { class, batch, by, title, starts_at } => (
+            Concerned::Batch(batch, by),
+            "class-cancelled",
+            json!({"class": class, "batch": batch, "title": title, "starts_at": starts_at}),
         ),
     })
 }

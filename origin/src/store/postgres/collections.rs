@@ -2,7 +2,7 @@
 
 use super::transaction::{Millis, Params, Transaction, some_millis};
 use crate::store::collections::{
-    Cell, Collection, Column, Dialect, Kind, ReadCollections, Row, Selection, Statement,
+    Cell, Collection, Column, Dialect, Kind, ReadCollections, Row, Selection, Statement, escape_like,
 };
 use crate::store::error::StoreError;
 use tokio_postgres::types::ToSql;
@@ -47,11 +47,6 @@ impl Transaction<'_> {
     }
 }
 
-/// Text that `LIKE … ESCAPE '!'` takes as it is.
-fn plain(text: &str) -> String {
-    text.replace('!', "!!").replace('%', "!%").replace('_', "!_")
-}
-
 impl ReadCollections for Transaction<'_> {
     fn select(&self, from: &'static Collection, selection: &Selection) -> Result<Vec<Row>, StoreError> {
         self.rows(&Statement::of_page(from, selection, Dialect::Postgres))
@@ -81,6 +76,6 @@ impl ReadCollections for Transaction<'_> {
              SELECT 'assignment', assignment, title, batch FROM assignments WHERE institute = $1
                  AND (title ILIKE '%' || $2 || '%' ESCAPE '!' OR assignment ILIKE $2 || '%' ESCAPE '!')
              LIMIT $3";
-        self.quadruples(sql, &[&self.institute, &plain(text), &i64::from(limit)])
+        self.quadruples(sql, &[&self.institute, &escape_like(text), &i64::from(limit)])
     }
 }

@@ -2,7 +2,7 @@
 
 use super::transaction::Transaction;
 use crate::store::collections::{
-    Cell, Collection, Column, Dialect, Kind, ReadCollections, Row, Selection, Statement,
+    Cell, Collection, Column, Dialect, Kind, ReadCollections, Row, Selection, Statement, escape_like,
 };
 use crate::store::error::StoreError;
 use rusqlite::ToSql;
@@ -48,11 +48,6 @@ fn quadruple(row: &rusqlite::Row<'_>) -> rusqlite::Result<[String; 4]> {
     Ok([row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?])
 }
 
-/// Text that `LIKE … ESCAPE '!'` takes as it is.
-fn plain(text: &str) -> String {
-    text.replace('!', "!!").replace('%', "!%").replace('_', "!_")
-}
-
 impl ReadCollections for Transaction<'_> {
     fn select(&self, from: &'static Collection, selection: &Selection) -> Result<Vec<Row>, StoreError> {
         self.rows(&Statement::of_page(from, selection, Dialect::Sqlite))
@@ -75,11 +70,11 @@ impl ReadCollections for Transaction<'_> {
         );
         let mut values = vec![
             Cell::Text(self.institute.to_owned()),
-            Cell::Text(plain(start)),
+            Cell::Text(escape_like(start)),
             Cell::Text(start.to_owned()),
         ];
         for (n, word) in words.iter().enumerate() {
-            values.push(Cell::Text(plain(word)));
+            values.push(Cell::Text(escape_like(word)));
             let join = if n == 0 { " OR (" } else { " AND " };
             sql.push_str(join);
             sql.push_str(&format!("' ' || name LIKE '% ' || ?{} || '%' ESCAPE '!'", values.len()));
@@ -97,6 +92,6 @@ impl ReadCollections for Transaction<'_> {
              SELECT 'assignment', assignment, title, batch FROM assignments WHERE institute = ?1
                  AND (title LIKE '%' || ?2 || '%' ESCAPE '!' OR assignment LIKE ?2 || '%' ESCAPE '!')
              LIMIT ?3";
-        self.all(sql, (self.institute, plain(text), limit), quadruple)
+        self.all(sql, (self.institute, escape_like(text), limit), quadruple)
     }
 }

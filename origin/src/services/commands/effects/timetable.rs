@@ -2,6 +2,7 @@
 
 use super::{CommandFault, MAX_CLASS_MS, already_exists, forbidden, invalid, local, not_found, read_time};
 use super::{require_batch, require_teacher};
+use crate::services::events::{self, Event};
 use crate::store::{Account, ClassChange, NewClass, WriteTx};
 use serde_json::{Value, json};
 use sync_protocol::command::Command;
@@ -50,6 +51,21 @@ pub(super) fn apply(
             ClassChange { title: title.clone(), room: room.clone(), teacher: teacher.clone(), times };
         tx.change_class(class, &change)?;
         tx.touch(tag::batch(&found.batch));
+        let (starts_at, ends_at) = times.unwrap_or((found.starts_at, found.ends_at));
+        let room = room.as_ref().unwrap_or(&found.room);
+        // Another title or teacher is nothing that anybody has to be told at once.
+        if (starts_at, ends_at, room) != (found.starts_at, found.ends_at, &found.room) {
+            let moved = Event::ClassRescheduled {
+                class: class.clone(),
+                batch: found.batch,
+                by: by.user.clone(),
+                title: title.clone().unwrap_or(found.title),
+                starts_at,
+                ends_at,
+                room: room.clone(),
+            };
+            events::emit(tx, &moved);
+        }
         return outcome(tx, command.name(), class);
     }
     if let Command::CancelClass { class } = command {
@@ -60,6 +76,14 @@ pub(super) fn apply(
         let changed = tx.cancel_class(class, at)?;
         if changed {
             tx.touch(tag::batch(&found.batch));
+            let cancelled = Event::ClassCancelled {
+                class: class.clone(),
+                batch: found.batch,
+                by: by.user.clone(),
+                title: found.title,
+                starts_at: found.starts_at,
+            };
+            events::emit(tx, &cancelled);
         }
         return Ok(json!({"command": command.name(), "class": class, "cancelled": changed}));
     }

@@ -31,6 +31,11 @@ async fn items(origin: &TestOrigin, admin: &User) -> Vec<Value> {
     answer.json()["items"].as_array().unwrap().clone()
 }
 
+/// The newest entry of the audit log.
+async fn audit(origin: &TestOrigin, admin: &User) -> Value {
+    origin.get(admin, "/admin/v1/audit").await.json()["items"][0].clone()
+}
+
 fn path(item: &Value, action: &str) -> String {
     format!("{LIST}/{}/{}{action}", item["document"].as_str().unwrap(), item["hash"].as_str().unwrap())
 }
@@ -130,6 +135,10 @@ async fn an_accepted_change_is_merged_projected_and_fed_and_what_waited_for_it_f
     assert_eq!(left.len(), 1, "{left:?}");
     let again = origin.post(&admin, &path(forbidden, "/accept"), json!({})).await;
     assert_eq!(again.problem(), (404, "not-found".into()));
+    let audited = audit(&origin, &admin).await;
+    assert_eq!(audited["record"], sheet.to_string());
+    assert_eq!(audited["after"]["changes"].as_array().unwrap().len(), 2, "{audited}");
+    assert_eq!(audited["command"], "accept-quarantined");
 }
 
 #[tokio::test]
@@ -150,6 +159,7 @@ async fn what_was_dropped_does_not_come_back_and_what_comes_another_way_leaves()
     assert_eq!(listed.len(), 1, "the teacher has brought the other one: {listed:?}");
     let dropped = origin.post(&admin, &path(&listed[0], "/drop"), json!({})).await;
     assert_eq!(dropped.status, StatusCode::NO_CONTENT);
+    assert_eq!(audit(&origin, &admin).await["command"], "drop-quarantined");
     let again = push(&origin, vec![item(4, notes, &student, &silly)]).await;
     assert_eq!(codes(&again), [(4, "forbidden")]);
     assert_eq!(items(&origin, &admin).await, Vec::<Value>::new());
