@@ -5,6 +5,7 @@
 //! institute's revision by one and leaves one row in the feed, in the same transaction.
 
 mod accounts;
+mod activities;
 mod audit;
 pub(crate) mod collections;
 mod copy;
@@ -32,6 +33,7 @@ mod watchers;
 mod tests;
 
 pub(crate) use accounts::{Account, NewUser, RefreshToken, StoredKey, parse_role};
+pub(crate) use activities::{Activity, ActivityKind};
 pub(crate) use audit::AuditEntry;
 pub(crate) use copy::copy;
 pub(crate) use coursework::{Assignment, NewSubmission, StudentSubmission};

@@ -26,6 +26,7 @@ pub(crate) fn sync(arguments: &[String]) -> anyhow::Result<()> {
 pub(crate) fn origin(arguments: &[String]) -> anyhow::Result<()> {
     packages::openssl()?;
     packages::postgres()?;
+    packages::redis()?;
     build_programs()?;
     run(cargo(&["bench", "--workspace", "--bench", "origin", "--"]).args(arguments))
 }

@@ -12,7 +12,9 @@ use super::mail::{MailError, Post};
 use super::passwords::{MAX_PASSWORD_BYTES, PasswordError, Passwords};
 use super::rate_limit::{Attempt, By, RateLimits};
 use crate::clock::unix_ms;
-use crate::store::{Account, NO_INSTITUTE, OpenError, RefreshToken, Store, StoreError, WriteTx};
+use crate::store::{
+    Account, Activity, ActivityKind, NO_INSTITUTE, OpenError, RefreshToken, Store, StoreError, WriteTx,
+};
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use keys::Keys;
@@ -178,8 +180,12 @@ impl AuthService {
         };
         let hash = account.as_ref().and_then(|account| account.password_hash.clone());
         let verified = self.passwords.verify(login.password, hash).await?;
+        let known = account.clone();
         let Some(account) = account.filter(|_| verified) else {
             self.limits.count(Attempt::Guess, by, now);
+            if let Some(account) = known {
+                self.note_failure(account, device).await?;
+            }
             return Err(AuthError::WrongCredentials);
         };
         let keys = self.keys.clone();
@@ -192,9 +198,17 @@ impl AuthService {
             for oldest in sessions.iter().take((sessions.len() + 1).saturating_sub(MAX_SESSIONS)) {
                 tx.revoke_family(&oldest.session, now)?;
             }
+            note(tx, &account.user, ActivityKind::SignedIn, &device)?;
             issue(&keys, tx, &account, (&device, &Uuid::new_v4().to_string()), now)
         });
         Ok(tokens.await?.value)
+    }
+
+    async fn note_failure(&self, account: Account, device: String) -> Result<(), AuthError> {
+        let noted = self.store.write_aside::<_, AuthError, _>(&account.institute, move |tx| {
+            Ok(note(tx, &account.user, ActivityKind::SignInFailed, &device)?)
+        });
+        noted.await.map(drop)
     }
 
     /// Gives new tokens for a refresh token, which then works no more. One that comes twice was stolen or copied: all
@@ -231,6 +245,17 @@ impl Account {
     pub(crate) fn admit(&self, claims: &Claims) -> Result<(), TokenError> {
         if self.revocation.covers(claims) { Err(TokenError::Revoked) } else { Ok(()) }
     }
+}
+
+/// Adds to what is known of a user's account.
+fn note(tx: &WriteTx<'_>, user: &str, kind: ActivityKind, device: &str) -> Result<(), StoreError> {
+    tx.add_activity(&Activity {
+        activity: Uuid::now_v7().to_string(),
+        at: unix_ms(),
+        user: user.to_owned(),
+        kind,
+        device: device.to_owned(),
+    })
 }
 
 /// Makes an access token and the next refresh token of a session.
@@ -283,6 +308,7 @@ fn rotate(keys: &Keys, tx: &mut WriteTx<'_>, hash: &[u8], now: i64) -> Result<Ro
     }
     if old.rotated_at.is_some() {
         sessions::end_session(tx, &old.user, &old.family, now)?;
+        note(tx, &old.user, ActivityKind::TokenReused, &old.device)?;
         return Ok(Rotation::Reused { user: old.user, device: old.device });
     }
     if old.expires_at <= now {

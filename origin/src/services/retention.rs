@@ -25,6 +25,7 @@ const DAY_MS: i64 = 24 * 60 * 60 * 1_000;
 /// for longer.
 const DECISIONS_DAYS: std::ops::RangeInclusive<u32> = 60..=36_500;
 const NOTIFICATIONS_DAYS: std::ops::RangeInclusive<u32> = 1..=36_500;
+const ACTIVITIES_DAYS: std::ops::RangeInclusive<u32> = 1..=36_500;
 
 const TRIMMED: &str = "rollcall_origin_retention_rows_total";
 
@@ -34,11 +35,12 @@ const TRIMMED: &str = "rollcall_origin_retention_rows_total";
 pub(crate) struct RetentionSettings {
     decisions_days: u32,
     notifications_days: u32,
+    activities_days: u32,
 }
 
 impl Default for RetentionSettings {
     fn default() -> Self {
-        Self { decisions_days: 400, notifications_days: 180 }
+        Self { decisions_days: 400, notifications_days: 180, activities_days: 400 }
     }
 }
 
@@ -48,6 +50,8 @@ pub(crate) struct RetentionConfig {
     /// What was decided about commands. A command that is delivered again after that is applied again.
     decisions_days: u32,
     notifications_days: u32,
+    /// On Postgres a month goes when its last day is as old.
+    activities_days: u32,
 }
 
 impl Default for RetentionConfig {
@@ -65,8 +69,9 @@ impl RetentionSettings {
         };
         within("decisions_days", self.decisions_days, DECISIONS_DAYS);
         within("notifications_days", self.notifications_days, NOTIFICATIONS_DAYS);
-        let Self { decisions_days, notifications_days } = self;
-        RetentionConfig { decisions_days, notifications_days }
+        within("activities_days", self.activities_days, ACTIVITIES_DAYS);
+        let Self { decisions_days, notifications_days, activities_days } = self;
+        RetentionConfig { decisions_days, notifications_days, activities_days }
     }
 }
 
@@ -82,16 +87,18 @@ enum Kept {
     Decisions,
     Notifications,
     RefreshTokens,
+    Activities,
 }
 
 impl Kept {
-    const ALL: [Self; 3] = [Self::Decisions, Self::Notifications, Self::RefreshTokens];
+    const ALL: [Self; 4] = [Self::Decisions, Self::Notifications, Self::RefreshTokens, Self::Activities];
 
     fn as_str(self) -> &'static str {
         match self {
             Kept::Decisions => "decisions",
             Kept::Notifications => "notifications",
             Kept::RefreshTokens => "refresh-tokens",
+            Kept::Activities => "activities",
         }
     }
 }
@@ -150,6 +157,7 @@ impl RetentionService {
                 Kept::Decisions => tx.trim_decisions(before, ROWS),
                 Kept::Notifications => tx.trim_notifications(before, ROWS),
                 Kept::RefreshTokens => tx.trim_refresh_tokens(before, ROWS),
+                Kept::Activities => tx.trim_activities(before, ROWS),
             });
             let dropped = dropped.await?.value;
             trimmed += dropped;
@@ -166,6 +174,7 @@ impl RetentionService {
         match kept {
             Kept::Decisions => i64::from(self.config.decisions_days) * DAY_MS,
             Kept::Notifications => i64::from(self.config.notifications_days) * DAY_MS,
+            Kept::Activities => i64::from(self.config.activities_days) * DAY_MS,
             Kept::RefreshTokens => i64::try_from(EXPIRED_TOKENS.as_millis()).unwrap_or(i64::MAX),
         }
     }
@@ -179,7 +188,10 @@ pub(crate) fn describe() {
 mod tests {
     use super::*;
     use crate::services::seed;
-    use crate::store::{Decision, DecisionStatus, NewNotification, NotificationId, RefreshToken};
+    use crate::store::collections::{ACTIVITIES, Selection};
+    use crate::store::{
+        Activity, ActivityKind, Decision, DecisionStatus, NewNotification, NotificationId, RefreshToken,
+    };
     use crate::testing::TestDatabase;
 
     const INSTITUTE: &str = "northside.example";
@@ -221,17 +233,34 @@ mod tests {
                     revoked_at: None,
                 })?;
             }
+            for days in [1, 300, 460, 800] {
+                tx.add_activity(&Activity {
+                    activity: format!("{:013}", now - days * DAY_MS),
+                    at: now - days * DAY_MS,
+                    user: user.clone(),
+                    kind: ActivityKind::SignedIn,
+                    device: "d".into(),
+                })?;
+            }
             Ok(())
         });
         written.await.unwrap();
         let retention = RetentionService::new(store.clone(), RetentionConfig::default());
-        assert_eq!(retention.trim(now).await.unwrap(), OLD + 2);
+        assert_eq!(retention.trim(now).await.unwrap(), OLD + 4);
         assert_eq!(retention.trim(now).await.unwrap(), 0);
         let left = store.read::<_, StoreError, _>(INSTITUTE, move |records| {
             let decisions = [records.decision("young")?.is_some(), records.decision("old")?.is_some()];
-            Ok((records.notifications(&student, None, 10)?.len(), decisions))
+            let activities = Selection {
+                filters: Vec::new(),
+                sort: &ACTIVITIES.sorts[0],
+                descending: false,
+                after: None,
+                limit: 10,
+            };
+            let activities = records.select(&ACTIVITIES, &activities)?.len();
+            Ok((records.notifications(&student, None, 10)?.len(), decisions, activities))
         });
-        assert_eq!(left.await.unwrap(), (1, [true, false]));
+        assert_eq!(left.await.unwrap(), (1, [true, false], 2));
     }
 
     #[tokio::test(flavor = "multi_thread")]
@@ -261,7 +290,8 @@ mod tests {
     #[test]
     fn decisions_outlive_what_an_edge_may_still_deliver() {
         let mut faults = Vec::new();
-        RetentionSettings { decisions_days: 30, notifications_days: 0 }.check(&mut faults);
+        RetentionSettings { decisions_days: 30, notifications_days: 0, activities_days: 400 }
+            .check(&mut faults);
         assert_eq!(faults[0], "retention.decisions_days is 30, not 60 to 36500");
         assert_eq!(faults.len(), 2);
     }

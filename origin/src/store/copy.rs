@@ -138,6 +138,22 @@ const TABLES: &[Table] = &[
     Table { name: "audit", from: OWN, columns: &[("institute", Text), ("entry", Text), ("at", Time), ("user", Text),
         ("device", Text), ("command", Text), ("key", Text), ("kind", Text), ("record", Text), ("before", Json),
         ("after", Json), ("refusal", Text), ("epoch", Integer), ("revision", Integer)] },
+    Table { name: "user_activities", from: OWN, columns: &[("institute", Text), ("activity", Text), ("at", Time),
+        ("user", Text), ("kind", Text), ("device", Text)] },
+];
+
+/// Tables in parts by time: when their first row is from, and what makes the parts from there on.
+const PARTITIONED: [(&str, &str, &str); 2] = [
+    (
+        "messages",
+        "SELECT min(posted_at) FROM messages",
+        "SELECT ensure_message_partitions(to_timestamp($1::bigint / 1000), 2)",
+    ),
+    (
+        "user_activities",
+        "SELECT min(at) FROM user_activities",
+        "SELECT ensure_activity_partitions(to_timestamp($1::bigint / 1000), 2)",
+    ),
 ];
 
 /// The keys that sign tokens belong to no institute.
@@ -176,11 +192,11 @@ async fn copy_all(source: &rusqlite::Connection, client: &Client) -> Result<Vec<
             return Err(CopyError::NotEmpty);
         }
     }
-    let first =
-        source.query_row("SELECT min(posted_at) FROM messages", [], |row| row.get::<_, Option<i64>>(0))?;
-    let partitions = "SELECT ensure_message_partitions(to_timestamp($1::bigint / 1000), 2)";
-    if let Some(first) = first {
-        client.execute(partitions, &[&first]).await.map_err(fault("messages"))?;
+    for (table, first, partitions) in PARTITIONED {
+        let first = source.query_row(first, [], |row| row.get::<_, Option<i64>>(0))?;
+        if let Some(first) = first {
+            client.execute(partitions, &[&first]).await.map_err(fault(table))?;
+        }
     }
     let mut copied = vec![copy_table(source, client, &SIGNING_KEYS, &[String::new()]).await?];
     for table in TABLES {

@@ -5,6 +5,7 @@
 //! from commands and tests too, and a busy HTTP front does not slow the watch over the servers.
 
 mod accounts;
+mod activities;
 mod audit;
 mod collections;
 mod coursework;

@@ -1,6 +1,7 @@
 //! The embedded engine: one SQLite database in WAL mode, one writer, a few readers.
 
 mod accounts;
+mod activities;
 mod audit;
 mod collections;
 mod coursework;

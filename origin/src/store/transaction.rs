@@ -3,6 +3,7 @@
 //! Both are the same for every engine: an engine implements the operations, this module what holds for all of them.
 
 use super::accounts::{ReadAccounts, WriteAccounts};
+use super::activities::WriteActivities;
 use super::audit::WriteAudit;
 use super::collections::ReadCollections;
 use super::coursework::{ReadCoursework, WriteCoursework};
@@ -88,6 +89,7 @@ pub(crate) trait Writes:
     + WriteOutbox
     + WriteRetention
     + WriteSessions
+    + WriteActivities
     + WriteTimetable
 {
 }
@@ -109,6 +111,7 @@ impl<T> Writes for T where
         + WriteOutbox
         + WriteRetention
         + WriteSessions
+        + WriteActivities
         + WriteTimetable
 {
 }

@@ -1,11 +1,13 @@
 //! The requests that are measured, each with the SQL that the origin executes for it.
 
-use crate::institute::{Institute, SIGNED_IN};
+use crate::institute::{Institute, Keeps, SIGNED_IN};
 use crate::recorded_sql::Script;
+use crate::{CONNECTIONS, Options};
 use serde_json::{Value, json};
 use std::path::PathBuf;
 use test_servers::wrk::{self, Figures, Load};
 
+pub(crate) const DASHBOARD: &str = "/api/students/dashboard";
 /// Students whose SQL pgbench runs in turn.
 const RECORDED: u32 = 8;
 
@@ -35,7 +37,7 @@ pub(crate) struct Request {
     pub(crate) name: &'static str,
     /// One for each of some users.
     pub(crate) sql: Vec<Script>,
-    url: String,
+    path: &'static str,
     script: PathBuf,
     requests: PathBuf,
     /// Whether each run is told apart, in the keys of its commands.
@@ -43,7 +45,8 @@ pub(crate) struct Request {
 }
 
 impl Request {
-    pub(crate) fn load(&self, connections: u32, seconds: u32) -> Figures {
+    /// Loads the origin that keeps views so.
+    pub(crate) fn load(&self, institute: &Institute, keeps: Keeps, options: &Options) -> Figures {
         if let Some(commands) = &self.keyed {
             let run = uuid::Uuid::new_v4().simple().to_string();
             write(
@@ -51,8 +54,9 @@ impl Request {
                 commands.iter().map(|(token, body)| (token.clone(), run.clone(), body.to_string())),
             );
         }
-        let load = Load { connections, seconds, script: Some((&self.script, &self.requests)) };
-        wrk::run(&load, &self.url).expect("the origin answers")
+        let script = Some((self.script.as_path(), self.requests.as_path()));
+        let load = Load { connections: CONNECTIONS, seconds: options.seconds, script };
+        wrk::run(&load, &institute.url(keeps, self.path)).expect("the origin answers")
     }
 }
 
@@ -62,28 +66,20 @@ fn write(file: &PathBuf, requests: impl Iterator<Item = (String, String, String)
 }
 
 pub(crate) async fn student_dashboard(institute: &Institute) -> Request {
-    const PATH: &str = "/api/students/dashboard";
     let mut tokens = Vec::new();
     let mut sql = Vec::new();
     for number in 1..=SIGNED_IN {
         let student = institute.sign_in(&format!("student-{number}")).await;
         if number <= RECORDED {
             // Statements are prepared the first time, which is not what is measured.
-            student.get(PATH).await.ok();
-            sql.push(institute.record(async { student.get(PATH).await.ok() }).await);
+            student.get(DASHBOARD).await.ok();
+            sql.push(institute.record(async { student.get(DASHBOARD).await.ok() }).await);
         }
         tokens.push(student.token);
     }
     let (script, requests) = files(institute, "dashboard");
     write(&requests, tokens.into_iter().map(|token| (token, String::new(), String::new())));
-    Request {
-        name: "student dashboard, uncached",
-        sql,
-        url: institute.url(PATH),
-        script,
-        requests,
-        keyed: None,
-    }
+    Request { name: "student dashboard", sql, path: DASHBOARD, script, requests, keyed: None }
 }
 
 pub(crate) async fn grade_submission(institute: &Institute) -> Request {
@@ -104,8 +100,7 @@ pub(crate) async fn grade_submission(institute: &Institute) -> Request {
     }
     let commands = (0..4).map(|turn| (teacher.token.clone(), command(turn, 3))).collect();
     let (script, requests) = files(institute, "grade");
-    let url = institute.url("/commands");
-    Request { name: "grade-submission", sql, url, script, requests, keyed: Some(commands) }
+    Request { name: "grade-submission", sql, path: "/commands", script, requests, keyed: Some(commands) }
 }
 
 fn files(institute: &Institute, name: &str) -> (PathBuf, PathBuf) {

@@ -14,7 +14,7 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 /// The lists with their collections, from which their parameters are documented.
-pub(in crate::routes) static LISTS: [(&str, &Collection); 15] = [
+pub(in crate::routes) static LISTS: [(&str, &Collection); 16] = [
     ("/admin/v1/users", &collections::USERS),
     ("/admin/v1/batches", &collections::BATCHES),
     ("/admin/v1/enrolments", &collections::ENROLMENTS),
@@ -30,6 +30,7 @@ pub(in crate::routes) static LISTS: [(&str, &Collection); 15] = [
     ("/admin/v1/quarantine", &collections::QUARANTINE),
     ("/admin/v1/sessions", &collections::SESSIONS),
     ("/admin/v1/audit", &collections::AUDIT),
+    ("/admin/v1/activities", &collections::ACTIVITIES),
 ];
 
 pub(in crate::routes) fn router() -> OpenApiRouter<App> {
@@ -57,6 +58,7 @@ pub(in crate::routes) fn router() -> OpenApiRouter<App> {
         .routes(routes!(list_quarantine))
         .routes(routes!(list_sessions))
         .routes(routes!(read_session))
+        .routes(routes!(list_activities))
         .routes(routes!(list_audit))
         .routes(routes!(read_audit_entry))
         .routes(routes!(read_institute))
@@ -439,6 +441,18 @@ async fn read_audit_entry(
         &claims.inst,
         app.admin.read(&claims, &collections::AUDIT, vec![key], seen).await?,
     )
+}
+
+/// What users did with their accounts.
+#[utoipa::path(get, path = "/admin/v1/activities", tag = "Operation", responses((status = 200, description = "A page", body = PageOf<ActivityRecord>)))]
+async fn list_activities(
+    State(app): State<App>,
+    Identity(claims): Identity,
+    Seen(seen): Seen,
+    Pairs(query): Pairs,
+) -> Result<Response, ApiError> {
+    let listed = app.admin.list(&claims, &collections::ACTIVITIES, query, seen).await?;
+    page::<ActivityRecord>(&app, &claims.inst, listed)
 }
 
 /// The institute itself.

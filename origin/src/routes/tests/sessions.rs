@@ -60,6 +60,11 @@ async fn a_logout_ends_its_own_session_and_no_other() {
     assert_eq!(origin.get(&phone, DASHBOARD).await.problem(), (401, "token-revoked".into()));
     assert_ne!(after.header("rollcall-bookmark"), before.header("rollcall-bookmark"), "edges are told");
     assert_eq!(refresh(&origin, &tablet.refresh).await.status, StatusCode::OK);
+    let admin = origin.user("admin@northside.example").await;
+    let path = format!("/admin/v1/activities?user={}&sort=-activity", phone.claims.sub);
+    let list = origin.get(&admin, &path).await.json();
+    let kinds: Vec<_> = list["items"].as_array().unwrap().iter().map(|item| &item["kind"]).collect();
+    assert_eq!(kinds, ["signed-out", "signed-in", "signed-in"]);
     // A token that nobody has, and one that has been used up, get the same answer.
     for token in ["nonsense", phone.refresh.as_str(), &"x".repeat(10_000)] {
         let again = post(&origin, "/api/auth/logout", json!({"refresh_token": token})).await;

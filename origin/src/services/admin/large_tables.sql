@@ -5,6 +5,10 @@ INSERT INTO audit (institute, entry, at, "user", device, command, key, kind, rec
         CASE WHEN n % 500 = 0 THEN 'change-batch' ELSE 'grade-submission' END, 'key-' || n, 'submission',
         'submission-' || n, 1, n
     FROM generate_series(1, 100000) n;
+INSERT INTO user_activities (institute, activity, at, "user", kind, device)
+    SELECT 'large.example', 'activity-' || n, now() - n * interval '25 seconds', 'student-' || (n % 28785 + 1),
+        CASE WHEN n % 500 = 0 THEN 'password-changed' ELSE 'signed-in' END, 'phone'
+    FROM generate_series(1, 100000) n;
 INSERT INTO documents (document, institute, kind, subject, batch, owner, heads, changes, created_at)
     SELECT 'document-' || n, 'large.example', CASE WHEN n % 20 = 0 THEN 'doubt' ELSE 'notes' END, 'subject-' || n,
         'batch-' || (n % 220 + 1), 'teacher-1', '{}', 1, now()

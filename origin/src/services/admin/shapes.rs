@@ -300,6 +300,20 @@ pub(crate) struct AuditRecord {
     pub(crate) revision: i64,
 }
 
+/// What a user did with their account.
+#[derive(Debug, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct ActivityRecord {
+    pub(crate) activity: String,
+    pub(crate) at: String,
+    pub(crate) user: String,
+    /// `signed-in`, `sign-in-failed`, `signed-out`, `signed-out-everywhere`, `token-reused`, `password-changed`,
+    /// `reset-requested`, `password-reset`, `device-registered` or `device-removed`.
+    pub(crate) kind: String,
+    /// Empty where none takes part.
+    pub(crate) device: String,
+}
+
 /// Something that a search found.
 #[derive(Debug, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]

@@ -7,7 +7,7 @@ use crate::testing::TestDatabase;
 use collections::*;
 
 /// Every collection that is listed.
-static LISTED: [&Collection; 15] = [
+static LISTED: [&Collection; 16] = [
     &USERS,
     &BATCHES,
     &ENROLMENTS,
@@ -23,6 +23,7 @@ static LISTED: [&Collection; 15] = [
     &QUARANTINE,
     &SESSIONS,
     &AUDIT,
+    &ACTIVITIES,
 ];
 
 /// Reads each collection by every filter, in both directions, two pages of it; a record of it by its key; and searches.
@@ -98,6 +99,7 @@ fn no_list_scans_a_large_table_of_postgres() {
         "invoices",
         "payments",
         "audit",
+        "user_activities",
         "documents",
         "changes",
         "quarantine",

@@ -3,12 +3,12 @@
 //! Whether an address has an account shows nowhere: the answer to a forgotten password is given before anybody looks.
 
 use super::sessions::{end_all_sessions, signed_in};
-use super::{AuthError, AuthService, Tokens, check_email, hash_token, issue, random_bytes};
+use super::{AuthError, AuthService, Tokens, check_email, hash_token, issue, note, random_bytes};
 use crate::clock::unix_ms;
 use crate::services::mail::{Mail, Post};
 use crate::services::passwords::{MAX_PASSWORD_BYTES, MIN_PASSWORD_CHARS};
 use crate::services::rate_limit::{Attempt, By};
-use crate::store::{Account, NO_INSTITUTE, PasswordReset, Records, StoreError};
+use crate::store::{Account, ActivityKind, NO_INSTITUTE, PasswordReset, Records, StoreError};
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde::Deserialize;
@@ -20,8 +20,8 @@ use uuid::Uuid;
 /// Life of a token that sets a password: long enough for a mail that is held up, short enough for a mailbox that others
 /// read later.
 const RESET_MS: i64 = 60 * 60 * 1000;
-/// Longest such token looked at: 43 characters, a dot, and an institute of 64 bytes in base64.
-const MAX_RESET_BYTES: usize = 160;
+/// Longest such token looked at: 43 characters, a dot, and a domain name of 253 bytes in base64.
+const MAX_RESET_BYTES: usize = 43 + 1 + 338;
 
 #[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
@@ -83,6 +83,7 @@ impl AuthService {
             let now = unix_ms();
             let (token_hash, user) = (hash_token(&token), account.user.clone());
             tx.add_password_reset(&PasswordReset { token_hash, user, expires_at: now + RESET_MS }, now)?;
+            note(tx, &account.user, ActivityKind::ResetRequested, "")?;
             let name = tx.institute()?.map_or_else(String::new, |institute| institute.name);
             Ok(Some((account, name, token)))
         });
@@ -121,6 +122,7 @@ impl AuthService {
             tx.set_password(&account.user, &password_hash)?;
             tx.remove_password_resets(&account.user)?;
             end_all_sessions(tx, &mut account, unix_ms())?;
+            note(tx, &account.user, ActivityKind::PasswordReset, "")?;
             Ok(account.email)
         });
         let email = set.await?.value;
@@ -159,6 +161,7 @@ impl AuthService {
             tx.set_password(&account.user, &password_hash)?;
             tx.remove_password_resets(&account.user)?;
             end_all_sessions(tx, &mut account, now)?;
+            note(tx, &account.user, ActivityKind::PasswordChanged, &claims.dev)?;
             issue(&keys, tx, &account, (&claims.dev, &Uuid::new_v4().to_string()), now)
         });
         Ok(changed.await?.value)
@@ -211,7 +214,7 @@ mod tests {
         let token = |institute: &str| format!("random.{}", URL_SAFE_NO_PAD.encode(institute));
         assert_eq!(institute_of(&token("northside.example")).as_deref(), Some("northside.example"));
         for bad in
-            ["", "random", "random.", "random.!", &token("a\0b"), &token("a b"), &token(&"x".repeat(200))]
+            ["", "random", "random.", "random.!", &token("a\0b"), &token("a b"), &token(&"x".repeat(254))]
         {
             assert_eq!(institute_of(bad), None, "{bad:?}");
         }

@@ -1,9 +1,11 @@
 //! Ending sessions, and the list of them and of devices that each user has of their own.
 
-use super::{AuthError, AuthService, MAX_REFRESH_BYTES, SESSION_OUTLIVES_SECONDS, check_device, hash_token};
+use super::{
+    AuthError, AuthService, MAX_REFRESH_BYTES, SESSION_OUTLIVES_SECONDS, check_device, hash_token, note,
+};
 use crate::clock::unix_ms;
 use crate::services::local_time::LocalTime;
-use crate::store::{Account, Device, NO_INSTITUTE, Records, StoreError, WriteTx};
+use crate::store::{Account, ActivityKind, Device, NO_INSTITUTE, Records, StoreError, WriteTx};
 use serde::{Deserialize, Serialize};
 use sync_protocol::tag;
 use sync_protocol::token::{Claims, TokenError};
@@ -80,6 +82,7 @@ impl AuthService {
         let Some(institute) = institute.await? else { return Ok(()) };
         let ended = self.store.write::<_, AuthError, _>(&institute, move |tx| {
             let Some(token) = tx.refresh_token(&hash)? else { return Ok(()) };
+            note(tx, &token.user, ActivityKind::SignedOut, &token.device)?;
             Ok(end_session(tx, &token.user, &token.family, unix_ms())?)
         });
         ended.await.map(drop)
@@ -90,6 +93,7 @@ impl AuthService {
         let institute = claims.inst.clone();
         let ended = self.store.write::<_, AuthError, _>(&institute, move |tx| {
             let mut account = signed_in(tx.records(), &claims)?;
+            note(tx, &account.user, ActivityKind::SignedOutEverywhere, &claims.dev)?;
             Ok(end_all_sessions(tx, &mut account, unix_ms())?)
         });
         ended.await.map(drop)
@@ -121,9 +125,9 @@ impl AuthService {
         let ended = self.store.write::<_, AuthError, _>(&institute, move |tx| {
             let account = signed_in(tx.records(), &claims)?;
             let now = unix_ms();
-            if !tx.sessions(&account.user, now)?.iter().any(|own| own.session == session) {
-                return Err(AuthError::UnknownSession);
-            }
+            let own = tx.sessions(&account.user, now)?.into_iter().find(|own| own.session == session);
+            let own = own.ok_or(AuthError::UnknownSession)?;
+            note(tx, &account.user, ActivityKind::SignedOut, &own.device)?;
             Ok(end_session(tx, &account.user, &session, now)?)
         });
         ended.await.map(drop)
@@ -166,6 +170,7 @@ impl AuthService {
                 let problem = format!("one too many, the limit is {MAX_DEVICES}: remove another one");
                 return Err(AuthError::Field { field: "device", problem });
             }
+            note(tx, &account.user, ActivityKind::DeviceRegistered, &device)?;
             let DeviceRegistration { name, platform } = registration;
             let device = Device { device, name, platform, registered_at: unix_ms() };
             Ok(tx.put_device(&account.user, &device)?)
@@ -212,6 +217,9 @@ pub(crate) fn remove_device(
     sessions.retain(|session| session.device == device);
     for session in &sessions {
         end_session(tx, user, &session.session, now)?;
+    }
+    if registered || !sessions.is_empty() {
+        note(tx, user, ActivityKind::DeviceRemoved, device)?;
     }
     Ok(RemovedDevice { registered, sessions: sessions.len() })
 }

@@ -5,8 +5,8 @@ use serde::{Deserialize, Serialize};
 use std::time::Duration;
 
 const MIB: u64 = 1024 * 1024;
-/// Least and most memory of the local layer, in MiB. It is of no use below, and beyond it Redis is the place.
-const LOCAL_MIB: std::ops::RangeInclusive<u64> = 1..=16_384;
+/// Least and most memory of the local layer, in MiB: with 0 it keeps nothing, and beyond the most Redis is the place.
+const LOCAL_MIB: std::ops::RangeInclusive<u64> = 0..=16_384;
 /// Shortest and longest time that Redis may take, in milliseconds. More would make a hanging Redis felt.
 const TIMEOUT_MS: std::ops::RangeInclusive<u64> = 1..=1_000;
 /// Longest namespace, in bytes.
@@ -104,7 +104,7 @@ mod tests {
     fn faults_name_the_setting_and_never_the_password() {
         let mut faults = Vec::new();
         let url = Some("http://:s3cret@cache.example".to_owned());
-        CacheSettings { url, namespace: "a b".into(), timeout_ms: 0, local_mib: 0 }.check(&mut faults);
+        CacheSettings { url, namespace: "a b".into(), timeout_ms: 0, local_mib: 16_385 }.check(&mut faults);
         let faults = faults.join("; ");
         for setting in ["cache.url", "cache.namespace", "cache.timeout_ms", "cache.local_mib"] {
             assert!(faults.contains(setting), "{faults}");

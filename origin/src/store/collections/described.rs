@@ -370,6 +370,28 @@ pub(crate) static AUDIT: Collection = Collection {
     sorts: &[by("entry", &["entry"])],
 };
 
+/// What users did with their accounts.
+pub(crate) static ACTIVITIES: Collection = Collection {
+    record: "activity",
+    from: "user_activities v",
+    institute: "v.institute",
+    columns: &[
+        column("activity", "v.activity", Kind::Text),
+        column("at", "v.at", Kind::Time),
+        column("user", "v.\"user\"", Kind::Text),
+        column("kind", "v.kind", Kind::Text),
+        column("device", "v.device", Kind::Text),
+    ],
+    key: &["activity"],
+    filters: &[
+        equal("user", "v.\"user\""),
+        equal("kind", "v.kind"),
+        Filter { name: "from", sql: "v.activity", test: Test::EntryFrom },
+        Filter { name: "until", sql: "v.activity", test: Test::EntryUntil },
+    ],
+    sorts: &[by("activity", &["activity"])],
+};
+
 pub(crate) static ATTENDANCE: Collection = Collection {
     record: "mark",
     from: "attendance m JOIN classes c ON c.institute = m.institute AND c.class = m.class JOIN users u ON u.\"user\" = m.student",

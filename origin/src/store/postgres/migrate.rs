@@ -1,7 +1,7 @@
 //! Bringing a database to the newest schema.
 
 use super::dial::Dialer;
-use super::primary::QUARTERS_AHEAD;
+use super::primary::{ENSURE_PARTITIONS, MONTHS_AHEAD, QUARTERS_AHEAD};
 use crate::store::error::{OpenError, PostgresError};
 use std::time::Duration;
 use tokio_postgres::Client;
@@ -43,8 +43,10 @@ pub(super) async fn migrate(owner: &Dialer, check_only: bool) -> Result<usize, O
     let report = runner.run_async(&mut client).await;
     let ran = report?.applied_migrations().len();
     // Before anything is written: a row that is on its way to the default partition while its own is attached is refused.
-    let partitions = "SELECT ensure_message_partitions(now(), $1)";
-    client.query_one(partitions, &[&QUARTERS_AHEAD]).await.map_err(PostgresError::from)?;
+    client
+        .query_one(ENSURE_PARTITIONS, &[&QUARTERS_AHEAD, &MONTHS_AHEAD])
+        .await
+        .map_err(PostgresError::from)?;
     // The lock goes with the connection, whatever became of the migrations.
     Ok(ran)
 }

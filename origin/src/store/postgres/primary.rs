@@ -22,6 +22,11 @@ const ASK_EVERY: Duration = Duration::from_millis(100);
 const ANSWER_MAX: Duration = Duration::from_secs(2);
 /// Partitions are there for so many quarters after this one: months of a broken schedule do no harm.
 pub(super) const QUARTERS_AHEAD: i32 = 2;
+/// The same for activities, whose partitions are months.
+pub(super) const MONTHS_AHEAD: i32 = 3;
+/// Makes the partitions to come; how many were made.
+pub(super) const ENSURE_PARTITIONS: &str =
+    "SELECT ensure_message_partitions(now(), $1) + ensure_activity_partitions(now(), $2)";
 /// Pause after partitions could not be made.
 const PARTITIONS_RETRY: Duration = Duration::from_secs(60);
 
@@ -205,11 +210,10 @@ pub(super) async fn keep_partitions(primary: Arc<Primary>, every: Duration) {
 
 async fn make_partitions(primary: &Primary) -> Result<(), String> {
     let (client, _task) = primary.dialer.dial().await.map_err(|error| PostgresError(error).to_string())?;
-    let sql = "SELECT ensure_message_partitions(now(), $1)";
-    let made = client.query_one(sql, &[&QUARTERS_AHEAD]).await;
+    let made = client.query_one(ENSURE_PARTITIONS, &[&QUARTERS_AHEAD, &MONTHS_AHEAD]).await;
     let made: i32 = made.map_err(|error| PostgresError(error).to_string())?.get(0);
     if made > 0 {
-        tracing::info!(made, "partitions of messages");
+        tracing::info!(made, "partitions of messages and activities");
     }
     Ok(())
 }

@@ -154,6 +154,13 @@ fn pages_of_every_collection_together_are_the_whole_in_both_orders(TestStore { s
             tx.add_batch(&format!("b{n}"), "A batch")?;
             tx.add_enrolment(&format!("b{n}"), "ann", AT)?;
             tx.add_audit(&audit_entry(n))?;
+            tx.add_activity(&Activity {
+                activity: format!("activity-{n}"),
+                at: AT + i64::from(n),
+                user: "ann".into(),
+                kind: ActivityKind::SignedIn,
+                device: "phone".into(),
+            })?;
             let (class, batch, room) = (format!("class-{n}"), format!("b{n}"), String::new());
             let (title, teacher) = ("Class".into(), "teacher".into());
             // All at the same time: the id tells them apart.
@@ -182,6 +189,7 @@ fn pages_of_every_collection_together_are_the_whole_in_both_orders(TestStore { s
         (&collections::EDGE_LOGS, 1),
         (&collections::ATTENDANCE, 0),
         (&collections::AUDIT, 5),
+        (&collections::ACTIVITIES, 5),
     ] {
         let mut forwards = pages(store, from, false);
         assert_eq!(forwards.len(), count, "{}", from.record);

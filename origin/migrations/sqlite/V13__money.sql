@@ -3,7 +3,6 @@
 ALTER TABLE invoices ADD COLUMN voided_at INTEGER;
 ALTER TABLE payments ADD COLUMN refunded_minor INTEGER NOT NULL DEFAULT 0
     CHECK (refunded_minor BETWEEN 0 AND amount_minor);
-CREATE INDEX payments_by_invoice ON payments (institute, invoice);
 
 DROP INDEX invoices_open;
 CREATE INDEX invoices_open ON invoices (institute, due_on, amount_minor, paid_minor)
