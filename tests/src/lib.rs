@@ -33,7 +33,7 @@ pub use program::Program;
 pub use samod_client::SamodClient;
 pub use schemathesis::schemathesis;
 pub use service::Service;
-pub use trace::{EditingTrace, Patch, TraceEdit};
+pub use trace::{EditingTrace, Patch, TraceEdit, Typed, Writing};
 pub use until::until;
 
 use std::time::Duration;

@@ -1,4 +1,4 @@
-//! Recorded typing of two people in one text: who typed what, on which state of it.
+//! Recorded typing: of two people in one text, who typed what on which state of it, and of one person alone.
 
 use serde::Deserialize;
 use std::path::Path;
@@ -54,13 +54,45 @@ struct Keystroke {
     patches: Vec<Patch>,
 }
 
+/// What one person typed alone, keystroke by keystroke.
+#[derive(Debug, Clone, Deserialize)]
+pub struct Writing {
+    #[serde(rename = "txns")]
+    pub keystrokes: Vec<Typed>,
+    #[serde(rename = "endContent")]
+    pub end: String,
+}
+
+#[derive(Debug, Clone, Deserialize)]
+pub struct Typed {
+    pub patches: Vec<Patch>,
+}
+
+impl Writing {
+    /// Reads a trace of one person (`.json.gz`).
+    pub fn read(file: &Path) -> Self {
+        read_json(file)
+    }
+
+    /// A text of so many letters, each typed behind the one before.
+    pub fn of_letters(count: usize) -> Self {
+        let letter = |at: usize| char::from(b'a' + (at % 26) as u8).to_string();
+        let keystrokes =
+            (0..count).map(|at| Typed { patches: vec![Patch(at, 0, letter(at))] }).collect::<Vec<_>>();
+        Self { keystrokes, end: (0..count).map(letter).collect() }
+    }
+}
+
+fn read_json<T: serde::de::DeserializeOwned>(file: &Path) -> T {
+    let compressed = std::fs::File::open(file).unwrap_or_else(|error| panic!("{}: {error}", file.display()));
+    let reader = std::io::BufReader::new(flate2::read::GzDecoder::new(compressed));
+    serde_json::from_reader(reader).expect("an editing trace is JSON of a known shape")
+}
+
 impl EditingTrace {
     /// Reads a concurrent trace (`.json.gz`).
     pub fn read(file: &Path) -> Self {
-        let compressed =
-            std::fs::File::open(file).unwrap_or_else(|error| panic!("{}: {error}", file.display()));
-        let reader = std::io::BufReader::new(flate2::read::GzDecoder::new(compressed));
-        let file: File = serde_json::from_reader(reader).expect("an editing trace is JSON of a known shape");
+        let file: File = read_json(file);
         Self::from_keystrokes(file.txns, file.end)
     }
 

@@ -172,8 +172,7 @@ pub(super) fn write_beside<T, E: From<StoreError> + From<OpenError>>(
         let open = transaction::Transaction::new(&transaction, NO_INSTITUTE, 0);
         let mut tx = WriteTx::new(&open);
         let value = work(&mut tx)?;
-        tx.finish()?;
-        value
+        tx.finish(value)?.value
     };
     transaction.commit().map_err(sqlite)?;
     Ok(value)

@@ -35,10 +35,13 @@ struct Cli {
 
 #[derive(Subcommand)]
 enum Command {
-    /// Serves the hello guest's body without a guest, on one thread. Started by the benchmark itself.
+    /// Does what a guest does without a guest, on one thread. Started by the benchmark itself.
     PlainHyper {
         #[arg(long)]
         listen: String,
+        /// As the guest `merge` does; else as `hello`.
+        #[arg(long)]
+        merge: bool,
     },
 }
 
@@ -76,6 +79,12 @@ const SCENARIOS: &[Scenario] = &[
         servers: &[Kind::Edge, Kind::Spin],
     },
     Scenario {
+        name: "merge of 100 changes into 1,000, 1 connection",
+        guest: "merge",
+        connections: 1,
+        servers: &[Kind::Edge, Kind::PlainHyper, Kind::WasmtimeServe, Kind::Spin],
+    },
+    Scenario {
         name: "merge and set, durable, 64 connections",
         guest: "merge_and_set",
         connections: 64,
@@ -92,7 +101,7 @@ const SCENARIOS: &[Scenario] = &[
 fn main() -> anyhow::Result<()> {
     let cli = Cli::parse();
     match &cli.command {
-        Some(Command::PlainHyper { listen }) => plain_hyper::serve(listen),
+        Some(Command::PlainHyper { listen, merge }) => plain_hyper::serve(listen, *merge),
         None => measure(&cli),
     }
 }

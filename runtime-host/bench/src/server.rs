@@ -64,6 +64,9 @@ impl Kind {
             Kind::PlainHyper => {
                 let mut command = Command::new(std::env::current_exe()?);
                 command.args(["plain-hyper", "--listen", address]);
+                if guest == "merge" {
+                    command.arg("--merge");
+                }
                 command
             }
             Kind::WasmtimeServe => {

@@ -1,22 +1,18 @@
 //! As many devices as one edge is built for, most of them idle, some of them writing: light clients in this process, each a
 //! WebSocket with an Automerge document of its own.
 
+use crate::light_client::{LightClient, Replica};
 use crate::process;
 use crate::servers::Server;
-use automerge::sync::{Message as SyncMessage, State, SyncDoc as _};
+use automerge::sync::State;
 use automerge::transaction::Transactable as _;
 use automerge::{AutoCommit, ROOT, ReadDoc as _};
-use futures_util::{SinkExt as _, StreamExt as _};
 use std::fmt;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 use sync_protocol::document_id::DocumentId;
-use sync_protocol::repo_message::{PROTOCOL_VERSION, RepoMessage};
-use tokio::net::TcpStream;
+use sync_protocol::repo_message::RepoMessage;
 use tokio::sync::{Barrier, Semaphore, watch};
-use tokio_tungstenite::tungstenite::Message;
-use tokio_tungstenite::tungstenite::protocol::WebSocketConfig;
-use tokio_tungstenite::{MaybeTlsStream, WebSocketStream};
 use uuid::Uuid;
 
 /// The one field of each document: how many edits it has had.
@@ -25,11 +21,6 @@ const COUNT: &str = "count";
 const JOINING_AT_ONCE: usize = 64;
 /// A delivery that has not come so long after the last edit counts as missing.
 const TIMEOUT: Duration = Duration::from_secs(30);
-/// Each of thousands of connections has such a buffer.
-const READ_BUFFER: usize = 4 * 1024;
-
-type Socket = WebSocketStream<MaybeTlsStream<TcpStream>>;
-
 /// Devices that are all connected; each document is written by one of them, once a second, and read by others.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Crowd {
@@ -176,7 +167,11 @@ fn delivered(scene: &Scene) -> usize {
 
 /// One device's life: it joins, brings or finds its document, waits for the others, and edits or reads until it is stopped.
 async fn live(scene: &Scene, device: usize, part: Part, document: Option<DocumentId>, documents: usize) {
-    let mut client = Client::join(scene, device).await;
+    let client = {
+        let _turn = scene.joining.acquire().await.expect("never closed");
+        LightClient::join(&scene.url, format!("device-{device}")).await
+    };
+    let mut client = Member { client, open: None };
     if let Some(document) = document {
         client.open(document, matches!(part, Part::Writer { .. })).await;
     }
@@ -200,107 +195,53 @@ async fn live(scene: &Scene, device: usize, part: Part, document: Option<Documen
     client.listen_until(scene, part, std::future::pending::<()>()).await;
 }
 
-struct Client {
-    socket: Socket,
-    name: String,
-    edge: String,
+/// A device with the document that it writes or reads, if any.
+struct Member {
+    client: LightClient,
     open: Option<Open>,
 }
 
 struct Open {
-    id: DocumentId,
-    document: AutoCommit,
-    state: State,
+    replica: Replica,
     /// Edits that have arrived.
     count: u64,
 }
 
-impl Client {
-    async fn join(scene: &Scene, device: usize) -> Self {
-        let _turn = scene.joining.acquire().await.expect("never closed");
-        let config = WebSocketConfig::default().read_buffer_size(READ_BUFFER).write_buffer_size(0);
-        let (socket, _) = tokio_tungstenite::connect_async_with_config(&scene.url, Some(config), true)
-            .await
-            .expect("the edge takes the connection");
-        let mut client = Self { socket, name: format!("device-{device}"), edge: String::new(), open: None };
-        let versions = vec![PROTOCOL_VERSION.to_owned()];
-        client.say(&RepoMessage::Join { sender: client.name.clone(), versions, extended: false }).await;
-        match client.hear().await {
-            RepoMessage::Peer { sender, .. } => client.edge = sender,
-            other => panic!("the edge answers a join with {other:?}"),
-        }
-        client
-    }
-
-    async fn say(&mut self, message: &RepoMessage) {
-        self.socket.send(Message::Binary(message.encode().into())).await.expect("the edge takes a frame");
-    }
-
-    async fn hear(&mut self) -> RepoMessage {
-        loop {
-            match self.socket.next().await {
-                Some(Ok(Message::Binary(bytes))) => return RepoMessage::decode(&bytes).expect("a message"),
-                // Pings are answered by the library with the next read.
-                Some(Ok(Message::Ping(_) | Message::Pong(_))) => {}
-                other => panic!("{} hears {other:?}", self.name),
-            }
-        }
-    }
-
+impl Member {
     /// Brings the document, or asks for it until it is there.
     async fn open(&mut self, id: DocumentId, brings: bool) {
         let mut document = AutoCommit::new();
         if brings {
             document.put(ROOT, COUNT, 0_u64).expect("a map takes a number");
         }
-        self.open = Some(Open { id, document, state: State::new(), count: 0 });
-        self.offer(!brings).await;
+        let mut replica = Replica::new(id, document);
+        self.client.offer(&mut replica, !brings).await;
         loop {
-            let heard = self.hear().await;
+            let heard = self.client.hear().await;
             let sought = matches!(heard, RepoMessage::Unavailable { .. });
-            let Some(open) = self.take(heard) else { continue };
+            replica.take(heard);
             let done = match brings {
-                // The edge has it: it says our heads.
-                true => open.state.their_heads.as_ref() == Some(&open.document.get_heads()),
-                false => open.document.get(ROOT, COUNT).expect("a map").is_some(),
+                true => replica.is_known(),
+                false => replica.document.get(ROOT, COUNT).expect("a map").is_some(),
             };
             if sought {
                 // Its writer has not brought it yet.
                 tokio::time::sleep(Duration::from_millis(200)).await;
-                open.state = State::new();
+                replica.state = State::new();
             }
-            self.offer(sought).await;
+            self.client.offer(&mut replica, sought).await;
             if done {
+                self.open = Some(Open { replica, count: 0 });
                 return;
             }
         }
     }
 
-    /// Says what the edge lacks, if anything.
-    async fn offer(&mut self, request: bool) {
-        let Some(open) = self.open.as_mut() else { return };
-        let Some(message) = open.document.sync().generate_sync_message(&mut open.state) else { return };
-        let (sender, target) = (self.name.clone(), self.edge.clone());
-        let message =
-            RepoMessage::Sync { request, sender, target, document: open.id, data: message.encode() };
-        self.say(&message).await;
-    }
-
-    /// Takes in what the edge says of the document.
-    fn take(&mut self, message: RepoMessage) -> Option<&mut Open> {
-        let open = self.open.as_mut()?;
-        if let RepoMessage::Sync { data, .. } = message {
-            let message = SyncMessage::decode(&data).expect("the edge sends sync messages");
-            open.document.sync().receive_sync_message(&mut open.state, message).expect("a good message");
-        }
-        Some(open)
-    }
-
     async fn edit(&mut self, scene: &Scene, document: usize, count: u64) {
         let open = self.open.as_mut().expect("a writer has a document");
         scene.made[document].lock().expect("nobody panicked").push(Instant::now());
-        open.document.put(ROOT, COUNT, count).expect("a map takes a number");
-        self.offer(false).await;
+        open.replica.document.put(ROOT, COUNT, count).expect("a map takes a number");
+        self.client.offer(&mut open.replica, false).await;
     }
 
     /// Answers the edge until `end` is there.
@@ -309,20 +250,21 @@ impl Client {
         loop {
             let heard = tokio::select! {
                 end = end.as_mut() => return end,
-                heard = self.hear() => heard,
+                heard = self.client.hear() => heard,
             };
-            let Some(open) = self.take(heard) else { continue };
+            let Some(open) = self.open.as_mut() else { continue };
+            open.replica.take(heard);
             if let Part::Reader { document } = part {
                 note(scene, document, open);
             }
-            self.offer(false).await;
+            self.client.offer(&mut open.replica, false).await;
         }
     }
 }
 
 /// Notes how long ago each edit was made that is here for the first time.
 fn note(scene: &Scene, document: usize, open: &mut Open) {
-    let value = open.document.get(ROOT, COUNT).expect("a map");
+    let value = open.replica.document.get(ROOT, COUNT).expect("a map");
     let count = value.and_then(|(value, _)| value.as_u64()).expect("the count is a number");
     let made = scene.made[document].lock().expect("nobody panicked");
     let mut delays = scene.delays.lock().expect("nobody panicked");

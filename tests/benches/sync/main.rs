@@ -5,6 +5,8 @@
 //! Clients and server share the machine, so only ratios within one run mean something.
 
 mod crowd;
+mod light_client;
+mod offline;
 mod process;
 mod report;
 mod servers;
@@ -21,11 +23,12 @@ struct Options {
     rounds: usize,
     loads: Vec<Load>,
     crowds: Vec<Crowd>,
+    offline: bool,
 }
 
 impl Options {
     fn read() -> Self {
-        let mut options = Self { rounds: 3, loads: Vec::new(), crowds: Vec::new() };
+        let mut options = Self { rounds: 3, loads: Vec::new(), crowds: Vec::new(), offline: false };
         let mut arguments = std::env::args().skip(1);
         while let Some(argument) = arguments.next() {
             let mut value = || arguments.next().expect(USAGE);
@@ -37,16 +40,19 @@ impl Options {
                     let name = value();
                     let load = LOADS.iter().find(|load| load.name == name);
                     let crowd = CROWDS.iter().find(|crowd| crowd.name == name);
-                    assert!(load.is_some() || crowd.is_some(), "there is no load {name:?}: {USAGE}");
+                    let known = load.is_some() || crowd.is_some() || name == offline::NAME;
+                    assert!(known, "there is no load {name:?}: {USAGE}");
+                    options.offline |= name == offline::NAME;
                     options.loads.extend(load);
                     options.crowds.extend(crowd);
                 }
                 other => panic!("{other}? {USAGE}"),
             }
         }
-        if options.loads.is_empty() && options.crowds.is_empty() {
+        if options.loads.is_empty() && options.crowds.is_empty() && !options.offline {
             options.loads = LOADS.to_vec();
             options.crowds = CROWDS.to_vec();
+            options.offline = true;
         }
         options
     }
@@ -69,6 +75,13 @@ async fn main() {
             }
         }
         report::print(load, &measured);
+    }
+    if options.offline {
+        let paper = offline::Paper::write();
+        for kind in Kind::ALL {
+            let server = Server::start(kind).await;
+            println!("\n{} · {}: {}", offline::NAME, kind.name(), offline::run(&paper, &server).await);
+        }
     }
     // No peer takes part: this is a load that the edge must bear, not one in which it must be better.
     for crowd in options.crowds {

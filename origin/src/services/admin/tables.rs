@@ -88,7 +88,8 @@ impl AdminService {
             let report = ImportReport { dry_run, counts };
             if !dry_run {
                 let after = json!({"counts": report.counts}).to_string();
-                store.write_blocking::<_, StoreError, _>(&claims.inst, move |tx| {
+                let institute = claims.inst.clone();
+                store.write_blocking::<_, StoreError, _>(&institute, move |tx| {
                     let act = match upload {
                         Upload::Roster => "import-roster",
                         Upload::Results => "import-results",
