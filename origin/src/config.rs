@@ -57,15 +57,15 @@ pub(crate) enum Action {
 #[derive(Args, Serialize)]
 pub(crate) struct DataFlags {
     /// Configuration file (TOML); without it `rollcall-origin.toml`, if that exists.
-    #[arg(long, value_name = "FILE")]
+    #[arg(long, global = true, value_name = "FILE")]
     #[serde(skip)]
     pub(crate) config: Option<PathBuf>,
     /// Folder of the store [default: rollcall-data/origin].
-    #[arg(long, value_name = "DIR")]
+    #[arg(long, global = true, value_name = "DIR")]
     #[serde(skip_serializing_if = "Option::is_none")]
     data: Option<PathBuf>,
     /// Which log lines go to stderr, for example `info` or `warn,origin=debug` [default: info].
-    #[arg(long, value_name = "FILTER")]
+    #[arg(long, global = true, value_name = "FILTER")]
     #[serde(skip_serializing_if = "Option::is_none")]
     log: Option<String>,
 }

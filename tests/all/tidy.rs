@@ -109,7 +109,7 @@ fn crates_depend_on_what_is_below_them_alone() {
         ("edge-components/sync", &["sync-protocol", "rollcall-guest"]),
         ("edge-components/commands", &["sync-protocol", "rollcall-guest"]),
         ("runtime-host", &["sync-protocol", "test-servers"]),
-        ("runtime-host/bench", &[]),
+        ("runtime-host/bench", &["host-guests", "test-servers"]),
         ("runtime-host/guests", &[]),
         ("origin", &["sync-protocol", "test-servers"]),
         ("device", &["sync-protocol"]),

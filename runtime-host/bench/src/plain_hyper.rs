@@ -29,7 +29,9 @@ pub(crate) fn serve(listen: &str, merge: bool) -> anyhow::Result<()> {
 async fn connection(stream: TcpStream, merge: Option<Rc<Merge>>) {
     let answer = |_: Request<Incoming>| {
         let body = match &merge {
-            Some(merge) => Bytes::from(merge.run().map_or_else(|e| e.to_string(), |length| length.to_string())),
+            Some(merge) => {
+                Bytes::from(merge.run().map_or_else(|e| e.to_string(), |length| length.to_string()))
+            }
             None => Bytes::from_static(b"Hello, world!"),
         };
         async { Ok::<_, Infallible>(Response::new(Full::new(body))) }

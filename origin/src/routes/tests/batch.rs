@@ -1,6 +1,6 @@
 //! Several views in one request, rosters, and a student's grades and attendance.
 
-use crate::testing::TestOrigin;
+use crate::testing::{TestOrigin, point_of};
 use axum::http::StatusCode;
 use serde_json::{Value, json};
 
@@ -26,7 +26,7 @@ async fn each_view_of_a_batch_has_its_own_status_and_is_what_it_is_alone() {
     let first = &answer["responses"][0];
     assert_eq!(first["body"], alone.json());
     assert_eq!(first["headers"]["etag"], alone.header("etag"));
-    assert_eq!(first["headers"]["rollcall-bookmark"], "1.1");
+    assert_eq!(point_of(first["headers"]["rollcall-bookmark"].as_str().unwrap()), "1.1");
     assert_eq!(first["headers"]["rollcall-tags"], alone.header("rollcall-tags"));
     assert_eq!(answer["responses"][1]["body"], Value::Null);
     assert_eq!(answer["responses"][4]["body"]["field"], "date");

@@ -154,7 +154,8 @@ async fn fees_are_seen_by_the_student_the_guardian_and_the_admin_alone() {
     assert_eq!(seen.json()["student"]["email"], "student@northside.example");
     let tags: Vec<&str> = seen.header("rollcall-tags").split(", ").collect();
     let (ward, own) = (format!("user:{}", student.claims.sub), format!("user:{}", teacher.claims.sub));
-    assert_eq!(tags, ["everything", &ward, &own]);
+    let member = format!("member:{}", teacher.claims.sub);
+    assert_eq!(tags, ["everything", &ward, &own, &member]);
     for bad in ["", "a%00b", "a%20b", &"x".repeat(65)] {
         let refused = origin.get(&teacher, &format!("/api/students/fees?student={bad}")).await;
         assert_eq!(refused.json()["field"], "student", "{bad:?}");

@@ -27,7 +27,8 @@ async fn a_student_sees_their_own_dashboard() {
     assert!(!view["next_classes"].as_array().unwrap().is_empty());
     let tags: Vec<&str> = answer.header("rollcall-tags").split(", ").collect();
     let own = format!("user:{}", student.claims.sub);
-    assert_eq!(tags, ["everything", &own, "batch:english-a", "batch:maths-a", "batch:physics-a"]);
+    let member = format!("member:{}", student.claims.sub);
+    assert_eq!(tags, ["everything", &own, "batch:english-a", "batch:maths-a", "batch:physics-a", &member]);
     assert_eq!(answer.point(), "1.1");
     assert_eq!(answer.header("cache-control"), "private, no-cache");
 }
@@ -62,7 +63,8 @@ async fn an_admin_sees_the_whole_institute_and_no_other() {
     assert_eq!(view["counts"]["batches"], 6);
     assert_eq!(view["fees"]["currency"], "GBP");
     assert_eq!(view["recent_payments"].as_array().unwrap().len(), 10);
-    assert_eq!(answer.header("rollcall-tags"), "everything, institute");
+    let tags = format!("everything, institute, member:{}", admin.claims.sub);
+    assert_eq!(answer.header("rollcall-tags"), tags);
     assert!(!String::from_utf8(answer.body).unwrap().contains("northside"));
 }
 

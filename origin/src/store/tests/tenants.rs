@@ -8,7 +8,7 @@ const OTHER: &str = "riverside.example";
 const SHARED: [&str; 3] = ["generation", "refinery_schema_history", "signing_keys"];
 
 /// Tables that the application adds to and never changes.
-const APPEND_ONLY: [&str; 1] = ["audit"];
+const APPEND_ONLY: [&str; 2] = ["audit", "user_activities"];
 
 /// Runs SQL as the application does, in the name of an institute.
 fn as_application(database: &TestDatabase, name: Option<&str>, sql: &str) -> String {
