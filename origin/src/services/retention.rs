@@ -191,12 +191,26 @@ mod tests {
     use crate::store::collections::{ACTIVITIES, Selection};
     use crate::store::{
         Activity, ActivityKind, Decision, DecisionStatus, NewNotification, NotificationId, RefreshToken,
+        WriteTx,
     };
     use crate::testing::TestDatabase;
 
     const INSTITUTE: &str = "northside.example";
     /// A few more than one transaction drops.
     const OLD: u64 = ROWS as u64 + 5;
+
+    fn add_activities(tx: &WriteTx<'_>, user: &str, now: i64, days_ago: &[i64]) -> Result<(), StoreError> {
+        for days in days_ago {
+            tx.add_activity(&Activity {
+                activity: format!("{:013}", now - days * DAY_MS),
+                at: now - days * DAY_MS,
+                user: user.to_owned(),
+                kind: ActivityKind::SignedIn,
+                device: "d".into(),
+            })?;
+        }
+        Ok(())
+    }
 
     async fn only_what_is_old_enough_goes(store: Store) {
         let now = unix_ms();
@@ -233,16 +247,7 @@ mod tests {
                     revoked_at: None,
                 })?;
             }
-            for days in [1, 300, 460, 800] {
-                tx.add_activity(&Activity {
-                    activity: format!("{:013}", now - days * DAY_MS),
-                    at: now - days * DAY_MS,
-                    user: user.clone(),
-                    kind: ActivityKind::SignedIn,
-                    device: "d".into(),
-                })?;
-            }
-            Ok(())
+            add_activities(tx, &user, now, &[1, 300, 460, 800])
         });
         written.await.unwrap();
         let retention = RetentionService::new(store.clone(), RetentionConfig::default());

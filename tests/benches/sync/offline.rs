@@ -4,7 +4,7 @@ use crate::light_client::{LightClient, Replica};
 use crate::process;
 use crate::servers::Server;
 use automerge::transaction::Transactable as _;
-use automerge::{AutoCommit, Automerge, ObjType, ROOT};
+use automerge::{AutoCommit, Automerge, ObjType, ROOT, ReadDoc as _};
 use integration_tests::{Writing, shared_data};
 use std::fmt;
 use std::time::{Duration, Instant};

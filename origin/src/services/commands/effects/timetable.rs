@@ -16,78 +16,96 @@ pub(super) fn apply(
     command: &Command,
     at: i64,
 ) -> Result<Value, CommandFault> {
-    if let Command::CreateClass { class, batch, title, room, teacher, starts_at, ends_at } = command {
-        require_teacher(tx, by, batch)?;
-        require_batch(tx, batch, "batch")?;
-        require_is_teacher(tx, teacher)?;
-        let (starts_at, ends_at) = read_times(starts_at, ends_at)?;
-        let new = NewClass {
-            class: class.clone().unwrap_or_else(|| Uuid::now_v7().to_string()),
-            batch: batch.clone(),
-            title: title.clone(),
-            room: room.clone(),
-            teacher: teacher.clone(),
-            starts_at,
-            ends_at,
-        };
-        if !tx.add_class(&new)? {
-            return Err(already_exists("class", &new.class));
-        }
-        tx.touch(tag::batch(batch));
-        return outcome(tx, command.name(), &new.class);
-    }
-    if let Command::ChangeClass { class, title, room, teacher, starts_at, ends_at } = command {
-        let found = tx.class(class)?.ok_or_else(|| not_found("class", class))?;
-        require_teacher(tx, by, &found.batch)?;
-        if let Some(teacher) = teacher {
+    match command {
+        Command::CreateClass { class, batch, title, room, teacher, starts_at, ends_at } => {
+            require_teacher(tx, by, batch)?;
+            require_batch(tx, batch, "batch")?;
             require_is_teacher(tx, teacher)?;
-        }
-        let times = match (starts_at, ends_at) {
-            (Some(starts_at), Some(ends_at)) => Some(read_times(starts_at, ends_at)?),
-            // One without the other does not get here: the command was checked.
-            (Some(_), None) | (None, Some(_)) | (None, None) => None,
-        };
-        let change =
-            ClassChange { title: title.clone(), room: room.clone(), teacher: teacher.clone(), times };
-        tx.change_class(class, &change)?;
-        tx.touch(tag::batch(&found.batch));
-        let (starts_at, ends_at) = times.unwrap_or((found.starts_at, found.ends_at));
-        let room = room.as_ref().unwrap_or(&found.room);
-        // Another title or teacher is nothing that anybody has to be told at once.
-        if (starts_at, ends_at, room) != (found.starts_at, found.ends_at, &found.room) {
-            let moved = Event::ClassRescheduled {
-                class: class.clone(),
-                batch: found.batch,
-                by: by.user.clone(),
-                title: title.clone().unwrap_or(found.title),
+            let (starts_at, ends_at) = read_times(starts_at, ends_at)?;
+            let new = NewClass {
+                class: class.clone().unwrap_or_else(|| Uuid::now_v7().to_string()),
+                batch: batch.clone(),
+                title: title.clone(),
+                room: room.clone(),
+                teacher: teacher.clone(),
                 starts_at,
                 ends_at,
-                room: room.clone(),
             };
-            events::emit(tx, &moved);
+            if !tx.add_class(&new)? {
+                return Err(already_exists("class", &new.class));
+            }
+            tx.touch(tag::batch(batch));
+            outcome(tx, command.name(), &new.class)
         }
-        return outcome(tx, command.name(), class);
-    }
-    if let Command::CancelClass { class } = command {
-        let found = tx.class(class)?.ok_or_else(|| not_found("class", class))?;
-        if by.role != Role::Admin && by.user != found.teacher {
-            return Err(forbidden("only the class's teacher or an admin may do this"));
-        }
-        let changed = tx.cancel_class(class, at)?;
-        if changed {
-            tx.touch(tag::batch(&found.batch));
-            let cancelled = Event::ClassCancelled {
-                class: class.clone(),
-                batch: found.batch,
-                by: by.user.clone(),
-                title: found.title,
-                starts_at: found.starts_at,
+        Command::ChangeClass { class, title, room, teacher, starts_at, ends_at } => {
+            let times = match (starts_at, ends_at) {
+                (Some(starts_at), Some(ends_at)) => Some(read_times(starts_at, ends_at)?),
+                // One without the other does not get here: the command was checked.
+                (Some(_), None) | (None, Some(_)) | (None, None) => None,
             };
-            events::emit(tx, &cancelled);
+            let change =
+                ClassChange { title: title.clone(), room: room.clone(), teacher: teacher.clone(), times };
+            change_class(tx, by, class, change)?;
+            outcome(tx, command.name(), class)
         }
-        return Ok(json!({"command": command.name(), "class": class, "cancelled": changed}));
+        Command::CancelClass { class } => {
+            let cancelled = cancel_class(tx, by, class, at)?;
+            Ok(json!({"command": command.name(), "class": class, "cancelled": cancelled}))
+        }
+        _ => Err(forbidden("the command is not about classes")),
     }
-    Err(forbidden("the command is not about classes"))
+}
+
+fn change_class(
+    tx: &mut WriteTx<'_>,
+    by: &Account,
+    class: &str,
+    change: ClassChange,
+) -> Result<(), CommandFault> {
+    let found = tx.class(class)?.ok_or_else(|| not_found("class", class))?;
+    require_teacher(tx, by, &found.batch)?;
+    if let Some(teacher) = &change.teacher {
+        require_is_teacher(tx, teacher)?;
+    }
+    tx.change_class(class, &change)?;
+    tx.touch(tag::batch(&found.batch));
+    let (starts_at, ends_at) = change.times.unwrap_or((found.starts_at, found.ends_at));
+    let room = change.room.as_ref().unwrap_or(&found.room);
+    // Another title or teacher is nothing that anybody has to be told at once.
+    if (starts_at, ends_at, room) != (found.starts_at, found.ends_at, &found.room) {
+        let moved = Event::ClassRescheduled {
+            class: class.to_owned(),
+            batch: found.batch,
+            by: by.user.clone(),
+            title: change.title.unwrap_or(found.title),
+            starts_at,
+            ends_at,
+            room: room.clone(),
+        };
+        events::emit(tx, &moved);
+    }
+    Ok(())
+}
+
+/// Whether it was not cancelled before.
+fn cancel_class(tx: &mut WriteTx<'_>, by: &Account, class: &str, at: i64) -> Result<bool, CommandFault> {
+    let found = tx.class(class)?.ok_or_else(|| not_found("class", class))?;
+    if by.role != Role::Admin && by.user != found.teacher {
+        return Err(forbidden("only the class's teacher or an admin may do this"));
+    }
+    let changed = tx.cancel_class(class, at)?;
+    if changed {
+        tx.touch(tag::batch(&found.batch));
+        let cancelled = Event::ClassCancelled {
+            class: class.to_owned(),
+            batch: found.batch,
+            by: by.user.clone(),
+            title: found.title,
+            starts_at: found.starts_at,
+        };
+        events::emit(tx, &cancelled);
+    }
+    Ok(changed)
 }
 
 fn require_is_teacher(tx: &WriteTx<'_>, teacher: &str) -> Result<(), CommandFault> {
