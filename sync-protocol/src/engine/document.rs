@@ -163,6 +163,11 @@ impl Document {
     /// The next message for a peer; none when there is nothing to say.
     pub(super) fn next_message(&self, state: &mut State) -> Option<Message> {
         let mut message = self.automerge.generate_sync_message(state)?;
+        if message.heads.is_empty() {
+            // Of a peer that is not known to understand a reset the library asks for one by naming no heads, and takes ours for
+            // said all the same: a peer that has what we have would never hear that we have it.
+            state.last_sent_heads.clear();
+        }
         if message.need.iter().any(|hash| self.held.contains(hash)) {
             message.need = self.missing_for(&message.need);
         }
