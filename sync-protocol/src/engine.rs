@@ -11,6 +11,7 @@ mod ephemeral;
 mod held;
 mod link;
 mod memory;
+mod peer_state;
 mod quarantine;
 mod receipts;
 mod rights;

@@ -1,6 +1,7 @@
 //! One document in memory: its Automerge state, who reads it, and the admission of changes.
 
 use super::held::Held;
+use super::peer_state::note_message;
 use super::rights::FORBIDDEN;
 use super::{Author, Limits, SessionId, Source};
 use crate::actor::{Actors, Binding};
@@ -125,8 +126,14 @@ impl Document {
         self.refused.into_iter().map(|(hash, code)| (hash.into(), code)).collect()
     }
 
-    /// Takes in chunks of our own log or the origin's store, which were gated when they first came.
+    /// Takes in chunks of our own log or the origin's store, which were gated when they first came. Costs the whole document.
     pub(super) fn load(&mut self, chunks: &[Vec<u8>]) -> Result<(), DocumentError> {
+        self.merge(chunks)?;
+        self.content = self.automerge.save_nocompress().len();
+        Ok(())
+    }
+
+    fn merge(&mut self, chunks: &[Vec<u8>]) -> Result<(), DocumentError> {
         let bytes = chunks.concat();
         let before = self.automerge.get_heads();
         if self.automerge.is_empty() {
@@ -135,7 +142,6 @@ impl Document {
             self.automerge.load_incremental(&bytes)?;
         }
         self.counters.read(&self.automerge, &before);
-        self.content = self.automerge.save_nocompress().len();
         Ok(())
     }
 
@@ -163,6 +169,11 @@ impl Document {
     /// The next message for a peer; none when there is nothing to say.
     pub(super) fn next_message(&self, state: &mut State) -> Option<Message> {
         let mut message = self.automerge.generate_sync_message(state)?;
+        if message.heads.is_empty() {
+            // Of a peer that is not known to understand a reset the library asks for one by naming no heads, and takes ours for
+            // said all the same: a peer that has what we have would never hear that we have it.
+            state.last_sent_heads.clear();
+        }
         if message.need.iter().any(|hash| self.held.contains(hash)) {
             message.need = self.missing_for(&message.need);
         }
@@ -211,15 +222,8 @@ impl Document {
             Access::Read | Access::None => Received { rejected: self.forbid(changes), ..Received::default() },
         };
         received.repeated = repeated;
-        let last_sent_heads = state.last_sent_heads.clone();
-        let lost_everything = message.heads.is_empty();
         message.changes = ChunkList::empty();
-        self.automerge.receive_sync_message(state, message)?;
-        if !lost_everything {
-            // The library takes a message without changes whose heads equal ours for news that needs no answer. The
-            // peer waits for one, the acknowledgement, whether this message brought the changes or one just before it.
-            state.last_sent_heads = last_sent_heads;
-        }
+        note_message(&self.automerge, state, message);
         Ok(received)
     }
 
@@ -325,7 +329,10 @@ impl Document {
     /// Takes in what the origin has; returns what is new, for the log.
     pub(super) fn merge_from_origin(&mut self, chunks: &[Vec<u8>]) -> Result<Vec<Admitted>, DocumentError> {
         let before = self.automerge.get_heads();
-        self.load(chunks)?;
+        match before.is_empty() {
+            true => self.load(chunks)?,
+            false => self.merge(chunks)?,
+        }
         let author = Author { user: String::new(), device: String::new(), source: Source::Origin, at: 0 };
         let new: Vec<Admitted> = self
             .automerge
@@ -334,6 +341,9 @@ impl Document {
             .map(|c| Admitted { hash: c.hash(), author: author.clone(), bytes: c.raw_bytes().to_vec() })
             .collect();
         self.tail += new.len();
+        if !before.is_empty() {
+            self.content += new.iter().map(|change| change.bytes.len()).sum::<usize>();
+        }
         Ok(new)
     }
 }

@@ -8,12 +8,15 @@ struct Counting;
 thread_local! {
     static LIVE: Cell<isize> = const { Cell::new(0) };
     static PEAK: Cell<isize> = const { Cell::new(0) };
+    /// All that was ever asked for.
+    static TOTAL: Cell<usize> = const { Cell::new(0) };
 }
 
 fn note(bytes: isize) {
     let live = LIVE.get() + bytes;
     LIVE.set(live);
     PEAK.set(PEAK.get().max(live));
+    TOTAL.set(TOTAL.get() + usize::try_from(bytes).unwrap_or(0));
 }
 
 // SAFETY: every call goes to the system's allocator as it came; the counters are cells of the thread that need no allocation.
@@ -44,14 +47,17 @@ static ALLOCATOR: Counting = Counting;
 pub(crate) struct Cost {
     /// Most bytes that were held at one time, beyond what was held before.
     pub(crate) peak: usize,
+    /// All bytes that were asked for, given back or not.
+    pub(crate) total: usize,
 }
 
 pub(crate) fn cost_of<T>(work: impl FnOnce() -> T) -> (T, Cost) {
     let live = LIVE.get();
     PEAK.set(live);
+    TOTAL.set(0);
     let outcome = work();
     let peak = usize::try_from(PEAK.get() - live).unwrap_or(0);
-    (outcome, Cost { peak })
+    (outcome, Cost { peak, total: TOTAL.get() })
 }
 
 /// What a piece of code has made, and how many bytes that holds.

@@ -147,3 +147,48 @@ fn a_right_that_is_lost_ends_the_reading_of_documents_that_were_put_away() {
     assert_eq!(edge.sent.iter().filter(unavailable).count(), DOCUMENTS as usize);
     assert_eq!((edge.engine.usage().parked, edge.loads), (0, loads));
 }
+
+/// Changes that a device brings one after the other. Now and then one makes a vector of the library grow, which costs the document's
+/// size, once in as many changes as the document has: the median passes that over.
+const CHANGES: usize = 5;
+
+/// A device brings a document's next change; everything is loaded and in step.
+fn price_of_a_change(history: u64) -> Cost {
+    let mut edge = Edge::new(Limits::default());
+    let mut doc = with_changes(edge.register(1, Kind::Notes), history);
+    edge.store(1, &doc);
+    edge.join(1, "tara", "a");
+    let mut state = State::new();
+    let mut costs = Vec::new();
+    exchange(&mut edge, &mut doc, &mut state);
+    for n in 0..CHANGES {
+        edit(&mut doc, |tx| tx.put(ROOT, "n", format!("new {n}")).unwrap());
+        costs.push(exchange(&mut edge, &mut doc, &mut state));
+    }
+    assert_eq!(edge.appended, CHANGES);
+    costs.sort_unstable_by_key(|cost| cost.total);
+    costs[CHANGES / 2]
+}
+
+/// Lets a device and the edge talk until both are in step; gives what the device's first message cost the edge.
+fn exchange(edge: &mut Edge, doc: &mut Automerge, state: &mut State) -> Cost {
+    let mut first = None;
+    while let Some(message) = doc.generate_sync_message(state) {
+        let bytes = message.encode();
+        let ((), cost) = cost_of(|| edge.say(1, 1, bytes));
+        first.get_or_insert(cost);
+        let answers: Vec<Vec<u8>> = edge.sent.iter().filter_map(|sent| data(sent, 1)).collect();
+        edge.sent.clear();
+        for data in answers {
+            doc.receive_sync_message(state, Message::decode(&data).unwrap()).unwrap();
+        }
+    }
+    first.expect("a device speaks first")
+}
+
+#[test]
+fn a_change_costs_no_more_than_twice_as_much_in_a_document_a_hundred_times_as_old() {
+    let (young, old) = (price_of_a_change(1_000), price_of_a_change(100_000));
+    assert!(old.total < 2 * young.total, "{old:?} after {young:?}");
+    assert!(old.peak < 2 * young.peak, "{old:?} after {young:?}");
+}

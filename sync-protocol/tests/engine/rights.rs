@@ -119,6 +119,28 @@ fn a_right_that_appears_starts_the_sync_without_a_new_connection_and_nothing_is_
     assert_eq!(edge.appended(), 1);
 }
 
+/// The edge asks for all that the device has by a message without heads, and gets what it has already. The device was not told
+/// again what the edge has, until one of them had something else to say: it waited for the acknowledgement.
+#[test]
+fn a_device_whose_right_appears_is_told_that_the_edge_has_what_it_brings() {
+    let mut edge = edge_with(&[entry("tara", Role::Teacher, &[])]);
+    edge.join(1, "tara", Role::Teacher, &[]);
+    let (mut doc, mut state) = (notes(1), State::new());
+    let first = doc.generate_sync_message(&mut state).unwrap().encode();
+    assert!(is_unavailable(&edge.say(1, NOTES, first), 1));
+
+    let sent = edge.run([feed(1, &[entry("tara", Role::Teacher, &["b1"])])]);
+    let [(1, RepoMessage::Sync { data, .. })] = &sent[..] else { panic!("{sent:?}") };
+    let question = Message::decode(data).unwrap();
+    assert!(question.heads.is_empty(), "it asks for everything");
+    doc.receive_sync_message(&mut state, question).unwrap();
+    let everything = doc.generate_sync_message(&mut state).unwrap().encode();
+    let sent = edge.say(1, NOTES, everything);
+    let [(1, RepoMessage::Sync { data, .. })] = &sent[..] else { panic!("{sent:?}") };
+    assert_eq!(Message::decode(data).unwrap().heads, doc.get_heads());
+    edge.talk(1, NOTES, &mut doc, &mut state);
+}
+
 #[test]
 fn a_reader_who_becomes_a_writer_is_asked_for_what_was_passed_over() {
     let mut edge = edge_with(&[entry("sam", Role::Student, &["b1"])]);
