@@ -185,7 +185,10 @@ pub enum Effect {
     ListDocuments,
     /// Insert or replace.
     SaveRecord(DocumentRecord),
-    /// Insert unless the document has a change with this hash.
+    /// Insert unless the document has a change with this hash behind its snapshot.
+    ///
+    /// Of one before it, which a [`Effect::Discard`] has kept until it is pushed, the snapshot that came after has nothing: it is
+    /// taken in anew, and moves behind the snapshot.
     Append {
         document: DocumentId,
         hash: Hash,
@@ -345,8 +348,16 @@ impl Engine {
                 doc.tail = 0;
                 self.effects.push(Effect::Snapshot { document, bytes: doc.automerge.save() });
             }
-            for session in doc.readers.clone() {
-                self.replies.insert((document, session));
+            let heads = doc.automerge.get_heads();
+            for id in &doc.readers {
+                // Who has been told is told again only if he asks: a peer of whom a change was refused answers each message, and
+                // where there is no room for the document it is loaded for every answer.
+                let state = self.sessions.get(id).and_then(|session| session.states.get(&document));
+                if state.is_some_and(|state| {
+                    state.needs_reset || !state.have_responded || state.last_sent_heads != heads
+                }) {
+                    self.replies.insert((document, *id));
+                }
             }
         }
         let mut answers = Answers::default();

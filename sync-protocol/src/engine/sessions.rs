@@ -224,11 +224,17 @@ impl Engine {
         }
     }
 
-    /// Not final: the session hears again when the document, or the right to it, turns up.
-    pub(super) fn unavailable(&mut self, id: SessionId, document: DocumentId) {
+    /// The session hears of the document when it, or the right to it, turns up.
+    pub(super) fn take_interest(&mut self, id: SessionId, document: DocumentId) {
         let Some(session) = self.sessions.get_mut(&id) else { return };
         session.interest.insert(document);
         self.interest.entry(document).or_default().insert(id);
+    }
+
+    /// Not final: the session hears again when the document, or the right to it, turns up.
+    pub(super) fn unavailable(&mut self, id: SessionId, document: DocumentId) {
+        self.take_interest(id, document);
+        let Some(session) = self.sessions.get_mut(&id) else { return };
         if let Some(target) = session.peer.clone() {
             let message = RepoMessage::Unavailable { sender: self.peer.clone(), target, document };
             self.effects.push(Effect::Send { session: id, bytes: message.encode() });
