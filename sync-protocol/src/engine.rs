@@ -14,6 +14,7 @@ mod memory;
 mod peer_state;
 mod quarantine;
 mod receipts;
+mod remote_heads;
 mod rights;
 mod sessions;
 mod slots;
@@ -31,6 +32,7 @@ use link::LinkState;
 pub use memory::Usage;
 use memory::{Memory, Parked};
 use quarantine::Telling;
+pub use remote_heads::{MAX_REMOTE_HEADS, MAX_SUBSCRIPTIONS, REMOTE_HEADS_BURST, REMOTE_HEADS_PER_SECOND};
 use rights::Rights;
 pub use sessions::Reply;
 use sessions::{Answers, Session};
@@ -259,6 +261,8 @@ pub struct Position {
 pub struct Engine {
     institute: String,
     peer: String,
+    /// Names this edge's log to clients, which is a random UUID as theirs are; none when the log has no name.
+    storage: Option<String>,
     limits: Limits,
     slots: BTreeMap<DocumentId, Slot>,
     parked: BTreeMap<DocumentId, Parked>,
@@ -292,11 +296,19 @@ impl Author {
     }
 }
 
+/// The same for as long as the log is there, and another one when it was lost: clients count on what they left under it.
+fn storage_id(institute: &str, log: &str) -> Option<String> {
+    let name = format!("rollcall storage of {institute}: {log}");
+    let id = uuid::Uuid::new_v5(&uuid::Uuid::NAMESPACE_OID, name.as_bytes());
+    (!log.is_empty()).then(|| id.to_string())
+}
+
 impl Engine {
     pub fn new(institute: &str, limits: Limits, mut position: Position) -> Self {
         Self {
             institute: institute.to_owned(),
             peer: format!("rollcall:{institute}"),
+            storage: storage_id(institute, &position.log),
             limits,
             slots: BTreeMap::new(),
             parked: BTreeMap::new(),

@@ -163,7 +163,10 @@ impl Engine {
         };
         self.note_growth(document);
         match received {
-            Ok(received) => self.keep(id, document, received),
+            Ok(received) => {
+                self.keep(id, document, received);
+                self.gossip(now, document, id);
+            }
             Err(DocumentError::Gate(error)) => self.refuse(id, document, error.code(), &error.to_string()),
             Err(error @ DocumentError::Broken(_)) => {
                 self.drop_document(document);

@@ -6,6 +6,7 @@ mod actors;
 mod deletion;
 mod receipts;
 mod refusals;
+mod remote_heads;
 mod rights;
 
 use automerge::sync::{Message, State, SyncDoc as _};
