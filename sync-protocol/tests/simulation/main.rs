@@ -24,7 +24,7 @@ use sync_protocol::token::{AUDIENCE, Claims, ISSUER, Role};
 
 const INSTITUTE: &str = "northside.example";
 const STEPS: usize = 400;
-/// Three quarters of a minute of one core in the profile of the tests.
+/// 48 s of one core in the profile of the tests.
 const DEFAULT_SEEDS: u64 = 1_000;
 /// Rounds of a tenth of a second after which nothing is expected any more: longer than an edge lets a device wait for a document.
 const QUIET: usize = 16;
