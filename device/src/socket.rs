@@ -296,6 +296,8 @@ impl Conversation {
             RepoMessage::Error { message, .. } => Err(DeviceError::Protocol(message)),
             RepoMessage::Join { .. }
             | RepoMessage::Peer { .. }
+            | RepoMessage::Subscribe { .. }
+            | RepoMessage::RemoteHeads { .. }
             | RepoMessage::Ephemeral { .. }
             | RepoMessage::Other => Ok(()),
         }

@@ -310,7 +310,7 @@ async fn serve(shared: &Shared, mut socket: WebSocket) {
                 let Message::Binary(bytes) = frame else { continue };
                 match RepoMessage::decode(&bytes).unwrap() {
                     RepoMessage::Join { sender, .. } => {
-                        frames.push(RepoMessage::Peer { sender: "edge".into(), target: sender.clone() });
+                        frames.push(RepoMessage::Peer { sender: "edge".into(), target: sender.clone(), storage: None });
                         peer = sender;
                     }
                     RepoMessage::Sync { request, document, data, .. } => {

@@ -14,6 +14,7 @@ mod memory;
 mod peer_state;
 mod quarantine;
 mod receipts;
+mod remote_heads;
 mod rights;
 mod sessions;
 mod slots;
@@ -31,6 +32,7 @@ use link::LinkState;
 pub use memory::Usage;
 use memory::{Memory, Parked};
 use quarantine::Telling;
+pub use remote_heads::{MAX_REMOTE_HEADS, MAX_SUBSCRIPTIONS, REMOTE_HEADS_BURST, REMOTE_HEADS_PER_SECOND};
 use rights::Rights;
 pub use sessions::Reply;
 use sessions::{Answers, Session};
@@ -185,7 +187,10 @@ pub enum Effect {
     ListDocuments,
     /// Insert or replace.
     SaveRecord(DocumentRecord),
-    /// Insert unless the document has a change with this hash.
+    /// Insert unless the document has a change with this hash behind its snapshot.
+    ///
+    /// Of one before it, which a [`Effect::Discard`] has kept until it is pushed, the snapshot that came after has nothing: it is
+    /// taken in anew, and moves behind the snapshot.
     Append {
         document: DocumentId,
         hash: Hash,
@@ -256,6 +261,8 @@ pub struct Position {
 pub struct Engine {
     institute: String,
     peer: String,
+    /// Names this edge's log to clients, which is a random UUID as theirs are; none when the log has no name.
+    storage: Option<String>,
     limits: Limits,
     slots: BTreeMap<DocumentId, Slot>,
     parked: BTreeMap<DocumentId, Parked>,
@@ -289,11 +296,19 @@ impl Author {
     }
 }
 
+/// The same for as long as the log is there, and another one when it was lost: clients count on what they left under it.
+fn storage_id(institute: &str, log: &str) -> Option<String> {
+    let name = format!("rollcall storage of {institute}: {log}");
+    let id = uuid::Uuid::new_v5(&uuid::Uuid::NAMESPACE_OID, name.as_bytes());
+    (!log.is_empty()).then(|| id.to_string())
+}
+
 impl Engine {
     pub fn new(institute: &str, limits: Limits, mut position: Position) -> Self {
         Self {
             institute: institute.to_owned(),
             peer: format!("rollcall:{institute}"),
+            storage: storage_id(institute, &position.log),
             limits,
             slots: BTreeMap::new(),
             parked: BTreeMap::new(),
@@ -345,8 +360,16 @@ impl Engine {
                 doc.tail = 0;
                 self.effects.push(Effect::Snapshot { document, bytes: doc.automerge.save() });
             }
-            for session in doc.readers.clone() {
-                self.replies.insert((document, session));
+            let heads = doc.automerge.get_heads();
+            for id in &doc.readers {
+                // Who has been told is told again only if he asks: a peer of whom a change was refused answers each message, and
+                // where there is no room for the document it is loaded for every answer.
+                let state = self.sessions.get(id).and_then(|session| session.states.get(&document));
+                if state.is_some_and(|state| {
+                    state.needs_reset || !state.have_responded || state.last_sent_heads != heads
+                }) {
+                    self.replies.insert((document, *id));
+                }
             }
         }
         let mut answers = Answers::default();

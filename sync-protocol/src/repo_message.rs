@@ -14,6 +14,10 @@ pub const PROTOCOL_VERSION: &str = "1";
 /// The field of `join` by which a client says that it reads our own messages; others pass over fields that they do not know.
 const EXTENSIONS: &str = "rollcallExtensions";
 const EXTENSION_VERSION: u64 = 1;
+/// The type of [`RepoMessage::Subscribe`].
+const SUBSCRIBE: &str = "remote-subscription-change";
+/// The type of [`RepoMessage::RemoteHeads`].
+const REMOTE_HEADS: &str = "remote-heads-changed";
 /// The type of [`RepoMessage::Refused`].
 const REFUSED: &str = "rollcall-refused";
 /// The type of [`RepoMessage::Committed`].
@@ -36,8 +40,9 @@ pub enum RepoMessage {
     /// `extended` is ours: the client reads [`RepoMessage::Refused`], [`RepoMessage::Committed`] and
     /// [`RepoMessage::Deleted`], which are sent to nobody else.
     Join { sender: String, versions: Vec<String>, extended: bool },
-    /// Server to client, the answer to [`RepoMessage::Join`].
-    Peer { sender: String, target: String },
+    /// Server to client, the answer to [`RepoMessage::Join`]. `storage` names what the server keeps, over its restarts: clients
+    /// keep their state of sync with it by this name, and can tell what it has.
+    Peer { sender: String, target: String, storage: Option<String> },
     /// Server to client, before it closes.
     Error { sender: String, target: String, message: String },
     /// `data` is an Automerge sync message. `request` says: I lack the document; tell me if you lack it too.
@@ -53,13 +58,25 @@ pub enum RepoMessage {
         count: u64,
         data: Vec<u8>,
     },
+    /// Client to server: of which storages it wants to hear what they have.
+    Subscribe { sender: String, target: String, add: Vec<String>, remove: Vec<String> },
+    /// Server to client: what a storage has of a document, and when it said so, in milliseconds since the Unix epoch. It is
+    /// read back as [`RepoMessage::Other`]: what clients gossip is not believed.
+    RemoteHeads {
+        sender: String,
+        target: String,
+        document: DocumentId,
+        storage: String,
+        heads: Vec<[u8; 32]>,
+        timestamp: u64,
+    },
     /// Server to client, ours: a change that the client brought was not taken. Its code says why.
     Refused { sender: String, target: String, document: DocumentId, hash: Hash, code: String },
     /// Server to client, ours: the origin has committed these heads of the document, and all that they depend on.
     Committed { sender: String, target: String, document: DocumentId, heads: Vec<Hash> },
     /// Server to client, ours: the document was deleted, for everybody and for good.
     Deleted { sender: String, target: String, document: DocumentId },
-    /// A well-formed message that this server has no use for: `leave`, gossip about remote heads, and types of the future.
+    /// A well-formed message that this server has no use for: `leave`, clients' gossip about remote heads, and types of the future.
     Other,
 }
 
@@ -84,17 +101,20 @@ impl From<minicbor::decode::Error> for RepoMessageError {
 }
 
 /// The fields of any message, as far as this server reads them.
-#[derive(Default)]
+#[derive(Default, Clone)]
 struct Fields<'a> {
     kind: Option<&'a str>,
     sender: Option<&'a str>,
     target: Option<&'a str>,
     document: Option<&'a str>,
     session: Option<&'a str>,
+    storage: Option<&'a str>,
     count: Option<u64>,
     data: Option<&'a [u8]>,
     versions: Option<Vec<String>>,
     extended: bool,
+    add: Vec<String>,
+    remove: Vec<String>,
     hash: Option<&'a [u8]>,
     code: Option<&'a str>,
     committed: Option<Vec<Hash>>,
@@ -120,7 +140,10 @@ impl RepoMessage {
                 versions: fields.versions.clone().unwrap_or_else(|| vec![PROTOCOL_VERSION.into()]),
                 extended: fields.extended,
             }),
-            "peer" => Ok(Self::Peer { sender: sender()?, target: target()? }),
+            "peer" => {
+                let storage = fields.storage.map(|id| peer_id("storageId", Some(id))).transpose()?;
+                Ok(Self::Peer { sender: sender()?, target: target()?, storage })
+            }
             "error" => {
                 let message = String::from_utf8_lossy(fields.data.unwrap_or_default()).into_owned();
                 Ok(Self::Error { sender: sender()?, target: target()?, message })
@@ -143,6 +166,10 @@ impl RepoMessage {
                 count: fields.count.ok_or(RepoMessageError::Missing("count"))?,
                 data: bounded("data", data()?, MAX_EPHEMERAL_BYTES)?.to_vec(),
             }),
+            SUBSCRIBE => {
+                let Fields { add, remove, .. } = fields.clone();
+                Ok(Self::Subscribe { sender: sender()?, target: target()?, add, remove })
+            }
             REFUSED => Ok(Self::Refused {
                 sender: sender()?,
                 target: target()?,
@@ -164,6 +191,12 @@ impl RepoMessage {
             }),
             _ => Ok(Self::Other),
         }
+    }
+
+    /// By what name the sender of a `join` or `peer` keeps documents; none when it keeps nothing, or says nothing of it.
+    pub fn storage_id(bytes: &[u8]) -> Option<String> {
+        let fields = Fields::read(&mut Decoder::new(bytes)).ok()?;
+        peer_id("storageId", fields.storage).ok()
     }
 
     /// Encodes the message as the JS implementation reads it. [`RepoMessage::Other`] has no bytes.
@@ -194,10 +227,14 @@ impl RepoMessage {
                     e.str(EXTENSIONS)?.u64(EXTENSION_VERSION)?;
                 }
             }
-            Self::Peer { sender, target } => {
+            Self::Peer { sender, target, storage } => {
                 e.map(5)?.str("type")?.str("peer")?;
                 addresses(e, sender, target)?;
-                e.str("peerMetadata")?.map(1)?.str("isEphemeral")?.bool(false)?;
+                e.str("peerMetadata")?.map(1 + u64::from(storage.is_some()))?;
+                if let Some(storage) = storage {
+                    e.str("storageId")?.str(storage)?;
+                }
+                e.str("isEphemeral")?.bool(false)?;
                 e.str("selectedProtocolVersion")?.str(PROTOCOL_VERSION)?;
             }
             Self::Error { sender, target, message } => {
@@ -220,6 +257,27 @@ impl RepoMessage {
                 addresses(e, sender, target)?;
                 e.str("documentId")?.str(&document.to_string())?.str("sessionId")?.str(session)?;
                 e.str("count")?.u64(*count)?.str("data")?.bytes(data)?;
+            }
+            Self::Subscribe { sender, target, add, remove } => {
+                e.map(5)?.str("type")?.str(SUBSCRIBE)?;
+                addresses(e, sender, target)?;
+                for (field, storages) in [("add", add), ("remove", remove)] {
+                    e.str(field)?.array(storages.len() as u64)?;
+                    for storage in storages {
+                        e.str(storage)?;
+                    }
+                }
+            }
+            Self::RemoteHeads { sender, target, document, storage, heads, timestamp } => {
+                e.map(5)?.str("type")?.str(REMOTE_HEADS)?;
+                addresses(e, sender, target)?;
+                e.str("documentId")?.str(&document.to_string())?;
+                e.str("newHeads")?.map(1)?.str(storage)?.map(2)?.str("heads")?.array(heads.len() as u64)?;
+                for head in heads {
+                    e.str(&bs58::encode(head).with_check().into_string())?;
+                }
+                // JavaScript has no other numbers, and reads a 64-bit integer as another type.
+                e.str("timestamp")?.f64(*timestamp as f64)?;
             }
             Self::Refused { sender, target, document, hash, code } => {
                 e.map(6)?.str("type")?.str(REFUSED)?;
@@ -273,6 +331,9 @@ impl<'a> Fields<'a> {
                 "targetId" => fields.target = optional_text(d)?,
                 "documentId" => fields.document = Some(d.str()?),
                 "sessionId" => fields.session = Some(d.str()?),
+                "add" => fields.add = storages(d)?,
+                "remove" => fields.remove = storages(d)?,
+                "peerMetadata" => fields.storage = storage_id(d)?,
                 "count" => fields.count = Some(count(d)?),
                 "data" => fields.data = Some(byte_string(d)?),
                 "message" => fields.data = optional_text(d)?.map(str::as_bytes),
@@ -301,6 +362,51 @@ fn optional_text<'a>(d: &mut Decoder<'a>) -> Result<Option<&'a str>, RepoMessage
         return Ok(None);
     }
     Ok(Some(d.str()?))
+}
+
+/// Most storages in one change of subscriptions; a longer one is passed over.
+const MAX_STORAGES: u64 = 1_024;
+
+/// The `storageId` of a peer's metadata, unless the peer keeps nothing. What else they are is passed over, in whatever form.
+fn storage_id<'a>(d: &mut Decoder<'a>) -> Result<Option<&'a str>, RepoMessageError> {
+    if d.datatype()? != Type::Map {
+        skip(d, 0)?;
+        return Ok(None);
+    }
+    let (mut storage, mut ephemeral) = (None, false);
+    for _ in 0..d.map()?.unwrap_or(0) {
+        let key = if d.datatype()? == Type::String { d.str()? } else { skip_key(d)? };
+        match (key, d.datatype()?) {
+            ("storageId", Type::String) => storage = Some(d.str()?),
+            ("isEphemeral", Type::Bool) => ephemeral = d.bool()?,
+            _ => skip(d, 1)?,
+        }
+    }
+    Ok(storage.filter(|_| !ephemeral))
+}
+
+/// A key that is no text is no key that is looked for.
+fn skip_key(d: &mut Decoder<'_>) -> Result<&'static str, RepoMessageError> {
+    skip(d, 1)?;
+    Ok("")
+}
+
+/// Storage ids of a change of subscriptions; none where the field is not set, or is another one of the same name.
+fn storages(d: &mut Decoder<'_>) -> Result<Vec<String>, RepoMessageError> {
+    let mut ahead = d.clone();
+    match storages_in(&mut ahead) {
+        Ok(storages) => {
+            *d = ahead;
+            Ok(storages)
+        }
+        Err(_) => skip(d, 0).map(|()| Vec::new()),
+    }
+}
+
+fn storages_in(d: &mut Decoder<'_>) -> Result<Vec<String>, RepoMessageError> {
+    let left = d.array()?.filter(|left| *left <= MAX_STORAGES);
+    let left = left.ok_or(RepoMessageError::Missing("count of storages"))?;
+    (0..left).map(|_| peer_id("storageId", Some(d.str()?))).collect()
 }
 
 /// A byte string, or a typed array of bytes (RFC 8746, tag 64).
@@ -438,7 +544,18 @@ mod tests {
                 document: document(),
                 heads: vec![Hash([7; 32]), Hash([8; 32])],
             },
-            RepoMessage::Peer { sender: sender.clone(), target: target.clone() },
+            RepoMessage::Peer { sender: sender.clone(), target: target.clone(), storage: None },
+            RepoMessage::Peer {
+                sender: sender.clone(),
+                target: target.clone(),
+                storage: Some("3f2b0a52-8f6e-4f0e-9f7c-0d5f1c2b7a11".into()),
+            },
+            RepoMessage::Subscribe {
+                sender: sender.clone(),
+                target: target.clone(),
+                add: vec!["a".into(), "b".into()],
+                remove: vec!["c".into()],
+            },
             RepoMessage::Error { sender: sender.clone(), target: target.clone(), message: "no".into() },
             sync(true),
             sync(false),

@@ -443,6 +443,13 @@ impl Log {
             Source::Device => 0,
             Source::Origin => 1,
         };
+        // A row that a snapshot counts as covered is not loaded again. After a discard the next snapshot may lack what is still
+        // to be pushed: brought again, it is logged anew, behind the snapshot.
+        self.run(
+            "DELETE FROM changes WHERE institute = ?1 AND document = ?2 AND hash = ?3 AND sequence <= (
+                SELECT upto FROM snapshots WHERE institute = ?1 AND document = ?2)",
+            vec![self.own(), blob(document.as_bytes()), blob(&hash.0)],
+        )?;
         self.run(
             "INSERT OR IGNORE INTO changes (institute, document, hash, user, device, source, bytes, logged_at)
              VALUES (?, ?, ?, ?, ?, ?, ?, ?)",

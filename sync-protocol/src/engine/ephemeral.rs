@@ -19,7 +19,7 @@ pub const EPHEMERAL_BYTES_BURST: u64 = 256 * 1024;
 const MAX_HEARD: usize = 64;
 
 /// Holds at most `burst` tokens and gains `per_second`.
-struct Bucket {
+pub(super) struct Bucket {
     burst: u64,
     per_second: u64,
     /// In thousandths.
@@ -29,22 +29,22 @@ struct Bucket {
 }
 
 impl Bucket {
-    fn new(burst: u64, per_second: u64) -> Self {
+    pub(super) fn new(burst: u64, per_second: u64) -> Self {
         Self { burst, per_second, tokens: burst * 1_000, filled: 0 }
     }
 
-    fn fill(&mut self, now: u64) {
+    pub(super) fn fill(&mut self, now: u64) {
         // A clock that is set back gives nothing, and takes nothing.
         let gained = now.saturating_sub(self.filled).saturating_mul(self.per_second);
         self.tokens = self.tokens.saturating_add(gained).min(self.burst * 1_000);
         self.filled = now;
     }
 
-    fn holds(&self, tokens: u64) -> bool {
+    pub(super) fn holds(&self, tokens: u64) -> bool {
         self.tokens >= tokens * 1_000
     }
 
-    fn take(&mut self, tokens: u64) {
+    pub(super) fn take(&mut self, tokens: u64) {
         self.tokens -= tokens * 1_000;
     }
 }

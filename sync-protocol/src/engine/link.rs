@@ -5,10 +5,10 @@ use super::document::Document;
 use super::slots::Slot;
 use super::{Effect, Engine, Position};
 use crate::document_id::DocumentId;
-use crate::kind::DELETED;
+use crate::kind::{Access, DELETED};
 use crate::link::{
-    Document as OriginDocument, DocumentHeads, Feed, Follow, Following, Hash, LinkMessage, Pull, Push,
-    PushItem, Pushed,
+    Document as OriginDocument, DocumentHeads, DocumentRecord, Feed, Follow, Following, Hash, LinkMessage,
+    Pull, Push, PushItem, Pushed,
 };
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -313,8 +313,12 @@ impl Engine {
                 None => self.unknown(now, document, waiting, doc.into_refused()),
             };
         };
+        if doc.unconfirmed && doc.record.as_ref().is_some_and(|guess| *guess != record) {
+            return self.start_over(document, &record, *doc);
+        }
         doc.unconfirmed = false;
         if doc.record.as_ref() != Some(&record) {
+            self.judge_anew(document, &record, &mut doc);
             doc.record = Some(record.clone());
             self.effects.push(Effect::SaveRecord(record));
         }
@@ -349,6 +353,23 @@ impl Engine {
         self.make_ready(now, document, doc, waiting);
         self.committed(document, &answer.heads);
         self.release(document);
+    }
+
+    /// What this edge took for somebody's private document is another one: what it took in was judged by the wrong rights and
+    /// rules, and must not reach those who read the document in truth. They begin anew, with the origin's copy, and devices
+    /// that may write are asked for all that they have. What was acknowledged stays in the log until the origin has judged it.
+    fn start_over(&mut self, document: DocumentId, record: &DocumentRecord, doc: Document) {
+        self.effects.push(Effect::Discard { document, refused: Vec::new() });
+        self.dirty.remove(&document);
+        for id in doc.readers {
+            let Some(session) = self.sessions.get_mut(&id) else { continue };
+            session.states.remove(&document);
+            match self.rights.access_to(Some(record), "", &session.claims) {
+                Access::None => self.unavailable(id, document),
+                Access::Read | Access::Write => self.take_interest(id, document),
+            }
+        }
+        self.pull_later(vec![document]);
     }
 
     /// Takes in what devices brought earlier and what waited for this.

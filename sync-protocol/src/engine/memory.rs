@@ -84,7 +84,8 @@ impl Engine {
                 let weight = doc.weight();
                 total += weight;
                 if self.may_go(doc) {
-                    candidates.push((doc.last_used, *document, weight));
+                    // With one in which changes wait go the connections of its readers, so it goes last.
+                    candidates.push((doc.held.bytes() > 0, doc.last_used, *document, weight));
                 }
             }
         }
@@ -92,7 +93,7 @@ impl Engine {
             candidates.sort_unstable();
             // Somewhat below, so that not every message has to look for the next.
             let enough = budget / 4 * 3;
-            for (_, document, weight) in candidates {
+            for (_, _, document, weight) in candidates {
                 if total <= enough {
                     break;
                 }

@@ -4,7 +4,7 @@
 //! over all ancestors of the peer's heads in order to forget which changes it has sent (`ChangeGraph::remove_ancestors`), so that
 //! each message costs the document's whole history. Here it costs the changes that the peer has not.
 
-use automerge::sync::{Capability, Message, MessageFlags, State};
+use automerge::sync::{Capability, Have, Message, MessageFlags, State};
 use automerge::{Automerge, ChangeHash};
 use std::collections::{BTreeSet, HashSet};
 
@@ -32,8 +32,20 @@ pub(super) fn note_message(doc: &Automerge, state: &mut State, message: Message)
         state.shared_heads = shared.into_iter().collect();
     }
     state.their_have = Some(message.have);
+    forget_unknown_sync(doc, state);
     state.their_heads = Some(message.heads);
     state.their_need = Some(message.need);
+}
+
+/// A peer may count on changes that the document does not have any more, because the origin has refused them. The library then
+/// answers with a message that says so and carries nothing, and a peer that has sent all that it has answers the same again, for
+/// ever. To be taken for somebody who has nothing costs it the whole document, once.
+fn forget_unknown_sync(doc: &Automerge, state: &mut State) {
+    let knows = |hash: &ChangeHash| doc.get_change_meta_by_hash(hash).is_some();
+    let first = state.their_have.as_ref().and_then(|have| have.first());
+    if first.is_some_and(|have| !have.last_sync.iter().all(knows)) {
+        state.their_have = Some(vec![Have::default()]);
+    }
 }
 
 fn note_flags(state: &mut State, flags: MessageFlags) {
@@ -80,12 +92,13 @@ mod tests {
         }
     }
 
-    /// What the library makes of it, but for the acknowledgement.
+    /// What the library makes of it, but for the acknowledgement and what the peer counts on in vain.
     fn by_the_library(doc: &Automerge, state: &State, message: Message) -> State {
         let (mut doc, mut state) = (doc.clone(), state.clone());
         let said = state.last_sent_heads.clone();
         let lost_everything = message.heads.is_empty();
         doc.receive_sync_message(&mut state, message).unwrap();
+        forget_unknown_sync(&doc, &mut state);
         if !lost_everything {
             state.last_sent_heads = said;
         }

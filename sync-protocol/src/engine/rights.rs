@@ -36,7 +36,12 @@ impl Rights {
     }
 
     /// Without a record the document is its creator's.
-    fn access_to(&self, record: Option<&DocumentRecord>, creator: &str, claims: &Claims) -> Access {
+    pub(super) fn access_to(
+        &self,
+        record: Option<&DocumentRecord>,
+        creator: &str,
+        claims: &Claims,
+    ) -> Access {
         let Some(record) = record else {
             return if creator == claims.sub && self.is_active(claims) {
                 Access::Write
@@ -160,7 +165,33 @@ impl Engine {
                 doc.readers.remove(&id);
             }
             self.leave_parked(id, document);
+        } else if self.parked.contains_key(&document) && !self.slots.contains_key(&document) {
+            let state = self.sessions.get(&id).and_then(|session| session.states.get(&document));
+            if state.is_some_and(|state| state.needs_reset) {
+                // It is to be asked for what was refused, which a document that was put away does not do.
+                self.slots.insert(document, Slot::Loading { waiting: Vec::new() });
+                self.effects.push(Effect::Load(document));
+            }
         }
+    }
+
+    /// The origin says what a document is: who took part in it as its founder may have no right to it.
+    pub(super) fn judge_anew(&mut self, document: DocumentId, record: &DocumentRecord, doc: &mut Document) {
+        for id in doc.readers.clone() {
+            if !self.judge(id, document, Some(record), "") {
+                doc.readers.remove(&id);
+            }
+        }
+        let sessions = self.sessions.values();
+        let writers = sessions
+            .filter(|session| self.rights.access_to(Some(record), "", &session.claims) == Access::Write);
+        let writers: BTreeSet<&str> = writers.map(|session| session.claims.sub.as_str()).collect();
+        let directory = self.rights.directory.as_ref();
+        doc.held.retain(|author| match directory {
+            Some(directory) => directory.access(record, &author.user) == Access::Write,
+            // What somebody who is gone has brought, he brings again.
+            None => writers.contains(author.user.as_str()),
+        });
     }
 
     /// False when the session reads the document no longer; it is told so.
@@ -188,7 +219,9 @@ impl Engine {
                     state.set_read_only(true);
                     state.set_read_only(false);
                 }
-                self.replies.insert((document, id));
+                if state.needs_reset || !state.have_responded {
+                    self.replies.insert((document, id));
+                }
                 self.receipts.insert((document, id));
                 true
             }

@@ -2,6 +2,7 @@
 
 use super::document::Document;
 use super::ephemeral::Presence;
+use super::remote_heads::RemoteHeads;
 use super::rights::FORBIDDEN;
 use super::slots::{Room, Slot};
 use super::{Effect, Engine, SessionId};
@@ -27,6 +28,7 @@ pub(super) struct Session {
     pub(super) said: BTreeMap<DocumentId, usize>,
     pub(super) said_bytes: usize,
     pub(super) presence: Presence,
+    pub(super) remote: RemoteHeads,
     /// Answers are asked for with [`Engine::exchange_reply`] instead of being sent.
     pub(super) quiet: bool,
     /// The client reads the messages that are ours alone.
@@ -92,6 +94,7 @@ impl Engine {
             said: BTreeMap::new(),
             said_bytes: 0,
             presence: Presence::new(),
+            remote: RemoteHeads::new(),
             quiet,
             extended: false,
         };
@@ -132,10 +135,14 @@ impl Engine {
         match RepoMessage::decode(bytes) {
             Err(error) => self.fail(session, &error.to_string()),
             Ok(RepoMessage::Join { sender, versions, extended }) => {
+                if let Some(session) = self.sessions.get_mut(&session) {
+                    session.remote.storage = RepoMessage::storage_id(bytes);
+                }
                 self.join(session, sender, &versions, extended);
             }
             Ok(_) if !joined => self.fail(session, "the first message must be join"),
             Ok(RepoMessage::Sync { document, data, .. }) => self.receive(now, session, document, data),
+            Ok(RepoMessage::Subscribe { add, remove, .. }) => self.subscribe(now, session, add, &remove),
             Ok(message @ RepoMessage::Ephemeral { .. }) => self.relay(now, session, message),
             Ok(
                 RepoMessage::Peer { .. }
@@ -144,6 +151,7 @@ impl Engine {
                 | RepoMessage::Refused { .. }
                 | RepoMessage::Committed { .. }
                 | RepoMessage::Deleted { .. }
+                | RepoMessage::RemoteHeads { .. }
                 | RepoMessage::Other,
             ) => {}
         }
@@ -170,7 +178,8 @@ impl Engine {
         if let Some(session) = self.sessions.get_mut(&id) {
             session.peer = Some(sender.clone());
             session.extended = extended;
-            let bytes = RepoMessage::Peer { sender: self.peer.clone(), target: sender }.encode();
+            let storage = self.storage.clone();
+            let bytes = RepoMessage::Peer { sender: self.peer.clone(), target: sender, storage }.encode();
             self.effects.push(Effect::Send { session: id, bytes });
         }
     }
@@ -224,11 +233,17 @@ impl Engine {
         }
     }
 
-    /// Not final: the session hears again when the document, or the right to it, turns up.
-    pub(super) fn unavailable(&mut self, id: SessionId, document: DocumentId) {
+    /// The session hears of the document when it, or the right to it, turns up.
+    pub(super) fn take_interest(&mut self, id: SessionId, document: DocumentId) {
         let Some(session) = self.sessions.get_mut(&id) else { return };
         session.interest.insert(document);
         self.interest.entry(document).or_default().insert(id);
+    }
+
+    /// Not final: the session hears again when the document, or the right to it, turns up.
+    pub(super) fn unavailable(&mut self, id: SessionId, document: DocumentId) {
+        self.take_interest(id, document);
+        let Some(session) = self.sessions.get_mut(&id) else { return };
         if let Some(target) = session.peer.clone() {
             let message = RepoMessage::Unavailable { sender: self.peer.clone(), target, document };
             self.effects.push(Effect::Send { session: id, bytes: message.encode() });

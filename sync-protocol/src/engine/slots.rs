@@ -163,7 +163,10 @@ impl Engine {
         };
         self.note_growth(document);
         match received {
-            Ok(received) => self.keep(id, document, received),
+            Ok(received) => {
+                self.keep(id, document, received);
+                self.gossip(now, document, id);
+            }
             Err(DocumentError::Gate(error)) => self.refuse(id, document, error.code(), &error.to_string()),
             Err(error @ DocumentError::Broken(_)) => {
                 self.drop_document(document);
@@ -350,7 +353,9 @@ impl Engine {
         waiting: Vec<Waiting>,
         refused: Vec<(Hash, String)>,
     ) {
-        let founder = waiting.iter().find(|w| w.has_content()).and_then(|w| self.sessions.get(&w.session));
+        // Some of those who waited may be gone.
+        let mut founders = waiting.iter().filter(|w| w.has_content());
+        let founder = founders.find_map(|w| self.sessions.get(&w.session));
         if let Some(claims) = founder.map(|s| s.claims.clone()) {
             let mut doc = Box::new(Document::new(document, &claims.sub, now));
             doc.refuse(refused);

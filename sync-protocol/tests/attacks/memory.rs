@@ -192,3 +192,38 @@ fn a_change_costs_no_more_than_twice_as_much_in_a_document_a_hundred_times_as_ol
     assert!(old.total < 2 * young.total, "{old:?} after {young:?}");
     assert!(old.peak < 2 * young.peak, "{old:?} after {young:?}");
 }
+
+fn directory_of(user: &str, role: Role) -> Event {
+    let (batches, guardian_of) = (vec!["b1".into()], Vec::new());
+    let entry = DirectoryEntry {
+        user: user.into(),
+        role,
+        active: true,
+        batches,
+        guardian_of,
+        revocation: Default::default(),
+    };
+    let (institute, entries) = ("northside.example".to_owned(), vec![entry]);
+    Event::Link(LinkMessage::Directory(DirectoryPage { institute, page: 0, last: true, entries }))
+}
+
+/// The device takes for sent what was refused, and was never asked for it again: nothing is said about a document that is not loaded.
+#[test]
+fn a_right_that_appears_asks_for_what_was_refused_of_a_document_that_was_put_away() {
+    let mut edge = Edge::new(Limits { memory_bytes: 1, ..Limits::default() });
+    let mut doc = edge.register(1, Kind::Notes);
+    edge.run([directory_of("sam", Role::Student)]);
+    edge.join(1, "sam", "a");
+    let mut state = State::new();
+    edit(&mut doc, |tx| tx.put(ROOT, "n", 1).unwrap());
+    exchange(&mut edge, &mut doc, &mut state);
+    assert_eq!((edge.appended, &edge.quarantined[..]), (0, &["forbidden".to_owned()][..]));
+    assert_eq!(edge.engine.usage().parked, 1);
+
+    edge.run([directory_of("sam", Role::Teacher)]);
+    let asked = edge.sent.iter().find_map(|sent| data(sent, 1)).expect("the device is asked");
+    edge.sent.clear();
+    doc.receive_sync_message(&mut state, Message::decode(&asked).unwrap()).unwrap();
+    exchange(&mut edge, &mut doc, &mut state);
+    assert_eq!(edge.appended, 1);
+}

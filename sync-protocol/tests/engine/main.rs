@@ -6,6 +6,7 @@ mod actors;
 mod deletion;
 mod receipts;
 mod refusals;
+mod remote_heads;
 mod rights;
 
 use automerge::sync::{Message, State, SyncDoc as _};
@@ -427,4 +428,21 @@ fn a_change_is_acknowledged_when_the_next_message_comes_in_the_same_batch() {
     let answers = edge.run(frames);
     let [(_, RepoMessage::Sync { data, .. })] = &answers[..] else { panic!("{answers:?}") };
     assert_eq!(Message::decode(data).unwrap().heads, doc.get_heads());
+}
+
+/// The first who brought the document was gone when it was clear that nobody else has it; the others were left waiting.
+#[test]
+fn who_is_still_there_founds_a_document_that_several_have_brought() {
+    let mut edge = Edge::new();
+    edge.join(1, "tom", Role::Teacher, &[]);
+    edge.join(2, "tara", Role::Teacher, &[]);
+    edge.run([Event::LinkUp]);
+    let mut made = Automerge::new();
+    write(&mut made, "title", "begun");
+    for session in [1, 2] {
+        assert_eq!(edge.say(session, UNKNOWN, first_message(&made)), []);
+    }
+    edge.run([Event::Closed { session: 1 }]);
+    let sent = edge.run([Event::LinkDown]);
+    assert!(matches!(&sent[..], [(2, RepoMessage::Sync { .. })]), "{sent:?}");
 }

@@ -1,7 +1,7 @@
 //! Rights follow the directory that the link brings, whatever the token says, and a change of them takes effect at once.
 
 use super::*;
-use sync_protocol::link::{DirectoryPage, Feed, Following, LinkMessage};
+use sync_protocol::link::{DirectoryPage, Document as Pulled, Feed, Following, LinkMessage, Pushed, Refused};
 use sync_protocol::revocation::Revocation;
 
 const INSTITUTE: &str = "northside.example";
@@ -229,4 +229,127 @@ fn a_change_that_is_held_back_is_not_merged_after_its_author_has_lost_the_right(
     edge.run([feed(1, &[entry("tara", Role::Teacher, &[])])]);
     edge.say(2, NOTES, carrying(&doc, &changes[..1]));
     assert_eq!(edge.appended(), 1);
+}
+
+/// The origin's answer about a document that this edge does not know.
+fn origin_knows(doc: &Automerge) -> Event {
+    Event::Link(LinkMessage::Document(Pulled {
+        institute: INSTITUTE.into(),
+        document: UNKNOWN,
+        record: Some(DocumentRecord { document: UNKNOWN, ..stored_notes().record }),
+        chunks: vec![doc.save().into()],
+        heads: doc.get_heads().into_iter().map(Hash::from).collect(),
+        actors: Vec::new(),
+        deleted: false,
+    }))
+}
+
+fn heads_told(sent: &[(SessionId, RepoMessage)], to: SessionId) -> Vec<automerge::ChangeHash> {
+    let heads = |(session, message): &(SessionId, RepoMessage)| match message {
+        RepoMessage::Sync { data, .. } if *session == to => Some(Message::decode(data).unwrap().heads),
+        _ => None,
+    };
+    sent.iter().filter_map(heads).flatten().collect()
+}
+
+/// The origin is slow, so that the edge takes whoever brings the document for its founder. He read all of it when the answer came.
+#[test]
+fn who_was_taken_for_the_founder_reads_nothing_of_what_is_not_his() {
+    let mut edge = edge_with(&[entry("mallory", Role::Teacher, &[]), entry("tara", Role::Teacher, &["b1"])]);
+    edge.join(1, "mallory", Role::Teacher, &[]);
+    let mut mallorys = notes(6);
+    write(&mut mallorys, "a", "forged");
+    write(&mut mallorys, "a", "forged again");
+    let changes = mallorys.get_changes(&[]);
+    // What the first of them depends on is not there: it is held back.
+    edge.say(1, UNKNOWN, carrying(&mallorys, &changes[2..]));
+    edge.wait(Limits::default().pull_ms);
+    let sent = edge.run([origin_knows(&notes(1))]);
+    assert_eq!(heads_told(&sent, 1), []);
+    let unavailable = |(to, message): &(SessionId, RepoMessage)| {
+        *to == 1 && matches!(message, RepoMessage::Unavailable { document: UNKNOWN, .. })
+    };
+    assert!(sent.iter().any(unavailable), "{sent:?}");
+
+    // Nor does what was held back of him go in when what it waits for comes another way.
+    edge.join(2, "tara", Role::Teacher, &["b1"]);
+    edge.say(2, UNKNOWN, carrying(&mallorys, &changes[1..2]));
+    assert_eq!(edge.appended(), 1);
+}
+
+/// Without the origin's word an edge takes what a client brings for private. What it takes in so was judged by the wrong rights and
+/// rules: everybody who reads the document in truth got it with the origin's copy.
+#[test]
+fn what_was_taken_in_on_a_guess_reaches_nobody_when_the_document_is_another() {
+    let all = [entry("mallory", Role::Teacher, &[]), entry("tara", Role::Teacher, &["b1"])];
+    let mut edge = edge_with(&all);
+    edge.run([Event::LinkDown]);
+    edge.join(1, "mallory", Role::Teacher, &[]);
+    edge.join(2, "tara", Role::Teacher, &["b1"]);
+    edge.say(2, UNKNOWN, first_message(&Automerge::new()));
+    let mut mallorys = notes(6);
+    write(&mut mallorys, "a", "forged");
+    edge.say(1, UNKNOWN, carrying(&mallorys, &mallorys.get_changes(&[])));
+    assert_eq!(edge.appended(), 2, "it counts as private");
+
+    edge.run([Event::LinkUp]);
+    let following = Following {
+        institute: INSTITUTE.into(),
+        epoch: 1,
+        revision: 0,
+        log: String::new(),
+        acknowledged: 0,
+        reset: false,
+    };
+    edge.run([Event::Link(LinkMessage::Following(following))]);
+    let doc = notes(1);
+    let sent = edge.run([origin_knows(&doc)]);
+    assert_eq!((heads_told(&sent, 1), heads_told(&sent, 2)), (vec![], vec![]), "{sent:?}");
+    assert!(edge.written.contains(&Effect::Discard { document: UNKNOWN, refused: Vec::new() }));
+    let sent = edge.run([origin_knows(&doc)]);
+    assert!(sent.iter().all(|(to, _)| *to == 2), "{sent:?}");
+    let mut taras = Automerge::new();
+    edge.talk(2, UNKNOWN, &mut taras, &mut State::new());
+    assert_eq!(taras.get_heads(), doc.get_heads());
+
+    // A right that appears makes her device bring it again, and it is judged as what it is.
+    let sent = edge.run([feed(1, &[entry("mallory", Role::Teacher, &["b1"])])]);
+    assert!(sent.iter().any(|(to, _)| *to == 1));
+    edge.say(1, UNKNOWN, carrying(&mallorys, &mallorys.get_changes(&doc.get_heads())));
+    assert_eq!(edge.appended(), 3);
+}
+
+/// Her device counts on a change that the edge told it it had, and has no more. Both said so to each other without end, and she
+/// never got what others had written.
+#[test]
+fn who_counts_on_a_change_that_the_origin_has_refused_gets_the_document_all_the_same() {
+    let mut edge = edge_with(&[entry("tara", Role::Teacher, &["b1"])]);
+    edge.join(1, "tara", Role::Teacher, &["b1"]);
+    let (mut doc, mut state) = (notes(1), State::new());
+    write(&mut doc, "a", "1");
+    edge.talk(1, NOTES, &mut doc, &mut state);
+    assert_eq!(edge.appended(), 1);
+
+    edge.run([feed(1, &[entry("tara", Role::Student, &["b1"])])]);
+    let refused = vec![Refused { sequence: 1, document: NOTES, code: "forbidden".into() }];
+    let (institute, log) = (INSTITUTE.into(), String::new());
+    edge.run([Event::Link(LinkMessage::Pushed(Pushed { institute, log, acknowledged: 1, refused }))]);
+    let mut toms = notes(2);
+    write(&mut toms, "b", "2");
+    let sent = edge.run([Event::Link(LinkMessage::Document(Pulled {
+        institute: INSTITUTE.into(),
+        document: NOTES,
+        record: Some(stored_notes().record),
+        chunks: toms.get_changes(&[]).iter().map(|change| change.raw_bytes().to_vec().into()).collect(),
+        heads: toms.get_heads().into_iter().map(Hash::from).collect(),
+        actors: Vec::new(),
+        deleted: false,
+    }))]);
+    for (_, message) in sent {
+        if let RepoMessage::Sync { data, .. } = message {
+            doc.receive_sync_message(&mut state, Message::decode(&data).unwrap()).unwrap();
+        }
+    }
+    edge.talk(1, NOTES, &mut doc, &mut state);
+    assert!(doc.get(ROOT, "b").unwrap().is_some());
 }

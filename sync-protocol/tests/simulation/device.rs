@@ -2,11 +2,12 @@
 
 use crate::Rng;
 use crate::edge::Edge;
+use crate::rights::kind_of;
 use automerge::sync::{Message, State, SyncDoc as _};
 use automerge::transaction::Transactable as _;
-use automerge::{Automerge, ChangeHash, ROOT, ReadDoc as _};
+use automerge::{Automerge, Change, ChangeHash, ROOT, ReadDoc as _};
 use std::collections::{BTreeMap, BTreeSet};
-use sync_protocol::actor::{FOREIGN_ACTOR, registered};
+use sync_protocol::actor::registered;
 use sync_protocol::document_id::DocumentId;
 use sync_protocol::kind::{self, Kind, MARKS};
 use sync_protocol::repo_message::RepoMessage;
@@ -22,6 +23,8 @@ pub(crate) struct Device {
     connection: Option<(usize, u64)>,
     /// How many phones this user has lost.
     lost: u8,
+    /// All that this user has written, on whatever phone.
+    written: BTreeSet<ChangeHash>,
 }
 
 impl Device {
@@ -34,6 +37,7 @@ impl Device {
             committed: BTreeMap::new(),
             connection: None,
             lost: 0,
+            written: BTreeSet::new(),
         }
     }
 
@@ -46,7 +50,7 @@ impl Device {
         let unique = [self.lost, document.as_bytes()[0], 0, 0, 0, 0, 0, 0];
         let actor = registered(&self.claims.dev, unique);
         self.documents.entry(document).or_insert_with(|| {
-            let genesis = kind::genesis(Kind::Attendance, document).unwrap();
+            let genesis = kind::genesis(kind_of(document), document).unwrap();
             Automerge::load(&genesis).unwrap().with_actor(actor)
         })
     }
@@ -55,10 +59,14 @@ impl Device {
         let student = format!("student-{}", rng.below(5));
         let mark = MARKS[rng.below(MARKS.len())];
         let doc = self.open(document);
-        let (_, sheet) = doc.get(ROOT, "marks").unwrap().unwrap();
+        let sheet = match kind_of(document) {
+            Kind::Attendance => doc.get(ROOT, "marks").unwrap().unwrap().1,
+            _ => ROOT,
+        };
         let mut tx = doc.transaction();
         tx.put(&sheet, student, mark).unwrap();
-        tx.commit();
+        let (written, _) = tx.commit();
+        self.written.extend(written);
     }
 
     pub(crate) fn connect(&mut self, edge: usize, edges: &mut [Edge]) {
@@ -142,16 +150,26 @@ impl Device {
             }
             // The edge was short of memory; it closes the connection, and the device makes another.
             RepoMessage::Error { message, .. } if message == "a document had to be loaded again" => {}
+            RepoMessage::Error { message, .. } if message == "the user is deactivated" => {}
             RepoMessage::Error { message, .. } => panic!("the edge refused an honest device: {message}"),
-            // It carried another's change to an edge that the link has not brought it to yet.
-            RepoMessage::Refused { code, .. } if code == FOREIGN_ACTOR => {}
+            // The log says whether there was a reason.
+            RepoMessage::Refused { .. } => {}
             RepoMessage::Unavailable { .. } | RepoMessage::Peer { .. } => {}
             other => panic!("unexpected {other:?}"),
         }
     }
 
-    pub(crate) fn heads(&self, document: DocumentId) -> Vec<ChangeHash> {
-        self.documents[&document].get_heads()
+    pub(crate) fn user(&self) -> &str {
+        &self.claims.sub
+    }
+
+    pub(crate) fn has_written(&self, hash: &ChangeHash) -> bool {
+        self.written.contains(hash)
+    }
+
+    /// All changes of a document, in causal order.
+    pub(crate) fn changes(&self, document: DocumentId) -> Vec<Change> {
+        self.documents[&document].get_changes(&[])
     }
 
     pub(crate) fn committed(&self, document: DocumentId) -> BTreeSet<ChangeHash> {

@@ -1,6 +1,7 @@
 //! An edge: the engine under test over a log in memory, its sockets and its link, any of which may break.
 
 use crate::Rng;
+use crate::audit::Users;
 use crate::memory_log::MemoryLog;
 use crate::origin::Origin;
 use std::collections::{BTreeMap, VecDeque};
@@ -11,12 +12,14 @@ use sync_protocol::token::Claims;
 pub(crate) struct Edge {
     institute: String,
     name: usize,
+    memory: usize,
     engine: Engine,
     log: MemoryLog,
     incoming: VecDeque<Event>,
     /// Frames for each open session; none for the end of the connection.
     outgoing: BTreeMap<SessionId, VecDeque<Option<Vec<u8>>>>,
     next_session: SessionId,
+    users: Users,
     link: bool,
     /// Position of this edge's reading of the origin's feed, while it follows.
     cursor: Option<u64>,
@@ -25,24 +28,29 @@ pub(crate) struct Edge {
 }
 
 /// Bytes of documents in memory: two sheets at the end of a run, of three.
-const MEMORY: usize = 64 * 1024;
+pub(crate) const MEMORY: usize = 64 * 1024;
+/// Where much is refused, and as much waits for it: a document in which something waits is not put away, but dropped with the
+/// connections of its readers, and a budget that cannot hold those of one edge would make them connect without end.
+pub(crate) const MEMORY_FOR_UNREST: usize = 128 * 1024;
 
 /// Small, so that snapshots, evictions and time-outs all happen within a run.
-fn limits() -> Limits {
-    Limits { tail_changes: 5, idle_ms: 300, pull_ms: 400, memory_bytes: MEMORY, ..Limits::default() }
+fn limits(memory_bytes: usize) -> Limits {
+    Limits { tail_changes: 5, idle_ms: 300, pull_ms: 400, memory_bytes, ..Limits::default() }
 }
 
 impl Edge {
-    pub(crate) fn new(institute: &str, name: usize) -> Self {
+    pub(crate) fn new(institute: &str, name: usize, memory: usize) -> Self {
         let log = MemoryLog::new(format!("log-{name}"));
         Self {
             institute: institute.to_owned(),
             name,
-            engine: Engine::new(institute, limits(), log.position()),
+            memory,
+            engine: Engine::new(institute, limits(memory), log.position()),
             log,
             incoming: VecDeque::new(),
             outgoing: BTreeMap::new(),
             next_session: 1,
+            users: Users::new(),
             link: false,
             cursor: None,
             to_origin: VecDeque::new(),
@@ -54,6 +62,7 @@ impl Edge {
         let session = self.next_session;
         self.next_session += 1;
         self.outgoing.insert(session, VecDeque::new());
+        self.users.insert(session, claims.sub.clone());
         self.incoming.push_back(Event::Opened { session, claims });
         session
     }
@@ -106,13 +115,13 @@ impl Edge {
         loop {
             while let Some(event) = events.pop_front() {
                 let effects = self.engine.handle(now, event);
-                self.log.carry_out(effects, &mut events, &mut outgoing);
+                self.log.carry_out(effects, &self.users, &mut events, &mut outgoing);
             }
             let effects = self.engine.flush();
-            self.log.carry_out(effects, &mut events, &mut outgoing);
+            self.log.carry_out(effects, &self.users, &mut events, &mut outgoing);
             if events.is_empty() {
                 let usage = self.engine.usage();
-                assert!(usage.bytes <= MEMORY, "{usage:?}");
+                assert!(usage.bytes <= self.memory, "{usage:?}");
                 return outgoing;
             }
         }
@@ -145,7 +154,7 @@ impl Edge {
 
     fn restart(&mut self) {
         self.incoming.clear();
-        self.engine = Engine::new(&self.institute, limits(), self.log.position());
+        self.engine = Engine::new(&self.institute, limits(self.memory), self.log.position());
         let was_up = self.link;
         self.cut_link();
         if was_up {
@@ -169,15 +178,40 @@ impl Edge {
         }
     }
 
-    /// Moves one message over the link, either way. With `again` the edge hears the last one twice.
-    pub(crate) fn exchange_link(&mut self, origin: &mut Origin, again: bool) -> bool {
+    /// Moves one message over the link, either way, without faults.
+    pub(crate) fn exchange_link(&mut self, origin: &mut Origin) -> bool {
+        self.send_to_origin(origin, 1) || self.hear_from_origin(origin, 0)
+    }
+
+    /// The same, over a link that repeats messages, and from an origin whose answers overtake each other.
+    pub(crate) fn exchange_link_roughly(&mut self, origin: &mut Origin, rng: &mut Rng) {
+        let times = if rng.chance(10) { 2 } else { 1 };
+        if self.send_to_origin(origin, times) {
+            return;
+        }
+        let overtaken = if rng.chance(20) { rng.below(3) } else { 0 };
+        if self.hear_from_origin(origin, overtaken)
+            && rng.chance(10)
+            && let Some(Event::Link(message)) = self.incoming.back()
+        {
+            // An answer may be repeated after others; what is in order is repeated at once.
+            let at = if is_answer(message) { rng.below(self.from_origin.len() + 1) } else { 0 };
+            self.from_origin.insert(at, message.clone());
+        }
+    }
+
+    fn send_to_origin(&mut self, origin: &mut Origin, times: usize) -> bool {
+        let Some(message) = self.to_origin.pop_front().filter(|_| self.link) else { return false };
+        for _ in 0..times {
+            let answers = origin.handle(self.name, message.clone(), &mut self.cursor);
+            self.from_origin.extend(answers);
+        }
+        true
+    }
+
+    fn hear_from_origin(&mut self, origin: &mut Origin, overtaken: usize) -> bool {
         if !self.link {
             return false;
-        }
-        if let Some(message) = self.to_origin.pop_front() {
-            let answers = origin.handle(self.name, message, &mut self.cursor);
-            self.from_origin.extend(answers);
-            return true;
         }
         if let Some(cursor) = &mut self.cursor
             && let Some(feed) = origin.feed_after(*cursor)
@@ -185,11 +219,16 @@ impl Edge {
             *cursor += 1;
             self.from_origin.push_back(LinkMessage::Feed(feed));
         }
-        let Some(message) = self.from_origin.pop_front() else { return false };
-        if again {
-            self.from_origin.push_front(message.clone());
-        }
+        let overtakes = self.from_origin.get(overtaken).is_some_and(is_answer);
+        let Some(message) = self.from_origin.remove(if overtakes { overtaken } else { 0 }) else {
+            return false;
+        };
         self.incoming.push_back(Event::Link(message));
         true
     }
+}
+
+/// The origin answers in tasks of their own, while the feed and the directory come in order.
+fn is_answer(message: &LinkMessage) -> bool {
+    matches!(message, LinkMessage::Document(_) | LinkMessage::Pushed(_))
 }

@@ -1,10 +1,14 @@
 //! The log as the effects describe it, in memory: cloned before a batch, so that a crash can take a batch back.
 
+use crate::audit::{Users, audit};
+use crate::rights::record_of;
+use automerge::Automerge;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use sync_protocol::actor::{Binding, FOREIGN_ACTOR};
-use sync_protocol::directory::DirectoryEntry;
+use sync_protocol::directory::{Directory, DirectoryEntry};
 use sync_protocol::document_id::DocumentId;
 use sync_protocol::engine::{Author, Effect, Event, Position, Source, Stored};
+use sync_protocol::kind::Access;
 use sync_protocol::link::{DocumentRecord, Hash, PushItem};
 
 #[derive(Clone)]
@@ -29,6 +33,10 @@ pub(crate) struct MemoryLog {
     committed: BTreeMap<DocumentId, Vec<Hash>>,
     actors: BTreeMap<DocumentId, BTreeMap<Vec<u8>, Binding>>,
     directory: Option<BTreeMap<String, DirectoryEntry>>,
+    /// What the origin has refused, with its codes.
+    refused: BTreeMap<DocumentId, BTreeMap<Hash, String>>,
+    /// Those of them that it has not taken after all, and changes of somebody without the right that were taken on a guess.
+    unwanted: BTreeMap<DocumentId, BTreeSet<Hash>>,
 }
 
 impl MemoryLog {
@@ -47,18 +55,39 @@ impl MemoryLog {
         }
     }
 
+    /// What a user may do by the directory as it is written down; all that there is before the first one came.
+    pub(crate) fn access(&self, document: DocumentId, user: &str) -> Access {
+        match &self.directory {
+            Some(entries) => Directory::new(entries.values().cloned()).access(&record_of(document), user),
+            None => Access::Write,
+        }
+    }
+
+    /// The edge does not know the document and takes it for somebody's own.
+    pub(crate) fn is_guess(&self, document: DocumentId) -> bool {
+        self.records.get(&document).is_some_and(|record| *record != record_of(document))
+    }
+
+    pub(crate) fn is_refused(&self, document: DocumentId, hash: &Hash) -> bool {
+        self.unwanted.get(&document).is_some_and(|refused| refused.contains(hash))
+    }
+
     pub(crate) fn carry_out(
         &mut self,
         effects: Vec<Effect>,
+        users: &Users,
         events: &mut VecDeque<Event>,
         outgoing: &mut Vec<Effect>,
     ) {
         for effect in effects {
+            audit(&effect, self, users);
             match effect {
                 Effect::Send { .. } | Effect::Close { .. } | Effect::Link(_) => outgoing.push(effect),
                 Effect::Load(document) => {
                     let stored = self.load(document);
-                    let (refused, deleted) = (Vec::new(), false);
+                    let refused =
+                        self.refused.get(&document).cloned().unwrap_or_default().into_iter().collect();
+                    let deleted = false;
                     events.push_front(Event::Loaded { document, stored, refused, deleted });
                 }
                 Effect::ReadLog { after } => events.push_back(Event::Unpushed(self.unpushed(after))),
@@ -83,16 +112,38 @@ impl MemoryLog {
                     self.actors.entry(document).or_default().insert(binding.actor.to_vec(), binding);
                 }
                 Effect::ReadQuarantine | Effect::SaveTold(_) => {}
-                // Somebody carried another's change here before the link did, which brings it.
-                Effect::Quarantine { code, .. } if code == FOREIGN_ACTOR => {}
-                Effect::Quarantine { .. }
-                | Effect::Delete(_)
-                | Effect::Discard { .. }
-                | Effect::Report(_) => {
-                    panic!("an honest device's change was refused: {effect:?}")
+                // Who brought it may not write, or carried another's change here before the link did, which brings it.
+                Effect::Quarantine { document, hash, code, .. } => {
+                    let known = [FOREIGN_ACTOR, "forbidden"].contains(&code.as_str());
+                    assert!(
+                        known || self.is_refused(document, &hash),
+                        "an honest change was refused: {code}"
+                    );
                 }
+                Effect::Discard { document, refused } => self.discard(document, refused),
+                Effect::Report(report) => {
+                    assert!(report.starts_with("the origin refused changes"), "{report}");
+                }
+                Effect::Delete(document) => panic!("{document} was deleted"),
             }
         }
+    }
+
+    fn discard(&mut self, document: DocumentId, refused: Vec<(u64, String)>) {
+        for (sequence, code) in refused {
+            if let Some(row) = self.rows.remove(&sequence) {
+                self.refused.entry(document).or_default().insert(row.hash, code);
+                self.unwanted.entry(document).or_default().insert(row.hash);
+            }
+        }
+        self.snapshots.remove(&document);
+        self.records.remove(&document);
+        self.committed.remove(&document);
+        self.actors.remove(&document);
+        let acknowledged = self.acknowledged;
+        self.rows.retain(|sequence, row| {
+            row.document != document || (row.author.source == Source::Device && *sequence > acknowledged)
+        });
     }
 
     fn save_directory(&mut self, entries: Vec<DirectoryEntry>, whole: bool) {
@@ -124,6 +175,17 @@ impl MemoryLog {
     }
 
     fn append(&mut self, document: DocumentId, hash: Hash, author: Author, bytes: Vec<u8>) {
+        if self.is_guess(document) && self.access(document, &author.user) != Access::Write {
+            self.unwanted.entry(document).or_default().insert(hash);
+        }
+        if author.source == Source::Origin
+            && let Some(unwanted) = self.unwanted.get_mut(&document)
+        {
+            unwanted.remove(&hash);
+        }
+        // One that was kept over a discard for the push alone is behind no snapshot.
+        let upto = self.snapshots.get(&document).map_or(0, |(upto, _)| *upto);
+        self.rows.retain(|at, row| *at > upto || row.document != document || row.hash != hash);
         if !self.rows.values().any(|row| row.document == document && row.hash == hash) {
             self.rows.insert(self.next, Row { document, hash, author, bytes });
             self.next += 1;
@@ -131,6 +193,10 @@ impl MemoryLog {
     }
 
     fn snapshot(&mut self, document: DocumentId, bytes: Vec<u8>) {
+        if let Some(unwanted) = self.unwanted.get_mut(&document).filter(|unwanted| !unwanted.is_empty()) {
+            let doc = Automerge::load(&bytes).unwrap();
+            unwanted.retain(|hash| doc.get_change_meta_by_hash(&(*hash).into()).is_none());
+        }
         let upto = self.next - 1;
         self.snapshots.insert(document, (upto, bytes));
         let acknowledged = self.acknowledged;

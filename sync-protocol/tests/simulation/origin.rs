@@ -3,12 +3,21 @@
 use automerge::{Automerge, Change, ChangeHash};
 use std::collections::{BTreeMap, BTreeSet};
 use sync_protocol::actor::Binding;
+use sync_protocol::directory::{Directory, DirectoryEntry};
 use sync_protocol::document_id::DocumentId;
+use sync_protocol::kind::Access;
 use sync_protocol::link::{
-    Document, DocumentHeads, DocumentRecord, Feed, Following, Hash, LinkMessage, Pushed,
+    DirectoryPage, Document, DocumentHeads, DocumentRecord, Feed, Follow, Following, Hash, LinkMessage, Pull,
+    Push, Pushed, Refused,
 };
 
+/// Users in one page, so that a directory is of several.
+const PAGE: usize = 3;
+
 pub(crate) struct Origin {
+    directory: Directory,
+    /// All that was ever refused. It may have been taken later.
+    refused: BTreeSet<ChangeHash>,
     documents: BTreeMap<DocumentId, (DocumentRecord, Automerge)>,
     actors: BTreeMap<DocumentId, BTreeMap<Vec<u8>, Binding>>,
     feed: Vec<Feed>,
@@ -17,8 +26,10 @@ pub(crate) struct Origin {
 }
 
 impl Origin {
-    pub(crate) fn new() -> Self {
+    pub(crate) fn new(entries: impl IntoIterator<Item = DirectoryEntry>) -> Self {
         Self {
+            directory: Directory::new(entries),
+            refused: BTreeSet::new(),
             documents: BTreeMap::new(),
             actors: BTreeMap::new(),
             feed: Vec::new(),
@@ -35,7 +46,6 @@ impl Origin {
         self.feed.get(revision as usize).cloned()
     }
 
-    #[expect(clippy::too_many_lines, reason = "one arm for each message")]
     pub(crate) fn handle(
         &mut self,
         edge: usize,
@@ -43,75 +53,117 @@ impl Origin {
         cursor: &mut Option<u64>,
     ) -> Vec<LinkMessage> {
         match message {
-            LinkMessage::Follow(follow) => {
-                let reset = follow.epoch != 1;
-                let revision = if reset { self.feed.len() as u64 } else { follow.revision };
-                *cursor = Some(revision);
-                let acknowledged = self.acknowledged.get(&edge).copied().unwrap_or(0);
-                let (institute, log) = (follow.institute, follow.log);
-                vec![LinkMessage::Following(Following {
-                    institute,
-                    epoch: 1,
-                    revision,
-                    log,
-                    acknowledged,
-                    reset,
-                })]
-            }
-            LinkMessage::Push(push) => {
-                let mut changed = BTreeSet::new();
-                let mut last = 0;
-                for item in push.items {
-                    last = item.sequence;
-                    let change = Change::from_bytes(item.bytes.into()).unwrap();
-                    let (_, doc) = self.documents.get_mut(&item.document).expect("all sheets are registered");
-                    let missing = change.deps().iter().any(|dep| doc.get_change_meta_by_hash(dep).is_none());
-                    assert!(!missing, "an edge pushed a change before what it depends on");
-                    let actor = change.actor_id().to_bytes().to_vec();
-                    doc.apply_changes([change]).unwrap();
-                    let (user, device, since) = (item.user, item.device, item.logged_at);
-                    let binding = Binding { actor: actor.clone().into(), user, device, since };
-                    self.actors.entry(item.document).or_default().entry(actor).or_insert(binding);
-                    changed.insert(item.document);
-                }
-                let acknowledged = self.acknowledged.entry(edge).or_default();
-                *acknowledged = last.max(*acknowledged);
-                let acknowledged = *acknowledged;
-                self.commit(&push.institute, changed);
-                let (institute, log) = (push.institute, push.log);
-                vec![LinkMessage::Pushed(Pushed { institute, log, acknowledged, refused: Vec::new() })]
-            }
-            LinkMessage::Pull(pull) => {
-                let (record, doc) = &self.documents[&pull.document];
-                let known: Vec<ChangeHash> = pull
-                    .have
-                    .iter()
-                    .map(|hash| (*hash).into())
-                    .filter(|hash| doc.get_change_meta_by_hash(hash).is_some())
-                    .collect();
-                let chunks =
-                    doc.get_changes(&known).into_iter().map(|c| c.raw_bytes().to_vec().into()).collect();
-                let heads = doc.get_heads().into_iter().map(Hash::from).collect();
-                let (institute, document, record) = (pull.institute, pull.document, Some(record.clone()));
-                let actors =
-                    self.actors.get(&document).into_iter().flat_map(|actors| actors.values().cloned());
-                let actors = actors.collect();
-                let deleted = false;
-                vec![LinkMessage::Document(Document {
-                    institute,
-                    document,
-                    record,
-                    chunks,
-                    heads,
-                    actors,
-                    deleted,
-                })]
-            }
+            LinkMessage::Follow(follow) => self.follow(edge, follow, cursor),
+            LinkMessage::Push(push) => vec![self.push(edge, push)],
+            LinkMessage::Pull(pull) => vec![self.pull(pull)],
             other => panic!("an edge does not send {other:?}"),
         }
     }
 
-    fn commit(&mut self, institute: &str, changed: BTreeSet<DocumentId>) {
+    fn follow(&self, edge: usize, follow: Follow, cursor: &mut Option<u64>) -> Vec<LinkMessage> {
+        let reset = follow.epoch != 1;
+        let revision = if reset { self.feed.len() as u64 } else { follow.revision };
+        *cursor = Some(revision);
+        let acknowledged = self.acknowledged.get(&edge).copied().unwrap_or(0);
+        let (institute, log) = (follow.institute, follow.log);
+        let directory = if reset || !follow.directory { self.pages(&institute) } else { Vec::new() };
+        let following = Following { institute, epoch: 1, revision, log, acknowledged, reset };
+        [LinkMessage::Following(following)].into_iter().chain(directory).collect()
+    }
+
+    fn pages(&self, institute: &str) -> Vec<LinkMessage> {
+        let entries: Vec<DirectoryEntry> =
+            self.directory.users().filter_map(|user| self.directory.get(user)).cloned().collect();
+        let pages = entries.len().div_ceil(PAGE);
+        let page = |(n, entries): (usize, &[DirectoryEntry])| {
+            LinkMessage::Directory(DirectoryPage {
+                institute: institute.to_owned(),
+                page: n as u32,
+                last: n + 1 == pages,
+                entries: entries.to_vec(),
+            })
+        };
+        entries.chunks(PAGE).enumerate().map(page).collect()
+    }
+
+    /// Judges by the rights of now, which may be fewer than those that the edge knew.
+    fn push(&mut self, edge: usize, push: Push) -> LinkMessage {
+        let (mut changed, mut refused) = (BTreeSet::new(), Vec::new());
+        let mut last = 0;
+        for item in push.items {
+            last = item.sequence;
+            let document = item.document;
+            let change = Change::from_bytes(item.bytes.into()).unwrap();
+            let hash = change.hash();
+            let (record, doc) = self.documents.get_mut(&document).expect("all sheets are registered");
+            if doc.get_change_meta_by_hash(&hash).is_some() {
+                continue;
+            }
+            let code = if self.directory.access(record, &item.user) != Access::Write {
+                Some("forbidden")
+            } else if change.deps().iter().any(|dep| doc.get_change_meta_by_hash(dep).is_none()) {
+                let waits = change.deps().iter().any(|dep| self.refused.contains(dep));
+                assert!(waits, "an edge pushed a change before what it depends on");
+                Some("missing-dependency")
+            } else {
+                None
+            };
+            if let Some(code) = code {
+                self.refused.insert(hash);
+                refused.push(Refused { sequence: item.sequence, document, code: code.into() });
+                continue;
+            }
+            let actor = change.actor_id().to_bytes().to_vec();
+            doc.apply_changes([change]).unwrap();
+            let (user, device, since) = (item.user, item.device, item.logged_at);
+            let binding = Binding { actor: actor.clone().into(), user, device, since };
+            self.actors.entry(document).or_default().entry(actor).or_insert(binding);
+            changed.insert(document);
+        }
+        let acknowledged = self.acknowledged.entry(edge).or_default();
+        *acknowledged = last.max(*acknowledged);
+        let acknowledged = *acknowledged;
+        self.commit(&push.institute, changed, Vec::new());
+        LinkMessage::Pushed(Pushed { institute: push.institute, log: push.log, acknowledged, refused })
+    }
+
+    fn pull(&self, pull: Pull) -> LinkMessage {
+        let document = pull.document;
+        let (record, doc) = &self.documents[&document];
+        let have = pull.have.iter().map(|hash| ChangeHash::from(*hash));
+        let known: Vec<ChangeHash> =
+            have.filter(|hash| doc.get_change_meta_by_hash(hash).is_some()).collect();
+        let changes = doc.get_changes(&known).into_iter();
+        let actors = self.actors.get(&document).into_iter().flat_map(|actors| actors.values().cloned());
+        LinkMessage::Document(Document {
+            institute: pull.institute,
+            document,
+            record: Some(record.clone()),
+            chunks: changes.map(|change| change.raw_bytes().to_vec().into()).collect(),
+            heads: doc.get_heads().into_iter().map(Hash::from).collect(),
+            actors: actors.collect(),
+            deleted: false,
+        })
+    }
+
+    pub(crate) fn change_rights(&mut self, institute: &str, entry: DirectoryEntry) {
+        self.directory.put(entry.clone());
+        self.commit(institute, BTreeSet::new(), vec![entry]);
+    }
+
+    pub(crate) fn access(&self, document: DocumentId, user: &str) -> Access {
+        self.directory.access(&self.documents[&document].0, user)
+    }
+
+    pub(crate) fn is_active(&self, user: &str) -> bool {
+        self.directory.get(user).is_some_and(|entry| entry.active)
+    }
+
+    pub(crate) fn was_refused(&self, hash: &ChangeHash) -> bool {
+        self.refused.contains(hash)
+    }
+
+    fn commit(&mut self, institute: &str, changed: BTreeSet<DocumentId>, members: Vec<DirectoryEntry>) {
         let documents = changed
             .into_iter()
             .map(|document| DocumentHeads {
@@ -125,7 +177,7 @@ impl Origin {
             revision,
             tags: Vec::new(),
             documents,
-            members: Vec::new(),
+            members,
         });
     }
 
