@@ -35,6 +35,7 @@ pub mod key_value;
 pub mod limits;
 pub mod link;
 pub mod manifest;
+pub mod operator;
 pub mod outbound;
 pub mod problem;
 pub mod proxies;

@@ -12,6 +12,7 @@ mod inspect;
 mod isolation;
 mod metrics;
 mod openapi;
+mod operators;
 mod other_hosts;
 mod queue;
 mod sessions;
