@@ -14,6 +14,7 @@ mod metrics;
 mod openapi;
 mod operators;
 mod other_hosts;
+mod outbound;
 mod queue;
 mod sessions;
 mod sync;
