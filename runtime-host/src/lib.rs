@@ -13,6 +13,7 @@ mod bounded_file;
 pub mod client_stream;
 pub mod code_cache;
 mod component_depth;
+pub mod composition;
 pub mod config;
 pub mod connection;
 pub mod connection_activity;
