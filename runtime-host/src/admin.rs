@@ -1,8 +1,10 @@
-//! The operators' listener: metrics in Prometheus' text format, and health. Never on the public address.
+//! The operators' listener: metrics in Prometheus' text format, health, and what sync does. Never on the public address.
+
+mod sync;
 
 use crate::front::Front;
 use crate::problem::{Problem, whole_body};
-use crate::sync::engine_task;
+use crate::sync::{engine_task, session_registry};
 use crate::{access, guest, limits, reload, server};
 use http::{HeaderValue, Request, Response, header};
 use hyper::body::Incoming;
@@ -27,6 +29,7 @@ pub fn collect() -> Result<PrometheusHandle, BuildError> {
     guest::describe();
     reload::describe();
     engine_task::describe();
+    session_registry::describe();
     Ok(handle)
 }
 
@@ -48,8 +51,8 @@ pub async fn serve(listener: TcpListener, front: Arc<Front>, metrics: Prometheus
         };
         let (front, metrics) = (front.clone(), metrics.clone());
         let service = service_fn(move |request: Request<Incoming>| {
-            let response = answer(request.uri().path(), &front, &metrics);
-            async move { Ok::<_, Infallible>(response) }
+            let (front, metrics) = (front.clone(), metrics.clone());
+            async move { Ok::<_, Infallible>(answer(&request, &front, &metrics).await) }
         });
         tokio::spawn(
             http1::Builder::new()
@@ -60,7 +63,16 @@ pub async fn serve(listener: TcpListener, front: Arc<Front>, metrics: Prometheus
     }
 }
 
-fn answer(path: &str, front: &Front, metrics: &PrometheusHandle) -> Response<WasiBody> {
+async fn answer(
+    request: &Request<Incoming>,
+    front: &Front,
+    metrics: &PrometheusHandle,
+) -> Response<WasiBody> {
+    let path = request.uri().path();
+    if let Some(path) = path.strip_prefix("/sync/") {
+        let answer = sync::answer(front.sync.as_ref(), request.method(), path, request.uri().query()).await;
+        return answer.unwrap_or_else(Problem::into_response);
+    }
     if path != "/metrics" {
         let health = front.health(path).unwrap_or_else(|| Err(Problem::not_found()));
         return health.unwrap_or_else(Problem::into_response);

@@ -70,7 +70,12 @@ impl FileStamp {
             GuestFiles::Copies(files) => files,
         };
         let copied = copied.iter().map(|file| &file.source);
-        std::iter::once(&component.source).chain(copied).map(|path| Self::take(path)).collect()
+        let dependencies = component.dependencies.iter().map(|dependency| &dependency.path);
+        std::iter::once(&component.source)
+            .chain(dependencies)
+            .chain(copied)
+            .map(|path| Self::take(path))
+            .collect()
     }
 }
 

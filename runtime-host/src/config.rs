@@ -5,6 +5,7 @@ mod source;
 mod tests;
 
 use crate::connection_activity::Patience;
+use crate::data_folder::is_institute;
 use crate::limits;
 use crate::proxies::{ForwardedHeader, TrustedProxies};
 use crate::tls::CertificateFiles;
@@ -42,6 +43,10 @@ pub enum Command {
     Check(Flags),
     /// Say what the application is made of: routes, components, what they import and may.
     Inspect(InspectFlags),
+    /// Ask the running edge for its documents, or for all that is known of one.
+    Documents(DocumentsFlags),
+    /// Ask the running edge for the devices that are connected.
+    Sessions(SessionsFlags),
 }
 
 #[derive(Debug, Args)]
@@ -51,6 +56,37 @@ pub struct InspectFlags {
     /// Say it as JSON
     #[arg(long)]
     pub json: bool,
+}
+
+#[derive(Debug, Args)]
+pub struct DocumentsFlags {
+    #[command(flatten)]
+    pub flags: Flags,
+    /// All that is known of this document [default: a list of all]
+    #[arg(value_name = "DOCUMENT")]
+    pub document: Option<String>,
+    /// Of this institute [default: all that are active]
+    #[arg(long, value_name = "INSTITUTE", value_parser = institute)]
+    pub institute: Option<String>,
+    /// Say it as JSON, one object a line
+    #[arg(long)]
+    pub json: bool,
+}
+
+#[derive(Debug, Args)]
+pub struct SessionsFlags {
+    #[command(flatten)]
+    pub flags: Flags,
+    /// Of this institute [default: all]
+    #[arg(long, value_name = "INSTITUTE", value_parser = institute)]
+    pub institute: Option<String>,
+    /// Say it as JSON, one object a line
+    #[arg(long)]
+    pub json: bool,
+}
+
+fn institute(text: &str) -> Result<String, &'static str> {
+    if is_institute(text) { Ok(text.to_owned()) } else { Err("an institute is a domain name in lower case") }
 }
 
 #[derive(Debug, Default, Args, Serialize)]
@@ -63,7 +99,7 @@ pub struct Flags {
     #[arg(long, value_name = "ADDR")]
     #[serde(skip_serializing_if = "Option::is_none")]
     listen: Option<String>,
-    /// Where to serve metrics and health, for operators alone [default: nowhere]
+    /// Where metrics, health and sync are shown, for operators alone [default: nowhere]
     #[arg(long, value_name = "ADDR")]
     #[serde(skip_serializing_if = "Option::is_none")]
     admin: Option<String>,
@@ -127,7 +163,7 @@ impl TlsFlags {
 pub struct Config {
     pub app: PathBuf,
     pub listen: String,
-    /// None: metrics are not served. Whoever reaches this address reads which routes are used and how much.
+    /// None: operators are not served. Whoever reaches this address reads which routes are used and how much, and who syncs what.
     pub admin: Option<SocketAddr>,
     pub data: PathBuf,
     /// Spin's runtime configuration; None: every store is in `data`.

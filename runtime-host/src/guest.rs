@@ -203,6 +203,17 @@ impl Guest {
         self.databases.iter().any(|(_, place)| matches!(place, DatabasePlace::Institute))
     }
 
+    /// Whether the institute has a database here, be it one that nobody uses now.
+    pub fn has_database_of(&self, institute: &str) -> bool {
+        self.databases.iter().any(|(_, place)| match place {
+            DatabasePlace::Institute => {
+                let path = self.shared.folder.institute_database(institute, self.id());
+                path.is_some_and(|path| path.exists())
+            }
+            DatabasePlace::Component | DatabasePlace::Configured(_) => false,
+        })
+    }
+
     fn databases(&self, institute: Option<&str>) -> BTreeMap<String, DatabaseFile> {
         let folder = &self.shared.folder;
         let file = |(name, place): &(String, DatabasePlace)| {

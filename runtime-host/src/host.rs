@@ -68,6 +68,23 @@ pub mod bindings {
     });
 }
 
+/// Bindings of what a sync component may export besides. Apart from the others, which a component exports whole or not at all.
+pub mod inspection_bindings {
+    wasmtime::component::bindgen!({
+        path: "../wit",
+        inline: "
+            package rollcall:inspector;
+            world inspector {
+                export rollcall:sync/inspection@0.1.0;
+            }
+        ",
+        world: "rollcall:inspector/inspector",
+        exports: { default: async },
+        additional_derives: [PartialEq, serde::Serialize],
+        require_store_data_send: true,
+    });
+}
+
 /// Lends the interfaces of Spin the whole state.
 pub struct SpinInterfaces;
 

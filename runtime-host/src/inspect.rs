@@ -1,6 +1,7 @@
 //! `rollcall-edge inspect`: what an application is made of, without running, compiling or changing anything.
 
 use crate::bounded_file;
+use crate::composition;
 use crate::config::Config;
 use crate::data_folder::DataPaths;
 use crate::engine;
@@ -31,6 +32,7 @@ struct RouteInspection {
 struct ComponentInspection {
     id: String,
     source: String,
+    dependencies: Vec<DependencyInspection>,
     #[serde(flatten)]
     code: CodeInspection,
     key_value_stores: Vec<StoreInspection>,
@@ -43,7 +45,15 @@ struct ComponentInspection {
     limits: LimitsInspection,
 }
 
-/// What the file says.
+/// A component that it is composed with.
+#[derive(Debug, Serialize)]
+struct DependencyInspection {
+    name: String,
+    path: String,
+    inherits_configuration: bool,
+}
+
+/// What the file says, composed with what it depends on.
 #[derive(Debug, Default, Serialize)]
 struct CodeInspection {
     /// Why there is nothing to say about the file.
@@ -132,8 +142,14 @@ fn inspect(component: &Component, paths: &DataPaths, runtime: &RuntimeConfig) ->
         GuestFiles::Folder(folder) => (Some(folder.display().to_string()), 0),
         GuestFiles::Copies(files) => (None, files.len()),
     };
+    let dependencies = component.dependencies.iter().map(|dependency| DependencyInspection {
+        name: dependency.name.to_string(),
+        path: dependency.path.display().to_string(),
+        inherits_configuration: dependency.inherits,
+    });
     ComponentInspection {
         id: component.id.clone(),
+        dependencies: dependencies.collect(),
         source: component.source.display().to_string(),
         code: inspect_code(component, paths),
         key_value_stores: stores.map(|name| store(name, runtime.place_of_store(name, paths))).collect(),
@@ -164,6 +180,10 @@ fn limits_of(component: &Component) -> LimitsInspection {
 fn inspect_code(component: &Component, paths: &DataPaths) -> CodeInspection {
     let fault = |fault: String| CodeInspection { fault: Some(fault), ..CodeInspection::default() };
     let wasm = match bounded_file::read(&component.source, limits::MAX_COMPONENT_BYTES) {
+        Ok(wasm) => wasm,
+        Err(error) => return fault(error.to_string()),
+    };
+    let wasm = match composition::compose(wasm, &component.dependencies) {
         Ok(wasm) => wasm,
         Err(error) => return fault(error.to_string()),
     };
@@ -227,6 +247,10 @@ impl fmt::Display for Inspection {
 impl fmt::Display for ComponentInspection {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         writeln!(f, "component {} ({})", self.id, self.source)?;
+        for DependencyInspection { name, path, inherits_configuration } in &self.dependencies {
+            let inherits = if *inherits_configuration { ", inherits its configuration" } else { "" };
+            writeln!(f, "  depends on {name}: {path}{inherits}")?;
+        }
         let CodeInspection { fault, bytes, compiled, imports, exports } = &self.code;
         if let Some(fault) = fault {
             writeln!(f, "  FAULT: {fault}")?;

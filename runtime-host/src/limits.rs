@@ -261,6 +261,14 @@ pub const ENGINE_TICK: Duration = Duration::from_secs(1);
 pub const ENGINE_BACKOFF: Duration = Duration::from_millis(200);
 pub const ENGINE_BACKOFF_MAX: Duration = Duration::from_secs(30);
 
+/// Questions of operators that wait for one sync engine. It answers them one by one, between its devices' batches.
+pub const ENGINE_QUESTIONS: usize = 4;
+/// Longest wait for the answer: as long as a call of the engine that runs may take, and then the question's own.
+pub const QUESTION_TIMEOUT: Duration = Duration::from_secs(2 * ENGINE_TIMEOUT.as_secs());
+/// Documents or sessions on a page for operators, when they name no number, and the most.
+pub const OPERATOR_PAGE: u32 = 100;
+pub const MAX_OPERATOR_PAGE: u32 = 500;
+
 /// Sync engines that are replaced by new code at once: for that long an institute has two, and [`MAX_INSTANCES`] has room for
 /// so many more.
 pub const ENGINE_REPLACEMENTS: usize = 8;

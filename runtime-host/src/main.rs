@@ -2,10 +2,11 @@
 
 use clap::Parser as _;
 use runtime_host::app::{self, App, AppError};
-use runtime_host::config::{Cli, Command, Config, ConfigSources, Flags};
+use runtime_host::config::{Cli, Command, Config, ConfigSources, DocumentsFlags, Flags, SessionsFlags};
 use runtime_host::connection::ConnectionSettings;
 use runtime_host::front::Front;
 use runtime_host::inspect::Inspection;
+use runtime_host::operator::{self, OperatorError};
 use runtime_host::tls::ServerCertificate;
 use runtime_host::{admin, limits, server};
 use std::io::{IsTerminal as _, Write as _};
@@ -24,6 +25,8 @@ fn main() -> ExitCode {
         Command::Up(flags) => run(&flags, up),
         Command::Check(flags) => run(&flags, check),
         Command::Inspect(inspect) => run(&inspect.flags, |config| say(&config, inspect.json)),
+        Command::Documents(documents) => run(&documents.flags, |config| ask_documents(&config, &documents)),
+        Command::Sessions(sessions) => run(&sessions.flags, |config| ask_sessions(&config, &sessions)),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,
@@ -72,6 +75,24 @@ fn say(config: &Config, json: bool) -> anyhow::Result<()> {
     // A reader that has seen enough, such as `head`, is no fault.
     let _ = std::io::stdout().lock().write_all(text.as_bytes());
     Ok(())
+}
+
+#[tokio::main(flavor = "current_thread")]
+async fn ask_documents(config: &Config, flags: &DocumentsFlags) -> anyhow::Result<()> {
+    unless_unread(operator::documents(config.admin, flags, &mut std::io::stdout().lock()).await)
+}
+
+#[tokio::main(flavor = "current_thread")]
+async fn ask_sessions(config: &Config, flags: &SessionsFlags) -> anyhow::Result<()> {
+    unless_unread(operator::sessions(config.admin, flags, &mut std::io::stdout().lock()).await)
+}
+
+/// A reader that has seen enough, such as `head`, is no fault.
+fn unless_unread(result: Result<(), OperatorError>) -> anyhow::Result<()> {
+    match result {
+        Err(OperatorError::Output(error)) if error.kind() == std::io::ErrorKind::BrokenPipe => Ok(()),
+        result => Ok(result?),
+    }
 }
 
 #[tokio::main]

@@ -6,6 +6,7 @@
 mod component;
 #[cfg(test)]
 mod conformance;
+mod dependencies;
 mod document;
 mod files;
 mod hint;
@@ -17,6 +18,7 @@ mod text_or;
 mod triggers;
 mod variables;
 
+pub use dependencies::{Dependency, DependencyName};
 pub use files::{GuestFile, GuestFiles};
 pub use triggers::StaticResponse;
 pub use variables::{VariableSources, environment_name};
@@ -77,6 +79,8 @@ pub struct LinkUpCall {
 pub struct Component {
     pub id: String,
     pub source: PathBuf,
+    /// What satisfies some of its imports.
+    pub dependencies: Vec<Dependency>,
     /// What makes `source`, for the message when it is missing.
     pub build_command: Option<String>,
     pub variables: BTreeMap<String, String>,

@@ -11,17 +11,24 @@ pub struct Problem {
     pub status: StatusCode,
     pub code: &'static str,
     pub detail: String,
+    /// What the fault is in.
+    pub field: Option<String>,
     pub limit: Option<u64>,
     pub retry_after_seconds: Option<u32>,
 }
 
 impl Problem {
     pub fn new(status: StatusCode, code: &'static str, detail: impl Into<String>) -> Self {
-        Self { status, code, detail: detail.into(), limit: None, retry_after_seconds: None }
+        Self { status, code, detail: detail.into(), field: None, limit: None, retry_after_seconds: None }
     }
 
     pub fn not_found() -> Self {
         Self::new(StatusCode::NOT_FOUND, "not-found", "no route leads here")
+    }
+
+    pub fn invalid_field(field: &str, detail: impl Into<String>) -> Self {
+        let field = Some(field.to_owned());
+        Self { field, ..Self::new(StatusCode::BAD_REQUEST, "invalid-field", detail) }
     }
 
     pub fn token_missing() -> Self {
@@ -79,6 +86,9 @@ impl Problem {
             "code": self.code,
             "detail": self.detail,
         });
+        if let Some(field) = self.field {
+            body["field"] = field.into();
+        }
         if let Some(limit) = self.limit {
             body["limit"] = limit.into();
         }

@@ -3,4 +3,6 @@
 pub mod engine_code;
 pub mod engine_task;
 pub mod institutes;
+pub mod questions;
 pub mod session;
+pub mod session_registry;

@@ -72,16 +72,31 @@ pub(crate) fn handler(body: &str) -> Vec<u8> {
 }
 
 /// A component that exports the sync engine: it sends each frame back, traps at a frame that begins with `X`, and sends
-/// `link_up` to the origin when the link comes up.
+/// `link_up` to the origin when the link comes up. Operators' questions are answered as `inspection.wat` says.
 pub(crate) fn echo_engine(link_up: &[u8]) -> Vec<u8> {
-    sync_engine(echo_engine_text(link_up))
+    sync_engine(&echo_engine_text(link_up).replace(";; INSPECTION", INSPECTION), "rollcall:sync/sync-engine")
 }
 
 /// The same, but that it traps when it is started.
 pub(crate) fn broken_engine() -> Vec<u8> {
     let opening = "(call $open (i32.const 16)";
-    sync_engine(echo_engine_text(b"").replace(opening, &format!("unreachable {opening}")))
+    let text = echo_engine_text(b"").replace(opening, &format!("unreachable {opening}"));
+    sync_engine(&text.replace(";; INSPECTION", INSPECTION), "rollcall:sync/sync-engine")
 }
+
+/// As it was built before operators could ask an engine anything.
+pub(crate) fn old_engine() -> Vec<u8> {
+    sync_engine(&echo_engine_text(b""), "test:old/old-sync-engine")
+}
+
+const INSPECTION: &str = include_str!("test_host/inspection.wat");
+
+/// The world of [`old_engine`].
+const OLD_WORLD: &str = "package test:old;
+world old-sync-engine {
+    import spin:sqlite/sqlite@3.1.0;
+    export rollcall:sync/engine@0.1.0;
+}";
 
 fn echo_engine_text(link_up: &[u8]) -> String {
     let bytes: String = link_up.iter().map(|byte| format!("\\{byte:02x}")).collect();
@@ -90,11 +105,12 @@ fn echo_engine_text(link_up: &[u8]) -> String {
         .replace("LINK_UP_LENGTH", &link_up.len().to_string())
 }
 
-fn sync_engine(text: String) -> Vec<u8> {
+fn sync_engine(text: &str, world: &str) -> Vec<u8> {
     let mut module = wat::parse_str(text).unwrap();
     let mut resolve = Resolve::default();
     let (package, _) = resolve.push_path("../wit").unwrap();
-    let world = resolve.select_world(&[package], Some("sync-engine")).unwrap();
+    let old = resolve.push_str("old.wit", OLD_WORLD).unwrap();
+    let world = resolve.select_world(&[package, old], Some(world)).unwrap();
     embed_component_metadata(&mut module, &resolve, world, StringEncoding::UTF8).unwrap();
     ComponentEncoder::default().module(&module).unwrap().validate(true).encode().unwrap()
 }

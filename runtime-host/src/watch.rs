@@ -28,6 +28,7 @@ impl Watched {
         watched.add_file(&app.with_file_name(".env"));
         for component in manifest.iter().flat_map(|manifest| manifest.components.values()) {
             watched.add_file(&component.source);
+            component.dependencies.iter().for_each(|dependency| watched.add_file(&dependency.path));
             match &component.files {
                 GuestFiles::None => {}
                 // Guests see what stands there, so that nothing has to be loaded anew.

@@ -9,6 +9,7 @@ mod deletion;
 mod document;
 mod ephemeral;
 mod held;
+mod inspection;
 mod link;
 mod memory;
 mod peer_state;
@@ -28,6 +29,7 @@ use automerge::ReadDoc as _;
 pub use ephemeral::{
     EPHEMERAL_BURST, EPHEMERAL_BYTES_BURST, EPHEMERAL_BYTES_PER_SECOND, EPHEMERAL_PER_SECOND,
 };
+pub use inspection::{Inspection, MAX_READERS, Reader};
 use link::LinkState;
 pub use memory::Usage;
 use memory::{Memory, Parked};

@@ -1,6 +1,7 @@
 //! `rollcall:sync/engine`: the institute's engine for the host, which owns the sockets.
 
 use crate::bindings::exports::rollcall::sync::engine::{Closing, Effect, Event, Frame, Guest};
+use crate::log::LogError;
 use crate::runner::Runner;
 use std::cell::RefCell;
 use sync_protocol::engine as protocol;
@@ -32,6 +33,14 @@ impl Guest for Engine {
         RUNNER.set(Some(runner));
         Ok(effects.into_iter().filter_map(host_effect).collect())
     }
+}
+
+/// Lets `ask` look at the institute's documents, as they were left by the last batch of events.
+pub(crate) fn with_runner<T>(ask: impl FnOnce(&mut Runner) -> Result<T, LogError>) -> Result<T, String> {
+    RUNNER.with_borrow_mut(|runner| {
+        let runner = runner.as_mut().ok_or("the engine has not been started, or has failed")?;
+        ask(runner).map_err(|error| error.to_string())
+    })
 }
 
 /// None for what the host should not have sent: it is reported and passed over.

@@ -1,5 +1,5 @@
 //! The `sync` component: merges documents, for WebSocket sessions through `rollcall:sync/engine` and for HTTP clients
-//! through `wasi:http/handler`.
+//! through `wasi:http/handler`; `rollcall:sync/inspection` is for operators.
 //!
 //! Both ways run the same engine over the same log. The host keeps one engine instance for each institute; HTTP
 //! requests come to instances of their own, and the log tells either what the other has written.
@@ -7,6 +7,7 @@
 mod batch;
 mod documents;
 mod engine;
+mod inspection;
 mod log;
 mod runner;
 

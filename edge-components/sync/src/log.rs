@@ -3,6 +3,7 @@
 //! Under `rollcall-edge` each institute has a database of its own; other hosts give one to all, so every row names its
 //! institute. Several instances may write to one log: each looks for the others' rows when it takes the write lock.
 
+mod figures;
 mod quarantine;
 
 use crate::bindings::spin::sqlite::sqlite::{Connection, Error, RowResult, Value};

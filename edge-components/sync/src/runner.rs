@@ -4,7 +4,7 @@
 use crate::log::{Log, LogError};
 use std::collections::VecDeque;
 use sync_protocol::document_id::DocumentId;
-use sync_protocol::engine::{Effect, Engine, Event, Limits, Reply, SessionId};
+use sync_protocol::engine::{Effect, Engine, Event, Inspection, Limits, Reply, SessionId};
 use sync_protocol::link::Hash;
 use sync_protocol::token::Claims;
 
@@ -106,6 +106,11 @@ impl Runner {
         // A document that somebody founded while the log did not know is not the one that was deleted.
         let deleted = stored.is_none() && self.log.is_deleted(document)?;
         Ok(Event::Loaded { document, stored, refused, deleted })
+    }
+
+    /// What operators see of a document; none when neither the engine nor the log has it.
+    pub(crate) fn inspect(&self, document: DocumentId) -> Result<Option<Inspection>, LogError> {
+        self.engine.inspect(document, || self.log.load(document))
     }
 
     pub(crate) fn open_exchange(&mut self, session: SessionId, claims: Claims) {

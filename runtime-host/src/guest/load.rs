@@ -3,6 +3,7 @@
 use super::{DatabasePlace, Handler, SharedHost};
 use crate::bounded_file;
 use crate::code_cache::Source;
+use crate::composition::{self, CompositionError};
 use crate::engine::GuestEngine;
 use crate::guest_state::GuestState;
 use crate::host::is_offered;
@@ -20,6 +21,8 @@ pub enum LoadError {
     Unreadable { component: String, source_path: PathBuf, source: std::io::Error },
     #[error("component `{component}`: {source_path} is not a WebAssembly component: {source:#}")]
     NotAComponent { component: String, source_path: PathBuf, source: wasmtime::Error },
+    #[error("component `{component}`: {source}")]
+    Composition { component: String, source: CompositionError },
     #[error("component `{component}` imports {}, which this host does not offer", quoted(.imports))]
     UnknownImports { component: String, imports: Vec<String> },
     #[error("component `{component}`: its files cannot be copied: {source}")]
@@ -66,6 +69,8 @@ pub(super) fn compile(
         }
         Err(source) => return Err(LoadError::Unreadable { component, source_path, source }),
     };
+    let wasm = composition::compose(wasm, &manifest.dependencies)
+        .map_err(|source| LoadError::Composition { component: component.clone(), source })?;
     engine.compile(&wasm).map_err(|source| LoadError::NotAComponent { component, source_path, source })
 }
 

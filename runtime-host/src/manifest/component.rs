@@ -33,6 +33,7 @@ impl Reader<'_> {
         let tool = tool.as_ref();
         Ok(Component {
             source: self.source(text.source)?,
+            dependencies: self.dependencies(text.dependencies, text.dependencies_inherit_configuration)?,
             build_command: text.build.map(|build| build.command.0.join(" && ")),
             variables: self.component_variables(&text.variables, variables)?,
             environment: self.environment(text.environment)?,
@@ -61,12 +62,6 @@ impl Reader<'_> {
     fn refuse_what_is_not_offered(&self, text: &ComponentText) -> Result<(), ManifestError> {
         if let Some(model) = text.ai_models.first() {
             return Err(self.error(model.span(), "ai_models are not offered by this host"));
-        }
-        if let Some((name, dependency)) = text.dependencies.first_key_value() {
-            let message = format!(
-                "dependency `{name}`: this host does not compose components; compose them when you build, with `wac plug`"
-            );
-            return Err(self.error(dependency.span(), message));
         }
         Ok(())
     }

@@ -49,6 +49,11 @@ fn normal_form(manifest: &Manifest) -> Result<String, std::fmt::Error> {
 fn component_form(component: &Component, text: &mut String) -> std::fmt::Result {
     writeln!(text, "component {}", component.id)?;
     writeln!(text, "  source {}", component.source.display())?;
+    for Dependency { name, path, export, inherits } in &component.dependencies {
+        let export = export.as_ref().map(|export| format!(" export {export}")).unwrap_or_default();
+        let inherits = if *inherits { ", inherits" } else { "" };
+        writeln!(text, "  dependency {name} by {}{export}{inherits}", path.display())?;
+    }
     if let Some(command) = &component.build_command {
         writeln!(text, "  build {command}")?;
     }

@@ -211,8 +211,7 @@ pub(super) struct Component {
     pub(super) build: Option<Build>,
     #[serde(default)]
     pub(super) tool: ComponentTools,
-    #[serde(rename = "dependencies_inherit_configuration")]
-    pub(super) _dependencies_inherit_configuration: Option<bool>,
+    pub(super) dependencies_inherit_configuration: Option<bool>,
     #[serde(default)]
     pub(super) dependencies: BTreeMap<String, Spanned<TextOr<Dependency>>>,
     #[serde(default, rename = "profile")]
@@ -250,28 +249,19 @@ pub(super) struct Build {
     pub(super) _watch: Vec<String>,
 }
 
-/// Another component that provides an import.
+/// Another component that provides an import. Spin knows more places of it than are taken here.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Dependency {
-    #[serde(rename = "version")]
-    pub(super) _version: Option<String>,
-    #[serde(rename = "registry")]
-    pub(super) _registry: Option<String>,
-    #[serde(rename = "package")]
-    pub(super) _package: Option<String>,
-    #[serde(rename = "path")]
-    pub(super) _path: Option<String>,
-    #[serde(rename = "url")]
-    pub(super) _url: Option<String>,
-    #[serde(rename = "digest")]
-    pub(super) _digest: Option<String>,
-    #[serde(rename = "component")]
-    pub(super) _component: Option<String>,
-    #[serde(rename = "export")]
-    pub(super) _export: Option<String>,
-    #[serde(rename = "inherit_configuration")]
-    pub(super) _inherit_configuration: Option<toml::Value>,
+    pub(super) version: Option<String>,
+    pub(super) registry: Option<String>,
+    pub(super) package: Option<String>,
+    pub(super) path: Option<String>,
+    pub(super) url: Option<String>,
+    pub(super) digest: Option<String>,
+    pub(super) component: Option<String>,
+    pub(super) export: Option<String>,
+    pub(super) inherit_configuration: Option<toml::Value>,
 }
 
 /// What `spin build --profile` and `spin up --profile` change; this host runs the default profile.

@@ -4,9 +4,11 @@
 use crate::guest::Guest;
 use crate::guest_state::{CpuClock, CpuExceeded, GuestState};
 use crate::host::bindings::exports::rollcall::sync::engine as wit;
+use crate::host::inspection_bindings::Inspector;
 use crate::limits;
 use crate::link::{LinkSender, LinkState};
 use crate::sync::engine_code::EngineCode;
+use crate::sync::questions::{EngineQuestion, QuestionError};
 use bytes::Bytes;
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -50,6 +52,11 @@ impl Room {
     /// What alone is larger than the room fits when the room is empty.
     fn permits(&self, bytes: &Bytes) -> u32 {
         bytes.len().min(self.most) as u32
+    }
+
+    /// How much of it is taken.
+    pub fn taken(&self) -> usize {
+        self.most.saturating_sub(self.bytes.available_permits())
     }
 
     /// Waits for room.
@@ -130,6 +137,7 @@ pub struct EngineTask {
     institute: String,
     code: EngineCode,
     inputs: mpsc::Receiver<EngineInput>,
+    questions: mpsc::Receiver<EngineQuestion>,
     log_changed: Arc<Notify>,
     link_state: LinkState,
     /// The link as the engine knows it.
@@ -148,6 +156,8 @@ enum End {
 struct Instance {
     store: Store<GuestState>,
     bindings: crate::host::bindings::Guest,
+    /// None for a component that answers no questions.
+    inspector: Option<Inspector>,
     clock: Arc<CpuClock>,
 }
 
@@ -155,11 +165,12 @@ impl EngineTask {
     pub fn new(
         institute: String,
         code: EngineCode,
-        inputs: mpsc::Receiver<EngineInput>,
+        (inputs, questions): (mpsc::Receiver<EngineInput>, mpsc::Receiver<EngineQuestion>),
         log_changed: Arc<Notify>,
         link_state: LinkState,
     ) -> Self {
-        Self { institute, code, inputs, log_changed, link_state, link: None, sessions: HashMap::new() }
+        let sessions = HashMap::new();
+        Self { institute, code, inputs, questions, log_changed, link_state, link: None, sessions }
     }
 
     pub async fn run(mut self, stop: CancellationToken) {
@@ -207,12 +218,16 @@ impl EngineTask {
     /// Sends away whoever comes while there is no engine. What the link says meanwhile is said again after the next link-up.
     async fn refuse_for(&mut self, pause: Duration) {
         let refuse = async {
-            while let Some(input) = self.inputs.recv().await {
-                match input {
-                    EngineInput::Opened { outgoing, .. } => {
-                        close(&outgoing, CLOSE_TRY_AGAIN, "the sync engine starts again; try again soon");
-                    }
-                    EngineInput::Frame { .. } | EngineInput::Closed(_) | EngineInput::LinkFrame { .. } => {}
+            loop {
+                tokio::select! {
+                    Some(input) = self.inputs.recv() => match input {
+                        EngineInput::Opened { outgoing, .. } => {
+                            close(&outgoing, CLOSE_TRY_AGAIN, "the sync engine starts again; try again soon");
+                        }
+                        EngineInput::Frame { .. } | EngineInput::Closed(_) | EngineInput::LinkFrame { .. } => {}
+                    },
+                    Some(question) = self.questions.recv() => question.refuse(QuestionError::NotRunning),
+                    else => return,
                 }
             }
         };
@@ -248,6 +263,11 @@ impl EngineTask {
                 Ok(()) = self.link_state.changed() => self.link_changed(&mut events),
                 () = self.log_changed.notified() => events.push(wit::Event::LogChanged),
                 _ = tick.tick() => events.push(wit::Event::Tick),
+                Some(question) = self.questions.recv() => {
+                    if let Err(failure) = instance.answer(question).await {
+                        return End::Failed(failure);
+                    }
+                }
                 (guest, _turn) = self.code.replacement() => match self.replace(&mut instance, guest).await {
                     Ok(Some(new)) => return End::Replaced(Box::new(new)),
                     Ok(None) => {}
@@ -341,15 +361,20 @@ impl EngineTask {
         let mut store = guest.store(Some(&self.institute), &clock)?;
         let pre = guest.sync_engine().map_err(|e| EngineFailure::GaveUp(e.to_string()))?;
         let work = async {
-            let bindings = pre.instantiate_async(&mut store).await?;
+            let instance = pre.instance_pre().instantiate_async(&mut store).await?;
+            let bindings = crate::host::bindings::Guest::new(&mut store, &instance)?;
             let engine = bindings.rollcall_sync_engine();
             let started = engine.call_start(&mut store, &self.institute, now_ms()).await?;
-            wasmtime::error::Ok((bindings, started))
+            wasmtime::error::Ok((instance, bindings, started))
         };
-        let (bindings, started) = bounded(&clock, work).await?;
+        let (instance, bindings, started) = bounded(&clock, work).await?;
         started.map_err(EngineFailure::GaveUp)?;
-        tracing::info!(institute = self.institute, "sync engine started");
-        Ok(Instance { store, bindings, clock })
+        // One that was built before there were questions, or for another version of them, syncs all the same.
+        let inspector = Inspector::new(&mut store, &instance);
+        let questions =
+            inspector.as_ref().map_or_else(|error| format!("{error:#}"), |_| "answered".to_owned());
+        tracing::info!(institute = self.institute, questions, "sync engine started");
+        Ok(Instance { store, bindings, inspector: inspector.ok(), clock })
     }
 
     /// Drops what concerns sessions and links of which this instance does not know.
@@ -454,6 +479,35 @@ impl Instance {
         let engine = self.bindings.rollcall_sync_engine();
         let call = engine.call_handle(&mut self.store, now_ms(), events);
         bounded(&self.clock, call).await?.map_err(EngineFailure::GaveUp)
+    }
+
+    /// Whoever asked learns what the engine says. A failure here is one of the engine, as while it handles events.
+    async fn answer(&mut self, question: EngineQuestion) -> Result<(), EngineFailure> {
+        let Some(inspector) = &self.inspector else {
+            question.refuse(QuestionError::NotOffered);
+            return Ok(());
+        };
+        if question.is_abandoned() {
+            return Ok(());
+        }
+        self.clock.restart();
+        let inspection = inspector.rollcall_sync_inspection();
+        match question {
+            EngineQuestion::Documents { after, limit, answer } => {
+                let after = after.map(|document| document.to_string());
+                let call = inspection.call_documents(&mut self.store, after.as_deref(), limit);
+                let found = bounded(&self.clock, call).await?;
+                // Nobody may wait for it any more.
+                let _ = answer.send(found.map_err(QuestionError::Failed));
+            }
+            EngineQuestion::Document { document, answer } => {
+                let document = document.to_string();
+                let call = inspection.call_document(&mut self.store, &document);
+                let found = bounded(&self.clock, call).await?;
+                let _ = answer.send(found.map_err(QuestionError::Failed));
+            }
+        }
+        Ok(())
     }
 }
 

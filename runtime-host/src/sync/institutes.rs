@@ -2,11 +2,13 @@
 
 use super::engine_code::EngineCode;
 use super::engine_task::{EngineInput, EngineTask, Room};
+use super::questions::EngineQuestion;
+use super::session_registry::SessionRegistry;
 use crate::data_folder::is_institute;
 use crate::guest::{Guest, LoadError};
 use crate::limits;
 use crate::link::LinkState;
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex, PoisonError};
 use tokio::sync::{Notify, Semaphore, mpsc, watch};
 use tokio_util::sync::CancellationToken;
@@ -18,6 +20,7 @@ pub struct Institutes {
     /// Bounds the engines that are replaced at once.
     replacements: Arc<Semaphore>,
     link: LinkState,
+    sessions: Arc<SessionRegistry>,
     engines: Mutex<HashMap<String, EngineHandle>>,
     running: TaskTracker,
     stop: CancellationToken,
@@ -29,6 +32,8 @@ pub struct EngineHandle {
     pub inputs: mpsc::Sender<EngineInput>,
     /// For the bytes of frames among the inputs.
     pub room: Room,
+    /// Not among the inputs: operators wait rather than devices.
+    pub questions: mpsc::Sender<EngineQuestion>,
     /// Many changes of the log are one event to an engine that is busy.
     log_changed: Arc<Notify>,
 }
@@ -47,7 +52,8 @@ impl Institutes {
         guest.sync_engine()?;
         let guest = watch::Sender::new(guest);
         let replacements = Arc::new(Semaphore::new(limits::ENGINE_REPLACEMENTS));
-        Ok(Self { guest, replacements, link, engines: Mutex::default(), running: TaskTracker::new(), stop })
+        let (sessions, engines, running) = (Arc::default(), Mutex::default(), TaskTracker::new());
+        Ok(Self { guest, replacements, link, sessions, engines, running, stop })
     }
 
     /// Lets the engines that run, and those that come, run `guest`, which must export the sync engine.
@@ -74,22 +80,45 @@ impl Institutes {
             return Err(ActivationError::Full);
         }
         let (inputs, received) = mpsc::channel(limits::ENGINE_QUEUE);
+        let (questions, asked) = mpsc::channel(limits::ENGINE_QUESTIONS);
         let log_changed = Arc::new(Notify::new());
         let task = EngineTask::new(
             institute.to_owned(),
             EngineCode::new(self.guest.subscribe(), self.replacements.clone()),
-            received,
+            (received, asked),
             log_changed.clone(),
             self.link.clone(),
         );
         self.running.spawn(task.run(self.stop.clone()));
-        let engine = EngineHandle { inputs, room: Room::new(limits::ENGINE_QUEUE_BYTES), log_changed };
+        let room = Room::new(limits::ENGINE_QUEUE_BYTES);
+        let engine = EngineHandle { inputs, room, questions, log_changed };
         engines.insert(institute.to_owned(), engine.clone());
         Ok(engine)
     }
 
     pub fn get(&self, institute: &str) -> Option<EngineHandle> {
         self.engines.lock().unwrap_or_else(PoisonError::into_inner).get(institute).cloned()
+    }
+
+    /// The engine of an institute that has a log here; it is started for one that is not active. None where there is no log,
+    /// and then none is made.
+    pub fn with_log(&self, institute: &str) -> Result<Option<EngineHandle>, ActivationError> {
+        if let Some(engine) = self.get(institute) {
+            return Ok(Some(engine));
+        }
+        let has_log = self.guest.borrow().has_database_of(institute);
+        if has_log { self.activate(institute).map(Some) } else { Ok(None) }
+    }
+
+    /// The institutes that are active, in the order of their names, each with the bytes that wait for its engine.
+    pub fn active(&self) -> BTreeMap<String, usize> {
+        let engines = self.engines.lock().unwrap_or_else(PoisonError::into_inner);
+        engines.iter().map(|(institute, engine)| (institute.clone(), engine.room.taken())).collect()
+    }
+
+    /// The sessions that are open.
+    pub fn sessions(&self) -> &Arc<SessionRegistry> {
+        &self.sessions
     }
 
     /// Tells an active institute's engine that another instance may have written to its log.

@@ -2,6 +2,7 @@
 
 use super::engine_task::{EngineInput, Outgoing, Room, SessionId, SessionSender};
 use super::institutes::{EngineHandle, Institutes};
+use super::session_registry::{OpenSession, SessionRegistry};
 use crate::identity::Identity;
 use crate::limits;
 use crate::problem::{Problem, whole_body};
@@ -55,8 +56,9 @@ pub fn accept(
 ) -> Result<Response<WasiBody>, Problem> {
     let key = upgrade_key(request.headers())?;
     let upgrade = hyper::upgrade::on(&mut request);
+    let registry = institutes.sessions().clone();
     institutes.spawn_session(async move {
-        let ended = run(upgrade, &claims, &identity, engine, stop).await;
+        let ended = run(upgrade, &claims, &identity, (engine, registry), stop).await;
         let (institute, user) = (&claims.inst, &claims.sub);
         match ended {
             Ok(end) => tracing::debug!(institute, user, "session ended: {end}"),
@@ -94,7 +96,7 @@ async fn run(
     upgrade: OnUpgrade,
     claims: &Claims,
     identity: &Identity,
-    engine: EngineHandle,
+    (engine, registry): (EngineHandle, Arc<SessionRegistry>),
     stop: CancellationToken,
 ) -> Result<SessionEnd, hyper::Error> {
     static NEXT: AtomicU64 = AtomicU64::new(1);
@@ -107,13 +109,15 @@ async fn run(
     let socket = WebSocketStream::from_raw_socket(socket, Role::Server, Some(config)).await;
     let (frames, outgoing) = mpsc::channel(limits::SESSION_QUEUE);
     let cut = CancellationToken::new();
-    let sender = SessionSender { frames, room: Room::new(limits::SESSION_QUEUE_BYTES), cut: cut.clone() };
+    let room = Room::new(limits::SESSION_QUEUE_BYTES);
+    let record = registry.open(id, claims, room.clone());
+    let sender = SessionSender { frames, room, cut: cut.clone() };
     let claims_json = serde_json::to_string(claims).expect("claims are strings and numbers");
     let opened = EngineInput::Opened { session: id, claims: claims_json, outgoing: sender };
     if engine.inputs.send(opened).await.is_err() {
         return Ok(SessionEnd::NoEngine);
     }
-    let mut session = Session { id, socket, outgoing, engine, heard: Instant::now() };
+    let mut session = Session { id, socket, outgoing, engine, record, heard: Instant::now() };
     let end = tokio::select! {
         end = session.exchange() => end,
         () = cut.cancelled() => SessionEnd::ByEdge("too far behind".to_owned()),
@@ -130,6 +134,7 @@ struct Session {
     socket: Socket,
     outgoing: mpsc::Receiver<Outgoing>,
     engine: EngineHandle,
+    record: OpenSession,
     heard: Instant,
 }
 
@@ -155,6 +160,7 @@ impl Session {
         self.heard = Instant::now();
         match message {
             Some(Ok(Message::Binary(bytes))) => {
+                self.record.received(bytes.len());
                 // Waits when the engine is behind: then this socket is not read, and its sender slows down.
                 let bytes = self.engine.room.take(bytes).await;
                 let frame = EngineInput::Frame { session: self.id, bytes };
@@ -186,7 +192,12 @@ impl Session {
         let mut next = Some(first);
         while let Some(outgoing) = next {
             match outgoing {
-                Outgoing::Frame(bytes) => self.send(Message::Binary(bytes.into_bytes())).await?,
+                Outgoing::Frame(bytes) => {
+                    let bytes = bytes.into_bytes();
+                    let length = bytes.len();
+                    self.send(Message::Binary(bytes)).await?;
+                    self.record.sent(length);
+                }
                 Outgoing::Close { code, reason } => return Err(self.close(code.into(), &reason).await),
             }
             next = self.outgoing.try_recv().ok();

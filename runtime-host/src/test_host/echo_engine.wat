@@ -49,4 +49,6 @@
     (i32.const 256))
 
   (func (export "cabi_post_rollcall:sync/engine@0.1.0#handle") (param i32)
-    (global.set $free (i32.const 65536))))
+    (global.set $free (i32.const 65536)))
+  ;; INSPECTION
+)

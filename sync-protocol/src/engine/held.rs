@@ -15,6 +15,10 @@ impl Held {
         self.changes.is_empty()
     }
 
+    pub(super) fn len(&self) -> usize {
+        self.changes.len()
+    }
+
     pub(super) fn get(&self, hash: &ChangeHash) -> Option<&Change> {
         self.changes.get(hash).map(|(change, _)| change)
     }

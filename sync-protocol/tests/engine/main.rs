@@ -4,6 +4,7 @@
 
 mod actors;
 mod deletion;
+mod inspection;
 mod receipts;
 mod refusals;
 mod remote_heads;

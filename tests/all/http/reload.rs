@@ -6,6 +6,8 @@ use rustix::process::Signal;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
+use wit_component::{ComponentEncoder, StringEncoding, dummy_module, embed_component_metadata};
+use wit_parser::{ManglingAndAbi, Resolve};
 
 /// How often a component is replaced under load.
 const REPLACEMENTS: usize = 20;
@@ -173,4 +175,43 @@ async fn a_copied_file_that_changes_or_comes_is_a_change() {
     reloads(2).await;
     edge.write("site/b.txt", "b");
     reloads(3).await;
+}
+
+const EXIT: &str = "package test:exit;
+world exits { export wasi:cli/exit@0.2.6; }
+package wasi:cli@0.2.6 { interface exit { exit: func(status: result); } }
+";
+
+/// A component that satisfies an import of every Rust component, and traps where it is called, which it is not. `number` makes
+/// its bytes its own.
+fn exit(number: u8) -> Vec<u8> {
+    let mut resolve = Resolve::default();
+    let package = resolve.push_str("exit.wit", EXIT).unwrap();
+    let world = resolve.select_world(&[package], Some("exits")).unwrap();
+    let mut module = dummy_module(&resolve, world, ManglingAndAbi::Standard32);
+    embed_component_metadata(&mut module, &resolve, world, StringEncoding::UTF8).unwrap();
+    let mut wasm = ComponentEncoder::default().module(&module).unwrap().encode().unwrap();
+    // A section that nobody reads.
+    wasm.extend([0, 3, 1, b'n', number]);
+    wasm
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_component_answers_with_its_dependency_and_is_loaded_anew_when_that_changes() {
+    let depends = "dependencies = { \"wasi:cli/exit\" = { path = \"exit.wasm\" } }\n";
+    let files = [("version.wasm", version(0)), ("exit.wasm", exit(0)), ("spin.toml", manifest(depends))];
+    let edge = PlainEdge::start_with_files(WATCHING, &files).await;
+    assert_eq!(text(&edge, "/").await, name(0));
+    edge.write("exit.wasm", exit(1));
+    let done = "rollcall_edge_reloads_total{result=\"done\"}";
+    until("a reload", SOON, async || (metric(&edge, done).await == Some(1)).then_some(())).await;
+    edge.write("exit.wasm", "no component");
+    let failing = "rollcall_edge_reload_failing";
+    until("the reload to fail", SOON, async || (metric(&edge, failing).await == Some(1)).then_some(())).await;
+    assert!(
+        edge.program.log().contains("dependency `wasi:cli/exit` is no component"),
+        "{}",
+        edge.program.log()
+    );
+    assert_eq!(text(&edge, "/").await, name(0));
 }

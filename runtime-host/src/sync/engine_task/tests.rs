@@ -2,8 +2,11 @@
 
 use super::*;
 use crate::sync::institutes::{EngineHandle, Institutes};
-use crate::test_host::{TestHost, broken_engine, echo_engine};
+use crate::sync::questions::QuestionError;
+use crate::test_host::{TestHost, broken_engine, echo_engine, old_engine};
+use futures_util::future::join_all;
 use std::path::Path;
+use sync_protocol::document_id::DocumentId;
 use sync_protocol::link::Follow;
 use tokio::sync::watch;
 
@@ -22,8 +25,12 @@ struct Edge {
 
 /// An edge whose engines say `follow` when the link comes up.
 fn edge(follow: &[u8]) -> Edge {
+    edge_with(&echo_engine(follow))
+}
+
+fn edge_with(engine: &[u8]) -> Edge {
     let host = TestHost::new();
-    let guest = host.load(Some(&echo_engine(follow)), SETTINGS).unwrap();
+    let guest = host.load(Some(engine), SETTINGS).unwrap();
     let (link, state) = watch::channel(None);
     let stop = CancellationToken::new();
     Edge { host, institutes: Institutes::new(guest, state, stop.clone()).unwrap(), link, stop }
@@ -217,5 +224,65 @@ async fn an_engine_that_speaks_for_another_institute_is_stopped() {
     edge.link.send_replace(Some(LinkSender { generation: 1, messages }));
     assert!(matches!(device.receive().await, Outgoing::Close { code: CLOSE_ERROR, .. }));
     assert!(sent.try_recv().is_err());
+    edge.stop().await;
+}
+
+const DOCUMENT: DocumentId = DocumentId::from_bytes([1; 16]);
+
+#[tokio::test(flavor = "multi_thread")]
+async fn questions_are_answered_beside_the_devices() {
+    let edge = edge(b"");
+    let mut device = edge.connect(NORTHSIDE, 1, 8).await;
+    device.assert_echo(b"before").await;
+    let found = device.engine.documents(Some(DOCUMENT), 5).await.unwrap();
+    let [figures] = &found[..] else { panic!("{found:?}") };
+    assert_eq!((figures.id.as_str(), figures.bytes, figures.behind), ("document", 123, true));
+    assert_eq!((&figures.batch, &figures.last_refusal), (&None, &None));
+    assert_eq!(device.engine.document(DOCUMENT).await, Ok(None));
+    let refused = device.engine.documents(None, 1).await;
+    assert_eq!(refused, Err(QuestionError::Failed("no page".into())));
+    device.assert_echo(b"after").await;
+    edge.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_question_at_which_the_engine_traps_ends_it_as_a_frame_does() {
+    let edge = edge(b"");
+    let mut device = edge.connect(NORTHSIDE, 1, 8).await;
+    device.assert_echo(b"before").await;
+    assert_eq!(device.engine.documents(None, 2).await, Err(QuestionError::NotRunning));
+    assert!(matches!(device.receive().await, Outgoing::Close { code: CLOSE_ERROR, .. }));
+    edge.connect_again(NORTHSIDE, 2).await.assert_echo(b"again").await;
+    assert_eq!(edge.institutes.get(NORTHSIDE).unwrap().document(DOCUMENT).await, Ok(None));
+    edge.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_component_from_before_there_were_questions_syncs_and_answers_none() {
+    let edge = edge_with(&old_engine());
+    let mut device = edge.connect(NORTHSIDE, 1, 8).await;
+    device.assert_echo(b"hello").await;
+    assert_eq!(device.engine.documents(None, 5).await, Err(QuestionError::NotOffered));
+    assert_eq!(device.engine.document(DOCUMENT).await, Err(QuestionError::NotOffered));
+    device.assert_echo(b"still here").await;
+    edge.replace(&echo_engine(b""));
+    assert!(matches!(device.receive().await, Outgoing::Close { code: CLOSE_RESTART, .. }));
+    assert_eq!(device.engine.documents(None, 5).await.map(|found| found.len()), Ok(1));
+    // And back, as after a mistake.
+    edge.replace(&old_engine());
+    let back = async || device.engine.documents(None, 5).await == Err(QuestionError::NotOffered);
+    tokio::time::timeout(PATIENCE, async { while !back().await {} }).await.unwrap();
+    edge.stop().await;
+}
+
+/// On one thread, so that the engine takes the first question when the last has been asked.
+#[tokio::test]
+async fn more_questions_than_may_wait_are_refused_at_once() {
+    let edge = edge(b"");
+    let engine = edge.institutes.activate(NORTHSIDE).unwrap();
+    let answers = join_all((0..limits::ENGINE_QUESTIONS + 2).map(|_| engine.documents(None, 5))).await;
+    let refused = answers.iter().filter(|answer| **answer == Err(QuestionError::Busy)).count();
+    let answered = answers.iter().filter(|answer| answer.is_ok()).count();
+    assert_eq!((answered, refused), (limits::ENGINE_QUESTIONS, 2));
     edge.stop().await;
 }
