@@ -255,6 +255,9 @@ pub const ENGINE_QUEUE: usize = 1024;
 pub const ENGINE_QUEUE_BYTES: usize = 4 * MAX_MESSAGE_BYTES;
 /// Most events in one call of a sync engine, which is one commit of its log.
 pub const ENGINE_BATCH: usize = 256;
+/// From the end of a call of a sync engine until the next one, when frames come in a row: about what a call costs besides the
+/// events, so that acknowledgements of a hundred readers are a few calls and not a hundred. Nobody waits after a longer silence.
+pub const ENGINE_PAUSE: Duration = Duration::from_millis(1);
 /// A sync engine is told the time this often.
 pub const ENGINE_TICK: Duration = Duration::from_secs(1);
 /// Pause before a failed sync engine is started again; doubles up to the second value.

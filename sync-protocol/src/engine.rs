@@ -354,7 +354,8 @@ impl Engine {
 
     /// Ends a batch of events: tells every reader of the documents that have changed, and goes on with the link.
     pub fn flush(&mut self) -> Vec<Effect> {
-        for document in std::mem::take(&mut self.dirty) {
+        let changed = std::mem::take(&mut self.dirty);
+        for &document in &changed {
             self.note_growth(document);
             let Some(Slot::Ready(doc)) = self.slots.get_mut(&document) else { continue };
             let changes = doc.automerge.stats().num_changes as usize;
@@ -376,7 +377,8 @@ impl Engine {
         }
         let mut answers = Answers::default();
         for (document, session) in std::mem::take(&mut self.replies) {
-            self.send_sync(document, session, &mut answers);
+            let answers = changed.contains(&document).then_some(&mut answers);
+            self.send_sync(document, session, answers);
         }
         self.send_receipts();
         self.pump_link();

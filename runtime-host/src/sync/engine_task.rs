@@ -249,14 +249,14 @@ impl EngineTask {
         tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut inputs = Vec::with_capacity(limits::ENGINE_BATCH);
         let mut events = Vec::with_capacity(limits::ENGINE_BATCH);
+        let mut called = Instant::now();
         loop {
             tokio::select! {
                 received = self.inputs.recv_many(&mut inputs, limits::ENGINE_BATCH) => {
                     if received == 0 {
                         return End::Failed(EngineFailure::GaveUp("nobody can reach it any more".to_owned()));
                     }
-                    // What other sessions are about to say shares this call, and its commit, instead of waiting for the next.
-                    tokio::task::yield_now().await;
+                    gather(called).await;
                     self.take_inputs(&mut inputs);
                     events.extend(inputs.drain(..).filter_map(|input| self.event(input)));
                 }
@@ -277,6 +277,7 @@ impl EngineTask {
             if let Err(failure) = self.handle(&mut instance, &mut events).await {
                 return End::Failed(failure);
             }
+            called = Instant::now();
         }
     }
 
@@ -508,6 +509,14 @@ impl Instance {
             }
         }
         Ok(())
+    }
+}
+
+/// Lets others say what they are about to: it shares the next call, and its commit, instead of waiting for the one after.
+async fn gather(called: Instant) {
+    match limits::ENGINE_PAUSE.checked_sub(called.elapsed()) {
+        Some(pause) => tokio::time::sleep(pause).await,
+        None => tokio::task::yield_now().await,
     }
 }
 

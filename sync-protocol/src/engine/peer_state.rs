@@ -18,7 +18,11 @@ pub(super) fn note_message(doc: &Automerge, state: &mut State, message: Message)
         note_flags(state, flags);
     }
     let knows = |head: &&ChangeHash| doc.get_change_meta_by_hash(head).is_some();
-    let known: Vec<ChangeHash> = message.heads.iter().filter(knows).copied().collect();
+    let known: Vec<ChangeHash> = match message.heads == doc.get_heads() {
+        // An acknowledgement, which is what most messages are: nothing has to be looked up.
+        true => message.heads.clone(),
+        false => message.heads.iter().filter(knows).copied().collect(),
+    };
     forget_sent(doc, &mut state.sent_hashes, &known);
     if known.len() == message.heads.len() {
         state.shared_heads.clone_from(&message.heads);

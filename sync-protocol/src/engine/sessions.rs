@@ -250,7 +250,8 @@ impl Engine {
         }
     }
 
-    pub(super) fn send_sync(&mut self, document: DocumentId, id: SessionId, answers: &mut Answers) {
+    /// With `answers` when many readers are told of the document at once.
+    pub(super) fn send_sync(&mut self, document: DocumentId, id: SessionId, answers: Option<&mut Answers>) {
         let (Some(Slot::Ready(doc)), Some(session)) = (self.slots.get(&document), self.sessions.get_mut(&id))
         else {
             return;
@@ -258,7 +259,11 @@ impl Engine {
         let (Some(target), Some(state)) = (session.peer.clone(), session.states.get_mut(&document)) else {
             return;
         };
-        if let Some(data) = answers.next(document, doc, state) {
+        let data = match answers {
+            Some(answers) => answers.next(document, doc, state),
+            None => doc.next_message(state).map(automerge::sync::Message::encode),
+        };
+        if let Some(data) = data {
             let sender = self.peer.clone();
             let bytes = RepoMessage::Sync { request: false, sender, target, document, data }.encode();
             self.effects.push(Effect::Send { session: id, bytes });

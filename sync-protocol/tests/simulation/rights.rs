@@ -31,6 +31,7 @@ pub(crate) fn teacher(user: &str) -> DirectoryEntry {
         active: true,
         batches: vec![BATCH.into()],
         guardian_of: Vec::new(),
+        revocation: Default::default(),
     }
 }
 
