@@ -236,8 +236,18 @@ impl Engine {
         bound: Vec<Binding>,
     ) {
         if !admitted.is_empty() {
-            if let Some(Slot::Ready(doc)) = self.slots.get_mut(&document) {
-                self.effects.extend(doc.claim(document).map(Effect::SaveRecord));
+            let guess = match self.slots.get_mut(&document) {
+                Some(Slot::Ready(doc)) => doc.claim(document),
+                Some(
+                    Slot::Loading { .. } | Slot::Pulling { .. } | Slot::Awaited { .. } | Slot::Deleted { .. },
+                )
+                | None => None,
+            };
+            if let Some(record) = guess {
+                self.effects.push(Effect::SaveRecord(record));
+                // The origin is asked, also when it could not be before. It may have the document, with all that devices bring
+                // here, as another kind: of what is no news to it the feed says nothing, and the guess would stand for ever.
+                self.pull_later(vec![document]);
             }
             self.dirty.insert(document);
             self.link.unpushed = true;

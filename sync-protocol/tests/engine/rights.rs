@@ -319,6 +319,52 @@ fn what_was_taken_in_on_a_guess_reaches_nobody_when_the_document_is_another() {
     assert_eq!(edge.appended(), 3);
 }
 
+/// The link comes up between the founder's first words and the content, which the origin has already, so that no feed speaks of
+/// it. The edge asked no more: to it the document stayed private, and nobody heard what of it is committed.
+#[test]
+fn the_origin_is_asked_about_a_guess_that_was_made_after_the_link_came_up() {
+    let mut edge = edge_with(&[entry("tara", Role::Teacher, &["b1"]), entry("tom", Role::Teacher, &["b1"])]);
+    edge.run([Event::LinkDown]);
+    edge.join(1, "tara", Role::Teacher, &["b1"]);
+    let doc = notes(1);
+    edge.say(1, UNKNOWN, first_message(&doc));
+    let following = Following {
+        institute: INSTITUTE.into(),
+        epoch: 1,
+        revision: 0,
+        log: String::new(),
+        acknowledged: 0,
+        reset: false,
+    };
+    edge.run([Event::LinkUp, Event::Link(LinkMessage::Following(following))]);
+    edge.written.clear();
+    edge.say(1, UNKNOWN, carrying(&doc, &doc.get_changes(&[])));
+    let at = |sought: &dyn Fn(&Effect) -> bool| edge.written.iter().position(sought);
+    let record = at(&|effect| matches!(effect, Effect::SaveRecord(record) if record.kind == "private"));
+    let behind = at(&|effect| *effect == Effect::MarkBehind(UNKNOWN));
+    assert!(
+        record.is_some() && record < behind,
+        "a restart before the answer asks again: {:?}",
+        edge.written
+    );
+    let asks =
+        |effect: &Effect| matches!(effect, Effect::Link(LinkMessage::Pull(pull)) if pull.document == UNKNOWN);
+    assert!(at(&asks).is_some(), "{:?}", edge.written);
+
+    edge.run([origin_knows(&doc)]);
+    let sent = edge.run([origin_knows(&doc)]);
+    let heads: Vec<Hash> = doc.get_heads().into_iter().map(Hash::from).collect();
+    let receipt = |(to, message): &(SessionId, RepoMessage)| {
+        *to == 1 && matches!(message, RepoMessage::Committed { heads: told, .. } if *told == heads)
+    };
+    assert!(sent.iter().any(receipt), "{sent:?}");
+    // Others who have the right get at it here.
+    edge.join(2, "tom", Role::Teacher, &["b1"]);
+    let mut toms = Automerge::new();
+    edge.talk(2, UNKNOWN, &mut toms, &mut State::new());
+    assert_eq!(toms.get_heads(), doc.get_heads());
+}
+
 /// Her device counts on a change that the edge told it it had, and has no more. Both said so to each other without end, and she
 /// never got what others had written.
 #[test]

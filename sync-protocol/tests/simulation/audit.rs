@@ -18,7 +18,10 @@ pub(crate) fn audit(effect: &Effect, log: &MemoryLog, users: &Users) {
         Effect::Append { document, hash, author, .. } if author.source == Source::Device => {
             let may = log.is_guess(*document) || log.access(*document, &author.user) == Access::Write;
             assert!(may, "a change of {} was taken", author.user);
-            assert!(!log.is_refused(*document, hash), "a change that the origin has refused was taken again");
+            assert!(
+                !log.knows_refusal(*document, hash),
+                "a change that the origin has refused was taken again"
+            );
         }
         Effect::Send { session, bytes } => match RepoMessage::decode(bytes).unwrap() {
             RepoMessage::Sync { document, data, .. } => audit_sync(document, &data, log, &users[session]),

@@ -55,7 +55,8 @@ impl Device {
         })
     }
 
-    pub(crate) fn mark(&mut self, document: DocumentId, rng: &mut Rng) {
+    /// The change that it made; none when the mark was there already.
+    pub(crate) fn mark(&mut self, document: DocumentId, rng: &mut Rng) -> Option<ChangeHash> {
         let student = format!("student-{}", rng.below(5));
         let mark = MARKS[rng.below(MARKS.len())];
         let doc = self.open(document);
@@ -67,6 +68,7 @@ impl Device {
         tx.put(&sheet, student, mark).unwrap();
         let (written, _) = tx.commit();
         self.written.extend(written);
+        written
     }
 
     pub(crate) fn connect(&mut self, edge: usize, edges: &mut [Edge]) {

@@ -201,8 +201,8 @@ impl World {
         for sheet in &self.sheets {
             for (n, device) in self.devices.iter_mut().enumerate() {
                 if self.origin.access(*sheet, device.user()) == Access::Write {
-                    device.mark(*sheet, &mut self.rng);
-                    words.push((*sheet, n, device.changes(*sheet).last().unwrap().hash()));
+                    let word = std::iter::repeat_with(|| device.mark(*sheet, &mut self.rng)).flatten().next();
+                    words.push((*sheet, n, word.unwrap()));
                 }
             }
         }

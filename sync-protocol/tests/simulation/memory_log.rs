@@ -72,6 +72,12 @@ impl MemoryLog {
         self.unwanted.get(&document).is_some_and(|refused| refused.contains(hash))
     }
 
+    /// By what the edge has heard: an answer to a push that was lost on the way is in no log.
+    pub(crate) fn knows_refusal(&self, document: DocumentId, hash: &Hash) -> bool {
+        self.refused.get(&document).is_some_and(|refused| refused.contains_key(hash))
+            && self.is_refused(document, hash)
+    }
+
     pub(crate) fn carry_out(
         &mut self,
         effects: Vec<Effect>,
@@ -177,10 +183,8 @@ impl MemoryLog {
     fn append(&mut self, document: DocumentId, hash: Hash, author: Author, bytes: Vec<u8>) {
         if self.is_guess(document) && self.access(document, &author.user) != Access::Write {
             self.unwanted.entry(document).or_default().insert(hash);
-        }
-        if author.source == Source::Origin
-            && let Some(unwanted) = self.unwanted.get_mut(&document)
-        {
+        } else if let Some(unwanted) = self.unwanted.get_mut(&document) {
+            // The origin has it, or somebody with the right has brought again what was taken on a guess before.
             unwanted.remove(&hash);
         }
         // One that was kept over a discard for the push alone is behind no snapshot.

@@ -5,6 +5,7 @@ use sync_protocol::directory::DirectoryEntry;
 use sync_protocol::document_id::DocumentId;
 use sync_protocol::kind::Kind;
 use sync_protocol::link::DocumentRecord;
+use sync_protocol::revocation::Revocation;
 use sync_protocol::token::Role;
 
 pub(crate) const BATCH: &str = "b1";
@@ -31,7 +32,7 @@ pub(crate) fn teacher(user: &str) -> DirectoryEntry {
         active: true,
         batches: vec![BATCH.into()],
         guardian_of: Vec::new(),
-        revocation: Default::default(),
+        revocation: Revocation::default(),
     }
 }
 
