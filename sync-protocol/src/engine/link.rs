@@ -135,7 +135,8 @@ impl Engine {
         self.link.epoch = following.epoch;
         self.link.revision = following.revision;
         self.effects.push(Effect::SaveCursor { epoch: following.epoch, revision: following.revision });
-        self.acknowledge(following.acknowledged);
+        // How far the origin has come with the log is not how far it has been heard: what it said of refused changes on the link
+        // before may be lost. All that was not answered is pushed again; the origin knows what it has, and refuses again.
         if following.reset {
             self.effects.push(Effect::ListDocuments);
         }

@@ -365,6 +365,29 @@ fn the_origin_is_asked_about_a_guess_that_was_made_after_the_link_came_up() {
     assert_eq!(toms.get_heads(), doc.get_heads());
 }
 
+/// The link was lost between the origin's commit and its answer: the number in `Following` says nothing of what was refused.
+#[test]
+fn what_was_not_answered_is_pushed_again_however_far_the_origin_has_come() {
+    let mut edge = edge_with(&[entry("tara", Role::Teacher, &["b1"])]);
+    edge.join(1, "tara", Role::Teacher, &["b1"]);
+    let mut doc = notes(1);
+    write(&mut doc, "a", "1");
+    edge.talk(1, NOTES, &mut doc, &mut State::new());
+    edge.run([Event::LinkDown]);
+    edge.written.clear();
+    let following = Following {
+        institute: INSTITUTE.into(),
+        epoch: 1,
+        revision: 1,
+        log: String::new(),
+        acknowledged: 7,
+        reset: false,
+    };
+    edge.run([Event::LinkUp, Event::Link(LinkMessage::Following(following))]);
+    assert!(edge.written.contains(&Effect::ReadLog { after: 0 }), "{:?}", edge.written);
+    assert!(!edge.written.iter().any(|effect| matches!(effect, Effect::SaveAcknowledged(_))));
+}
+
 /// Her device counts on a change that the edge told it it had, and has no more. Both said so to each other without end, and she
 /// never got what others had written.
 #[test]

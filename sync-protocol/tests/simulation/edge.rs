@@ -4,7 +4,9 @@ use crate::Rng;
 use crate::audit::Users;
 use crate::memory_log::MemoryLog;
 use crate::origin::Origin;
-use std::collections::{BTreeMap, VecDeque};
+use automerge::ChangeHash;
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use sync_protocol::document_id::DocumentId;
 use sync_protocol::engine::{Effect, Engine, Event, Limits, SessionId};
 use sync_protocol::link::LinkMessage;
 use sync_protocol::token::Claims;
@@ -56,6 +58,11 @@ impl Edge {
             to_origin: VecDeque::new(),
             from_origin: VecDeque::new(),
         }
+    }
+
+    /// The changes of a document in the log.
+    pub(crate) fn logged(&self, document: DocumentId) -> BTreeSet<ChangeHash> {
+        self.log.hashes(document)
     }
 
     pub(crate) fn open(&mut self, claims: Claims) -> SessionId {

@@ -230,6 +230,11 @@ impl World {
             for n in 0..self.devices.len() {
                 self.check_device(n, *sheet);
             }
+            for (n, edge) in self.edges.iter().enumerate() {
+                let (logged, truth) = (edge.logged(*sheet), self.origin.hashes(*sheet));
+                let extra: Vec<_> = logged.difference(&truth).collect();
+                assert!(extra.is_empty(), "edge {n} keeps of {sheet} what the origin has not: {extra:?}");
+            }
         }
     }
 

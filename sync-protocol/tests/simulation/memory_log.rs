@@ -2,7 +2,7 @@
 
 use crate::audit::{Users, audit};
 use crate::rights::record_of;
-use automerge::Automerge;
+use automerge::{Automerge, ChangeHash};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use sync_protocol::actor::{Binding, FOREIGN_ACTOR};
 use sync_protocol::directory::{Directory, DirectoryEntry};
@@ -158,6 +158,13 @@ impl MemoryLog {
             directory.clear();
         }
         directory.extend(entries.into_iter().map(|entry| (entry.user.clone(), entry)));
+    }
+
+    /// Hashes of the changes that a start would find.
+    pub(crate) fn hashes(&self, document: DocumentId) -> BTreeSet<ChangeHash> {
+        let Some(stored) = self.load(document) else { return BTreeSet::new() };
+        let doc = Automerge::load(&stored.chunks.concat()).unwrap();
+        doc.get_changes(&[]).into_iter().map(|change| change.hash()).collect()
     }
 
     fn load(&self, document: DocumentId) -> Option<Stored> {
