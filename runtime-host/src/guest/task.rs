@@ -57,7 +57,7 @@ impl Future for InstanceTask {
             && crate::threads::number().is_some()
             && let Some(busy) = running.guest.shared.threads.busy().cloned()
         {
-            running.worker.close();
+            running.worker.block();
             let moved = Self(self.0.take());
             busy.spawn(moved);
             return Poll::Ready(());

@@ -177,9 +177,9 @@ impl Worker {
         }
     }
 
-    /// Takes no more requests.
-    pub(super) fn close(&self) {
-        self.lock().open = false;
+    /// Takes no requests until the guest has let go of the instance: it is asked for the next one then.
+    pub(super) fn block(&self) {
+        self.lock().blocked = true;
     }
 
     /// Takes no more requests, and lets the instance end as soon as it has nothing to do.
