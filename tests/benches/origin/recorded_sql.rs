@@ -20,15 +20,6 @@ impl Script {
         text
     }
 
-    /// The script with `literal`, a text that must be another one in each transaction, made at random.
-    pub(crate) fn with_fresh(mut self, literal: &str) -> Self {
-        let quoted = format!("'{literal}'");
-        for statement in &mut self.statements {
-            *statement = statement.replace(&quoted, "('fresh-' || :k)");
-        }
-        self
-    }
-
     pub(crate) fn len(&self) -> usize {
         self.statements.len()
     }
@@ -81,7 +72,7 @@ fn filled_in(sql: &str, values: &str) -> String {
     let mut rest = values;
     while let Some((_, after)) = rest.split_once(" = ") {
         let end = literal_end(after);
-        literals.push(fresh_if_unique(&after[..end]));
+        literals.push(without_colons(&fresh_if_unique(&after[..end])));
         rest = &after[end..];
     }
     // From the last one, so that $1 is not found in $12.
@@ -107,6 +98,14 @@ fn literal_end(text: &str) -> usize {
         }
     }
     bytes.len()
+}
+
+/// The same text without colons, behind which pgbench looks for the name of a variable.
+fn without_colons(literal: &str) -> String {
+    if !literal.starts_with('\'') || !literal.contains(':') {
+        return literal.to_owned();
+    }
+    format!("E{}", literal.replace('\\', "\\\\").replace(':', "\\x3a"))
 }
 
 /// Ids that the origin makes at random are made at random by pgbench too: a second row of the same id would be refused.
