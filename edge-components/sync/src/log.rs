@@ -444,27 +444,30 @@ impl Log {
             Source::Device => 0,
             Source::Origin => 1,
         };
-        // A row that a snapshot counts as covered is not loaded again. After a discard the next snapshot may lack what is still
-        // to be pushed: brought again, it is logged anew, behind the snapshot.
+        let insert = "INSERT OR IGNORE INTO changes (institute, document, hash, user, device, source, bytes, logged_at)
+             VALUES (?, ?, ?, ?, ?, ?, ?, ?) RETURNING sequence";
+        let row = [
+            self.own(),
+            blob(document.as_bytes()),
+            blob(&hash.0),
+            Value::Text(author.user.clone()),
+            Value::Text(author.device.clone()),
+            Value::Integer(source),
+            Value::Blob(bytes),
+            integer(author.at),
+        ];
+        if !self.connection.execute(insert, &row)?.rows.is_empty() {
+            return Ok(());
+        }
+        // It is there. A row that a snapshot counts as covered is not loaded again, and after a discard the next snapshot may
+        // lack what is still to be pushed: brought again, it is logged anew, behind the snapshot.
         self.run(
             "DELETE FROM changes WHERE institute = ?1 AND document = ?2 AND hash = ?3 AND sequence <= (
                 SELECT upto FROM snapshots WHERE institute = ?1 AND document = ?2)",
             vec![self.own(), blob(document.as_bytes()), blob(&hash.0)],
         )?;
-        self.run(
-            "INSERT OR IGNORE INTO changes (institute, document, hash, user, device, source, bytes, logged_at)
-             VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
-            vec![
-                self.own(),
-                blob(document.as_bytes()),
-                blob(&hash.0),
-                Value::Text(author.user.clone()),
-                Value::Text(author.device.clone()),
-                Value::Integer(source),
-                Value::Blob(bytes),
-                integer(author.at),
-            ],
-        )
+        self.connection.execute(insert, &row)?;
+        Ok(())
     }
 
     fn snapshot(&self, document: DocumentId, bytes: Vec<u8>) -> Result<(), LogError> {
