@@ -22,7 +22,7 @@ pub(crate) use {
 use super::cache::{Cache, Computed, Key, Served, Strategy};
 use super::local_time::LocalTime;
 use crate::clock::unix_ms;
-use crate::store::{Account, AttendanceFigures, ClassRow, Institute, Records, Store, StoreError};
+use crate::store::{Account, AttendanceFigures, ClassRow, Institute, PaymentRow, Records, Store, StoreError};
 use jiff::civil::Date;
 use serde::Serialize;
 use sync_protocol::bookmark::Bookmark;
@@ -324,6 +324,18 @@ impl<'r> Scene<'r> {
         }
     }
 
+    fn payment_view(&self, payment: PaymentRow) -> PaymentView {
+        PaymentView {
+            payment: payment.payment,
+            invoice: payment.invoice,
+            student: payment.student_name,
+            amount_minor: payment.amount_minor,
+            method: payment.method,
+            reference: payment.reference,
+            paid_at: self.time.text(payment.paid_at),
+        }
+    }
+
     /// Classes of all the user's batches that start in the span, in order, at most `limit`.
     fn classes(&self, from: i64, until: i64, limit: u32) -> Result<Vec<ClassRow>, StoreError> {
         let mut classes = Vec::new();
@@ -539,4 +551,16 @@ mod tests {
             assert!(matches!(parse_date(wrong), Err(ViewError::Date)), "{wrong}");
         }
     }
+}
+
+#[derive(Debug, Serialize, ToSchema)]
+struct PaymentView {
+    payment: String,
+    invoice: String,
+    /// Name.
+    student: String,
+    amount_minor: i64,
+    method: String,
+    reference: Option<String>,
+    paid_at: String,
 }

@@ -2,7 +2,7 @@
 
 use super::*;
 use sync_protocol::actor::{Binding, registered};
-use sync_protocol::link::{Document as Pulled, Following, LinkMessage};
+use sync_protocol::link::{Document as Pulled, LinkMessage};
 
 const INSTITUTE: &str = "northside.example";
 
@@ -24,18 +24,6 @@ fn codes(sent: &[(SessionId, RepoMessage)]) -> Vec<(SessionId, &str)> {
             _ => None,
         })
         .collect()
-}
-
-fn linked(edge: &mut Edge) {
-    let following = Following {
-        institute: INSTITUTE.into(),
-        epoch: 1,
-        revision: 0,
-        log: String::new(),
-        acknowledged: 0,
-        reset: false,
-    };
-    edge.run([Event::LinkUp, Event::Link(LinkMessage::Following(following))]);
 }
 
 fn pulled(changes: &[&Change], actors: Vec<Binding>) -> Event {

@@ -1,21 +1,9 @@
 //! A deleted document is gone for everybody, and no old copy brings it back.
 
 use super::*;
-use sync_protocol::link::{Document as Pulled, DocumentHeads, Feed, Following, LinkMessage, Pushed, Refused};
+use sync_protocol::link::{Document as Pulled, DocumentHeads, Feed, LinkMessage, Pushed, Refused};
 
 const INSTITUTE: &str = "northside.example";
-
-fn linked(edge: &mut Edge) {
-    let following = Following {
-        institute: INSTITUTE.into(),
-        epoch: 1,
-        revision: 0,
-        log: String::new(),
-        acknowledged: 0,
-        reset: false,
-    };
-    edge.run([Event::LinkUp, Event::Link(LinkMessage::Following(following))]);
-}
 
 fn feed(revision: u64) -> Event {
     Event::Link(LinkMessage::Feed(Feed {

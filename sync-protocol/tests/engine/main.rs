@@ -19,13 +19,33 @@ use sync_protocol::directory::DirectoryEntry;
 use sync_protocol::document_id::DocumentId;
 use sync_protocol::engine::{Effect, Engine, Event, Limits, Position, SessionId, Stored};
 use sync_protocol::kind::{self, Kind};
-use sync_protocol::link::{DocumentRecord, Hash};
+use sync_protocol::link::{DocumentRecord, Following, Hash, LinkMessage};
 use sync_protocol::repo_message::RepoMessage;
 use sync_protocol::token::{AUDIENCE, Claims, ISSUER, Role};
 
 const NOTES: DocumentId = DocumentId::from_bytes([8; 16]);
 const SHEET: DocumentId = DocumentId::from_bytes([7; 16]);
 const UNKNOWN: DocumentId = DocumentId::from_bytes([9; 16]);
+
+/// The origin follows a log of which it has nothing, in an institute in which nothing has happened.
+fn following() -> Following {
+    Following {
+        institute: "northside.example".into(),
+        epoch: 1,
+        revision: 0,
+        log: String::new(),
+        acknowledged: 0,
+        reset: false,
+    }
+}
+
+fn followed() -> Event {
+    Event::Link(LinkMessage::Following(following()))
+}
+
+fn linked(edge: &mut Edge) {
+    edge.run([Event::LinkUp, followed()]);
+}
 
 /// An edge whose log holds [`NOTES`] of batch `b1` and forgets all that is written to it.
 struct Edge {

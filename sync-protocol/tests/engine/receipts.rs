@@ -1,20 +1,9 @@
 //! What the origin has committed: devices that read our messages hear of it, once, and never of less.
 
 use super::*;
-use sync_protocol::link::{Document as Pulled, DocumentHeads, Feed, Following, Hash, LinkMessage};
+use sync_protocol::link::{Document as Pulled, DocumentHeads, Feed, Hash, LinkMessage};
 
 const INSTITUTE: &str = "northside.example";
-
-fn following() -> Event {
-    Event::Link(LinkMessage::Following(Following {
-        institute: INSTITUTE.into(),
-        epoch: 1,
-        revision: 0,
-        log: String::new(),
-        acknowledged: 0,
-        reset: false,
-    }))
-}
 
 fn feed(revision: u64, heads: Vec<Hash>) -> Event {
     Event::Link(LinkMessage::Feed(Feed {
@@ -44,7 +33,7 @@ fn the_feed_says_what_is_committed_and_older_news_take_nothing_back() {
     let mut edge = Edge::new();
     edge.join(1, "tara", Role::Teacher, &["b1"]);
     edge.join_plainly(2, "tom", Role::Teacher, &["b1"]);
-    edge.run([Event::LinkUp, following()]);
+    edge.run([Event::LinkUp, followed()]);
     let (mut doc, mut state) = (notes(1), State::new());
     edge.talk(1, NOTES, &mut doc, &mut state);
     edge.talk(2, NOTES, &mut notes(2), &mut State::new());
@@ -84,7 +73,7 @@ fn a_device_that_comes_after_a_restart_is_told_what_the_log_knows() {
 fn what_a_pull_brings_is_committed() {
     let mut edge = Edge::new();
     edge.join(1, "tara", Role::Teacher, &["b1"]);
-    edge.run([Event::LinkUp, following()]);
+    edge.run([Event::LinkUp, followed()]);
     edge.say(1, NOTES, first_message(&notes(1)));
     let mut doc = notes(5);
     write(&mut doc, "a", "1");

@@ -1,7 +1,7 @@
 //! A change that breaks the rules of its document's kind: who brought it is told, nobody else notices.
 
 use super::*;
-use sync_protocol::link::{Document as Pulled, Following, LinkMessage, QuarantineItem, Quarantined};
+use sync_protocol::link::{Document as Pulled, LinkMessage, QuarantineItem, Quarantined};
 
 fn sheet(actor: u8) -> Automerge {
     let genesis = kind::genesis(Kind::Attendance, SHEET).unwrap();
@@ -78,16 +78,8 @@ fn a_client_that_does_not_know_our_messages_gets_none() {
 #[test]
 fn a_change_that_is_held_back_is_merged_when_its_dependency_comes_from_the_origin() {
     let mut edge = Edge::new();
-    let following = Following {
-        institute: "northside.example".into(),
-        epoch: 1,
-        revision: 0,
-        log: String::new(),
-        acknowledged: 0,
-        reset: false,
-    };
     edge.join(1, "tara", Role::Teacher, &["b1"]);
-    edge.run([Event::LinkUp, Event::Link(LinkMessage::Following(following))]);
+    edge.run([Event::LinkUp, followed()]);
     let mut doc = sheet(1);
     let first = mark(&mut doc, "s1", "late");
     let second = mark(&mut doc, "s1", "present");
@@ -115,22 +107,12 @@ fn a_change_that_is_held_back_is_merged_when_its_dependency_comes_from_the_origi
 #[test]
 fn what_was_refused_is_told_to_the_origin() {
     let mut edge = Edge::new();
-    let following = || {
-        Event::Link(LinkMessage::Following(Following {
-            institute: "northside.example".into(),
-            epoch: 1,
-            revision: 0,
-            log: String::new(),
-            acknowledged: 0,
-            reset: false,
-        }))
-    };
     let asked = |edge: &mut Edge| {
         let count = edge.written.iter().filter(|e| matches!(e, Effect::ReadQuarantine)).count();
         edge.written.clear();
         count
     };
-    edge.run([Event::LinkUp, following()]);
+    edge.run([Event::LinkUp, followed()]);
     assert_eq!(asked(&mut edge), 1, "what a run before left");
     edge.join(1, "tara", Role::Teacher, &["b1"]);
     let mut doc = sheet(1);
@@ -154,7 +136,7 @@ fn what_was_refused_is_told_to_the_origin() {
     edge.wait(1_000);
     assert_eq!(asked(&mut edge), 0, "one is under way");
     // The answer is lost with the connection.
-    edge.run([Event::LinkDown, Event::LinkUp, following()]);
+    edge.run([Event::LinkDown, Event::LinkUp, followed()]);
     assert_eq!(asked(&mut edge), 1);
     edge.run([Event::Untold(vec![item])]);
     let answer = Quarantined { institute: "northside.example".into(), log: String::new(), acknowledged: 3 };

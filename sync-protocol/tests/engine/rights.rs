@@ -34,14 +34,7 @@ fn feed(revision: u64, members: &[DirectoryEntry]) -> Event {
 /// An edge that follows the institute and has its directory.
 fn edge_with(entries: &[DirectoryEntry]) -> Edge {
     let mut edge = Edge::new();
-    let following = Following {
-        institute: INSTITUTE.into(),
-        epoch: 1,
-        revision: 0,
-        log: String::new(),
-        acknowledged: 0,
-        reset: true,
-    };
+    let following = Following { reset: true, ..following() };
     edge.run([Event::LinkUp, Event::Link(LinkMessage::Following(following)), page(0, true, entries)]);
     edge
 }
@@ -293,15 +286,7 @@ fn what_was_taken_in_on_a_guess_reaches_nobody_when_the_document_is_another() {
     assert_eq!(edge.appended(), 2, "it counts as private");
 
     edge.run([Event::LinkUp]);
-    let following = Following {
-        institute: INSTITUTE.into(),
-        epoch: 1,
-        revision: 0,
-        log: String::new(),
-        acknowledged: 0,
-        reset: false,
-    };
-    edge.run([Event::Link(LinkMessage::Following(following))]);
+    edge.run([followed()]);
     let doc = notes(1);
     let sent = edge.run([origin_knows(&doc)]);
     assert_eq!((heads_told(&sent, 1), heads_told(&sent, 2)), (vec![], vec![]), "{sent:?}");
@@ -328,15 +313,7 @@ fn the_origin_is_asked_about_a_guess_that_was_made_after_the_link_came_up() {
     edge.join(1, "tara", Role::Teacher, &["b1"]);
     let doc = notes(1);
     edge.say(1, UNKNOWN, first_message(&doc));
-    let following = Following {
-        institute: INSTITUTE.into(),
-        epoch: 1,
-        revision: 0,
-        log: String::new(),
-        acknowledged: 0,
-        reset: false,
-    };
-    edge.run([Event::LinkUp, Event::Link(LinkMessage::Following(following))]);
+    edge.run([Event::LinkUp, followed()]);
     edge.written.clear();
     edge.say(1, UNKNOWN, carrying(&doc, &doc.get_changes(&[])));
     let at = |sought: &dyn Fn(&Effect) -> bool| edge.written.iter().position(sought);
@@ -375,14 +352,7 @@ fn what_was_not_answered_is_pushed_again_however_far_the_origin_has_come() {
     edge.talk(1, NOTES, &mut doc, &mut State::new());
     edge.run([Event::LinkDown]);
     edge.written.clear();
-    let following = Following {
-        institute: INSTITUTE.into(),
-        epoch: 1,
-        revision: 1,
-        log: String::new(),
-        acknowledged: 7,
-        reset: false,
-    };
+    let following = Following { revision: 1, acknowledged: 7, ..following() };
     edge.run([Event::LinkUp, Event::Link(LinkMessage::Following(following))]);
     assert!(edge.written.contains(&Effect::ReadLog { after: 0 }), "{:?}", edge.written);
     assert!(!edge.written.iter().any(|effect| matches!(effect, Effect::SaveAcknowledged(_))));

@@ -207,19 +207,11 @@ fn reschedule_class(
     }
     tx.move_class(class, starts_at, ends_at, room)?;
     tx.touch(tag::batch(&found.batch));
-    let moved = Event::ClassRescheduled {
-        class: class.to_owned(),
-        batch: found.batch.clone(),
-        by: by.user.clone(),
-        title: found.title.clone(),
-        starts_at,
-        ends_at,
-        room: room.unwrap_or(&found.room).to_owned(),
-    };
-    events::emit(tx, &moved);
+    let room = room.unwrap_or(&found.room);
+    timetable::tell_moved(tx, by, &found, &found.title, (starts_at, ends_at, room));
     Ok(json!({
         "command": "reschedule-class", "class": class, "starts_at": local(tx, starts_at)?,
-        "ends_at": local(tx, ends_at)?, "room": room.unwrap_or(&found.room),
+        "ends_at": local(tx, ends_at)?, "room": room,
     }))
 }
 

@@ -1,6 +1,6 @@
 //! The dashboard of an institute's admin.
 
-use super::{InstituteView, Person, SHORT_LIST, Scene, rate};
+use super::{InstituteView, PaymentView, Person, SHORT_LIST, Scene, rate};
 use crate::store::StoreError;
 use serde::Serialize;
 use std::collections::BTreeMap;
@@ -54,18 +54,6 @@ struct Fees {
 }
 
 #[derive(Debug, Serialize, ToSchema)]
-struct PaymentView {
-    payment: String,
-    invoice: String,
-    /// Name.
-    student: String,
-    amount_minor: i64,
-    method: String,
-    reference: Option<String>,
-    paid_at: String,
-}
-
-#[derive(Debug, Serialize, ToSchema)]
 struct Documents {
     /// All documents.
     total: u64,
@@ -110,17 +98,7 @@ pub(super) fn dashboard(scene: &Scene<'_>) -> Result<AdminDashboard, StoreError>
             outstanding: records.outstanding_minor()?,
             received_30_days: records.received_since_minor(scene.now - RECEIVED_MS)?,
         },
-        recent_payments: payments
-            .map(|payment| PaymentView {
-                payment: payment.payment,
-                invoice: payment.invoice,
-                student: payment.student_name,
-                amount_minor: payment.amount_minor,
-                method: payment.method,
-                reference: payment.reference,
-                paid_at: scene.time.text(payment.paid_at),
-            })
-            .collect(),
+        recent_payments: payments.map(|payment| scene.payment_view(payment)).collect(),
         documents: documents(scene)?,
     })
 }

@@ -1,6 +1,6 @@
 //! Who owes what: the statement of a student, and the institute's open invoices.
 
-use super::{LIST, Person, Scene};
+use super::{LIST, PaymentView, Person, Scene};
 use crate::store::{Account, Invoice, LedgerEntry, StoreError};
 use serde::Serialize;
 use utoipa::ToSchema;
@@ -70,18 +70,6 @@ struct OpenInvoice {
 }
 
 #[derive(Debug, Serialize, ToSchema)]
-struct PaymentView {
-    payment: String,
-    invoice: String,
-    /// Name.
-    student: String,
-    amount_minor: i64,
-    method: String,
-    reference: Option<String>,
-    paid_at: String,
-}
-
-#[derive(Debug, Serialize, ToSchema)]
 struct SetAsideView {
     provider: String,
     event: String,
@@ -113,15 +101,7 @@ pub(super) fn admin_fees(scene: &Scene<'_>) -> Result<AdminFees, StoreError> {
         student: invoice.student.clone(),
         invoice: invoice_view(scene, invoice),
     });
-    let payments = records.recent_payments(LIST)?.into_iter().map(|payment| PaymentView {
-        payment: payment.payment,
-        invoice: payment.invoice,
-        student: payment.student_name,
-        amount_minor: payment.amount_minor,
-        method: payment.method,
-        reference: payment.reference,
-        paid_at: scene.time.text(payment.paid_at),
-    });
+    let payments = records.recent_payments(LIST)?.into_iter().map(|payment| scene.payment_view(payment));
     let set_aside = records.set_aside_events(LIST)?.into_iter().map(|event| SetAsideView {
         provider: event.provider,
         event: event.event,

@@ -3,7 +3,7 @@
 use super::{CommandFault, MAX_CLASS_MS, already_exists, forbidden, invalid, local, not_found, read_time};
 use super::{require_batch, require_teacher};
 use crate::services::events::{self, Event};
-use crate::store::{Account, ClassChange, NewClass, WriteTx};
+use crate::store::{Account, ClassChange, ClassRow, NewClass, WriteTx};
 use serde_json::{Value, json};
 use sync_protocol::command::Command;
 use sync_protocol::tag;
@@ -73,18 +73,30 @@ fn change_class(
     let room = change.room.as_ref().unwrap_or(&found.room);
     // Another title or teacher is nothing that anybody has to be told at once.
     if (starts_at, ends_at, room) != (found.starts_at, found.ends_at, &found.room) {
-        let moved = Event::ClassRescheduled {
-            class: class.to_owned(),
-            batch: found.batch,
-            by: by.user.clone(),
-            title: change.title.unwrap_or(found.title),
-            starts_at,
-            ends_at,
-            room: room.clone(),
-        };
-        events::emit(tx, &moved);
+        let title = change.title.as_ref().unwrap_or(&found.title);
+        tell_moved(tx, by, &found, title, (starts_at, ends_at, room));
     }
     Ok(())
+}
+
+/// Leaves word that a class takes place from, until and where it did not before.
+pub(super) fn tell_moved(
+    tx: &mut WriteTx<'_>,
+    by: &Account,
+    class: &ClassRow,
+    title: &str,
+    (starts_at, ends_at, room): (i64, i64, &str),
+) {
+    let moved = Event::ClassRescheduled {
+        class: class.class.clone(),
+        batch: class.batch.clone(),
+        by: by.user.clone(),
+        title: title.to_owned(),
+        starts_at,
+        ends_at,
+        room: room.to_owned(),
+    };
+    events::emit(tx, &moved);
 }
 
 /// Whether it was not cancelled before.
