@@ -213,7 +213,11 @@ impl TestOrigin {
         let tokens = answer.json();
         let access = tokens["access_token"].as_str().unwrap().to_owned();
         let claims = self.app.auth.verify(&access).unwrap();
-        User { access, refresh: tokens["refresh_token"].as_str().unwrap().to_owned(), claims }
+        User {
+            access,
+            refresh: tokens["refresh_token"].as_str().unwrap().to_owned(),
+            claims: (*claims).clone(),
+        }
     }
 
     /// The id of today's class of a batch at Northside.

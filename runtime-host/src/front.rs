@@ -249,7 +249,7 @@ impl Front {
         if endpoint.manifest.anonymous.find(path).is_some() {
             return identity.verify_if_present(token);
         }
-        Ok(Asker::User(Box::new(identity.verify(token)?)))
+        Ok(Asker::User(identity.verify(token)?))
     }
 
     /// The host's own routes, unless the manifest routes them. They answer only once everything is loaded.

@@ -8,6 +8,7 @@ use std::sync::{Arc, PoisonError, RwLock};
 use std::time::{SystemTime, UNIX_EPOCH};
 use sync_protocol::directory::DirectoryEntry;
 use sync_protocol::token::{Claims, IDENTITY_HEADER, KeySet, KeySetError, TokenError};
+use sync_protocol::verifier::Verifier;
 
 /// Tells the component that the host itself asks; removed from every request that comes from outside.
 pub const INTERNAL_HEADER: &str = "rollcall-internal";
@@ -15,7 +16,7 @@ pub const INTERNAL_HEADER: &str = "rollcall-internal";
 /// Verifies tokens.
 pub struct Identity {
     /// None until the origin has been reached once.
-    keys: RwLock<Option<Arc<KeySet>>>,
+    verifier: RwLock<Option<Arc<Verifier>>>,
     /// Where the keys outlive the process.
     path: PathBuf,
     revocations: Revocations,
@@ -25,7 +26,7 @@ pub struct Identity {
 #[derive(Debug, Clone, PartialEq)]
 pub enum Asker {
     Anonymous,
-    User(Box<Claims>),
+    User(Arc<Claims>),
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -72,9 +73,10 @@ impl Identity {
                 .ok(),
             Err(_) => None,
         };
-        let keys = keys.filter(|keys| !keys.is_empty()).map(Arc::new);
+        let keys = keys.filter(|keys| !keys.is_empty());
+        let verifier = RwLock::new(keys.map(|keys| Arc::new(Verifier::new(keys))));
         let revocations = Revocations::load(&path.with_extension("revoked.json"));
-        Self { keys: RwLock::new(keys), path: path.to_owned(), revocations }
+        Self { verifier, path: path.to_owned(), revocations }
     }
 
     /// Takes in entries of an institute's directory; with `first`, they begin the whole of it. Blocks for the disk.
@@ -90,18 +92,19 @@ impl Identity {
     /// Takes the origin's keys, as JWKS, and keeps them for later starts. Blocks for the disk.
     pub fn replace_keys(&self, jwks: &str) -> Result<(), KeysError> {
         let keys = KeySet::from_json(jwks)?;
-        *self.keys.write().unwrap_or_else(PoisonError::into_inner) = Some(Arc::new(keys));
+        let verifier = Some(Arc::new(Verifier::new(keys)));
+        *self.verifier.write().unwrap_or_else(PoisonError::into_inner) = verifier;
         replace_file(&self.path, jwks)
     }
 
-    fn keys(&self) -> Option<Arc<KeySet>> {
-        self.keys.read().unwrap_or_else(PoisonError::into_inner).clone()
+    fn verifier(&self) -> Option<Arc<Verifier>> {
+        self.verifier.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    pub fn verify(&self, token: Option<&str>) -> Result<Claims, IdentityError> {
-        let keys = self.keys().ok_or(IdentityError::KeysUnknown)?;
+    pub fn verify(&self, token: Option<&str>) -> Result<Arc<Claims>, IdentityError> {
+        let verifier = self.verifier().ok_or(IdentityError::KeysUnknown)?;
         let token = token.ok_or(IdentityError::Missing)?;
-        let claims = keys.verify(token, now())?;
+        let claims = verifier.verify(token, now())?;
         match self.revocations.worth(&claims) {
             Worth::Full => Ok(claims),
             Worth::Deactivated => Err(IdentityError::Deactivated),
@@ -116,10 +119,10 @@ impl Identity {
 
     /// As [`Identity::verify`], except that a request without a token, or one that cannot be checked yet, is anonymous.
     pub fn verify_if_present(&self, token: Option<&str>) -> Result<Asker, IdentityError> {
-        if token.is_none() || self.keys().is_none() {
+        if token.is_none() || self.verifier().is_none() {
             return Ok(Asker::Anonymous);
         }
-        Ok(Asker::User(Box::new(self.verify(token)?)))
+        Ok(Asker::User(self.verify(token)?))
     }
 }
 
@@ -274,15 +277,19 @@ mod tests {
         };
         let identity = Identity::load(&path);
         identity.replace_keys(&keys.to_json()).unwrap();
-        assert_eq!(identity.verify(Some(&token)), Ok(claims.clone()));
+        assert_eq!(identity.verify(Some(&token)).as_deref(), Ok(&claims));
         identity.note_members("southside.example", &[entry(false)], false).unwrap();
-        assert_eq!(identity.verify(Some(&token)), Ok(claims.clone()), "elsewhere the id is somebody else");
+        assert_eq!(
+            identity.verify(Some(&token)).as_deref(),
+            Ok(&claims),
+            "elsewhere the id is somebody else"
+        );
         identity.note_members(&claims.inst, &[entry(false)], false).unwrap();
         assert_eq!(identity.verify(Some(&token)), Err(IdentityError::Deactivated));
         let identity = Identity::load(&path);
         assert_eq!(identity.verify_if_present(Some(&token)), Err(IdentityError::Deactivated));
         identity.note_members(&claims.inst, &[], true).unwrap();
-        assert_eq!(identity.verify(Some(&token)), Ok(claims));
+        assert_eq!(identity.verify(Some(&token)).as_deref(), Ok(&claims));
     }
 
     #[test]

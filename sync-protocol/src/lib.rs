@@ -20,3 +20,4 @@ pub mod revocation;
 pub mod rules;
 pub mod tag;
 pub mod token;
+pub mod verifier;

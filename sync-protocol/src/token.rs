@@ -67,6 +67,13 @@ pub struct Claims {
     pub sid: String,
 }
 
+impl Claims {
+    /// Whether they hold no more at `now`, in seconds since the Unix epoch.
+    pub(crate) fn is_expired(&self, now: i64) -> bool {
+        self.exp.saturating_add(LEEWAY_SECONDS) <= now
+    }
+}
+
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum TokenError {
     #[error("token is {0} bytes, the limit is {MAX_TOKEN_BYTES}")]
@@ -209,7 +216,7 @@ impl KeySet {
         if claims.iss != ISSUER || claims.aud != AUDIENCE {
             return Err(TokenError::WrongAudience);
         }
-        if claims.exp + LEEWAY_SECONDS <= now {
+        if claims.is_expired(now) {
             return Err(TokenError::Expired);
         }
         Ok(claims)

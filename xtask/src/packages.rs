@@ -49,6 +49,20 @@ pub(crate) fn postgres() -> anyhow::Result<()> {
     bail!("the tests need a Postgres server of version {POSTGRES_MIN} or later in /usr/lib/postgresql");
 }
 
+/// Tests of failovers let Patroni run a cluster of their own, with etcd as its memory.
+pub(crate) fn patroni() -> anyhow::Result<()> {
+    let there =
+        || succeeds(command("patroni").arg("--version")) && succeeds(command("etcd").arg("--version"));
+    if there() {
+        return Ok(());
+    }
+    eprintln!("installing Patroni and etcd, which tests of failovers start");
+    if install("patroni etcd-server", there) {
+        return Ok(());
+    }
+    bail!("the tests need patroni and etcd: install them (on Debian `patroni etcd-server`) and try again");
+}
+
 /// schemathesis, which calls the origin by its own description, is Python.
 pub(crate) fn python() -> anyhow::Result<()> {
     let there = || succeeds(command("python3").args(["-c", "import venv, ensurepip"]));

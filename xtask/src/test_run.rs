@@ -11,6 +11,7 @@ pub(crate) fn run(arguments: &[String]) -> anyhow::Result<ExitCode> {
     packages::openssl()?;
     packages::node()?;
     packages::postgres()?;
+    packages::patroni()?;
     packages::python()?;
     install_schemathesis()?;
     packages::redis()?;

@@ -10,6 +10,7 @@ use axum::http::{StatusCode, header};
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
 use sync_protocol::bookmark::{BOOKMARK_HEADER, Bookmark};
 use sync_protocol::command::MAX_ID_BYTES;
 use sync_protocol::token::Claims;
@@ -20,25 +21,25 @@ const EDGE_HEADER: &str = "rollcall-edge";
 const MAX_EDGE_BYTES: usize = 64;
 
 /// The verified claims of the bearer token.
-pub(super) struct Identity(pub(super) Claims);
+pub(super) struct Identity(pub(super) Arc<Claims>);
 
 impl FromRequestParts<App> for Identity {
     type Rejection = ApiError;
 
     async fn from_request_parts(parts: &mut Parts, app: &App) -> Result<Self, ApiError> {
-        if let Some(claims) = parts.extensions.get::<Claims>() {
-            return Ok(Self(claims.clone()));
+        if let Some(claims) = parts.extensions.get::<Arc<Claims>>() {
+            return Ok(Self(Arc::clone(claims)));
         }
         let token = bearer(parts).ok_or(ApiError::TOKEN_MISSING)?;
         let claims = app.auth.verify(token)?;
         // For what else is taken out of this request.
-        parts.extensions.insert(claims.clone());
+        parts.extensions.insert(Arc::clone(&claims));
         Ok(Self(claims))
     }
 }
 
 /// The verified claims of somebody who is an admin now.
-pub(super) struct Admin(pub(super) Claims);
+pub(super) struct Admin(pub(super) Arc<Claims>);
 
 impl FromRequestParts<App> for Admin {
     type Rejection = ApiError;

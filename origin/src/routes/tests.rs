@@ -8,6 +8,7 @@ mod failover;
 mod fees;
 mod foreign;
 mod notifications;
+mod patroni;
 mod sessions;
 mod tables;
 mod views;

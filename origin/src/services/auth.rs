@@ -165,7 +165,7 @@ impl AuthService {
     }
 
     /// Checks an access token's signature and age. Whether it was revoked, [`Account::admit`] knows.
-    pub(crate) fn verify(&self, token: &str) -> Result<Claims, AuthError> {
+    pub(crate) fn verify(&self, token: &str) -> Result<Arc<Claims>, AuthError> {
         Ok(self.keys.verify(token)?)
     }
 

@@ -19,6 +19,7 @@ mod messages;
 mod migrate;
 mod notifications;
 mod outbox;
+mod patroni;
 mod primary;
 mod quarantine;
 mod replicas;
@@ -33,6 +34,7 @@ use super::settings::PostgresConfig;
 use super::transaction::{Committed, Records, WriteTx};
 use super::watchers::Watchers;
 use dial::Dialer;
+use patroni::Patroni;
 use primary::{Epoch, Primary};
 use replicas::{Positions, Replicas};
 pub(super) use server::Mode;
@@ -67,7 +69,8 @@ pub(super) struct Cluster {
 impl Cluster {
     /// Connects, and migrates if the configuration says so. Blocks.
     pub(super) fn open(config: &PostgresConfig, watchers: Arc<Watchers>) -> Result<Self, OpenError> {
-        let servers = 1 + config.replicas.len();
+        let found = config.patroni.as_ref().map_or(0, |_| patroni::MAX_MEMBERS);
+        let servers = 1 + config.replicas.len() + found;
         let runtime = tokio::runtime::Builder::new_multi_thread()
             .worker_threads(DRIVERS)
             .max_blocking_threads(servers * config.connections_max)
@@ -75,6 +78,8 @@ impl Cluster {
             .enable_all()
             .build()
             .map_err(OpenError::Runtime)?;
+        let patroni = Patroni::new(config, &config.primary)?;
+        let config = runtime.block_on(patroni::locate(config))?;
         let tls = dial::tls(config.ca_file.as_deref())?;
         let owner = Dialer::to_primary(config.owner.clone(), &tls, config.connect_timeout);
         let migrated = runtime.block_on(migrate::migrate(&owner, !config.migrate))?;
@@ -84,15 +89,21 @@ impl Cluster {
         let handle = runtime.handle();
         let epoch = Arc::new(Epoch::default());
         let positions = Arc::<Positions>::default();
-        let primary = Arc::new(Primary::new(config, &tls, handle, &epoch, &positions, &watchers));
+        let primary = Arc::new(Primary::new(&config, &tls, handle, &epoch, &positions, &watchers));
         runtime.block_on(primary.first_epoch())?;
-        let replicas = config.replicas.iter().map(|host| {
-            let dialer = Dialer::to_server(host.clone(), &tls, config.connect_timeout);
-            let server = Server::new(name(host), dialer.clone(), config, handle, None);
-            (Arc::new(server), dialer)
-        });
-        let replicas = Arc::new(Replicas::new(replicas.collect(), positions, config.replica_lag_max));
-        replicas.watch(handle);
+        let open = {
+            let (config, handle) = (config.clone(), handle.clone());
+            move |host: tokio_postgres::Config| {
+                let dialer = Dialer::to_server(host.clone(), &tls, config.connect_timeout);
+                let server = Server::new(name(&host), dialer.clone(), &config, &handle, None);
+                (Arc::new(server), dialer)
+            }
+        };
+        let replicas = config.replicas.iter().cloned().map(&open).collect();
+        let replicas = Arc::new(Replicas::new(replicas, positions, config.replica_lag_max, handle));
+        if let Some(patroni) = patroni {
+            handle.spawn(patroni::follow(patroni, Arc::clone(&primary), Arc::clone(&replicas), open));
+        }
         handle.spawn(primary::watch(Arc::clone(&primary)));
         handle.spawn(reap(Arc::clone(&primary), Arc::clone(&replicas), config.idle_connection));
         handle.spawn(primary::keep_partitions(Arc::clone(&primary), PARTITIONS_EVERY));
@@ -202,6 +213,7 @@ impl Cluster {
 pub(crate) fn migrate(config: &PostgresConfig) -> Result<usize, OpenError> {
     let runtime =
         tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(OpenError::Runtime)?;
+    let config = runtime.block_on(patroni::locate(config))?;
     let tls = dial::tls(config.ca_file.as_deref())?;
     let owner = Dialer::to_primary(config.owner.clone(), &tls, config.connect_timeout);
     runtime.block_on(migrate::migrate(&owner, false))
@@ -209,6 +221,7 @@ pub(crate) fn migrate(config: &PostgresConfig) -> Result<usize, OpenError> {
 
 /// A connection of the application to a primary with the newest schema.
 pub(super) async fn client_of_migrated(config: &PostgresConfig) -> Result<tokio_postgres::Client, OpenError> {
+    let config = patroni::locate(config).await?;
     let tls = dial::tls(config.ca_file.as_deref())?;
     let owner = Dialer::to_primary(config.owner.clone(), &tls, config.connect_timeout);
     migrate::migrate(&owner, !config.migrate).await?;
@@ -265,7 +278,7 @@ async fn reap(primary: Arc<Primary>, replicas: Arc<Replicas>, idle: Duration) {
     loop {
         tokio::time::sleep(REAP_EVERY).await;
         primary.server.reap(idle);
-        replicas.servers().for_each(|server| server.reap(idle));
+        replicas.servers().iter().for_each(|server| server.reap(idle));
     }
 }
 

@@ -12,6 +12,8 @@ pub(super) const ROLE: &str = "rollcall_app";
 const MIN_CONNECTIONS: usize = 2;
 /// Postgres' own default for a whole server is 100.
 const MAX_CONNECTIONS: usize = 500;
+/// Each node knows all of them; more than a few are asked in vain.
+const MAX_PATRONI_NODES: usize = 16;
 
 /// The settings under `[store]` as they are written. No `Debug`: addresses may hold passwords.
 #[derive(Serialize, Deserialize)]
@@ -20,6 +22,7 @@ pub(crate) struct StoreSettings {
     url: Option<String>,
     owner_url: Option<String>,
     replicas: Vec<String>,
+    patroni: Vec<String>,
     ca_file: Option<PathBuf>,
     migrate: bool,
     connections_max: usize,
@@ -39,6 +42,7 @@ impl Default for StoreSettings {
             url: None,
             owner_url: None,
             replicas: Vec::new(),
+            patroni: Vec::new(),
             ca_file: None,
             migrate: true,
             connections_max: 16,
@@ -63,6 +67,8 @@ pub(crate) struct PostgresConfig {
     pub(super) owner: Vec<tokio_postgres::Config>,
     /// Each a server of its own.
     pub(super) replicas: Vec<tokio_postgres::Config>,
+    /// Who is asked where the servers are, besides those named here.
+    pub(super) patroni: Option<PatroniConfig>,
     /// Certificates that servers' certificates are checked against, besides the system's.
     pub(super) ca_file: Option<PathBuf>,
     pub(super) migrate: bool,
@@ -80,8 +86,47 @@ pub(crate) struct PostgresConfig {
     pub(super) replica_lag_max: Duration,
 }
 
+/// A cluster whose servers Patroni knows.
+#[derive(Debug, Clone)]
+pub(super) struct PatroniConfig {
+    /// Of its REST API, on some nodes or all.
+    pub(super) addresses: Vec<reqwest::Url>,
+    /// Whether the address of the primary says how servers are reached; else TLS is for those elsewhere.
+    ssl_mode: Option<SslMode>,
+}
+
+impl PatroniConfig {
+    /// How the server at `host` is reached, as `like` is.
+    pub(super) fn server(
+        &self,
+        like: &tokio_postgres::Config,
+        host: &str,
+        port: u16,
+    ) -> tokio_postgres::Config {
+        let host = Host::Tcp(host.to_owned());
+        let mode = self.ssl_mode.unwrap_or(usual_ssl_mode(is_local(&host)));
+        one_host(like, &host, Some(port), mode)
+    }
+}
+
+#[cfg(test)]
+impl PatroniConfig {
+    /// Nodes of a test.
+    pub(super) fn at(addresses: &[&str]) -> Self {
+        let addresses =
+            addresses.iter().map(|it| it.parse::<reqwest::Url>().unwrap().join("/cluster").unwrap());
+        Self { addresses: addresses.collect(), ssl_mode: None }
+    }
+}
+
 #[cfg(test)]
 impl PostgresConfig {
+    /// Asks these nodes of Patroni where the servers are.
+    pub(crate) fn with_patroni(mut self, addresses: &[&str]) -> Self {
+        self.patroni = Some(PatroniConfig::at(addresses));
+        self
+    }
+
     /// The defaults, for a server of a test.
     pub(crate) fn of(url: &str, replicas: Vec<String>) -> Self {
         let settings = StoreSettings { url: Some(url.to_owned()), replicas, ..StoreSettings::default() };
@@ -102,7 +147,11 @@ impl StoreSettings {
     /// The cluster, if these settings name one. Faults go to `faults`.
     pub(crate) fn check(self, faults: &mut Vec<String>) -> Option<PostgresConfig> {
         let Some(url) = &self.url else {
-            let stray = [("owner_url", self.owner_url.is_some()), ("replicas", !self.replicas.is_empty())];
+            let stray = [
+                ("owner_url", self.owner_url.is_some()),
+                ("replicas", !self.replicas.is_empty()),
+                ("patroni", !self.patroni.is_empty()),
+            ];
             let stray = stray.iter().filter(|(_, there)| *there);
             faults.extend(stray.map(|(name, _)| format!("store.{name} is set, but store.url is not")));
             return None;
@@ -132,10 +181,12 @@ impl StoreSettings {
             }
             replicas.extend(hosts);
         }
+        let patroni = self.patroni_nodes(url, faults);
         Some(PostgresConfig {
             primary,
             owner,
             replicas,
+            patroni,
             ca_file: self.ca_file,
             migrate: self.migrate,
             connections_max: self.connections_max,
@@ -158,7 +209,7 @@ impl StoreSettings {
         options: &str,
         faults: &mut Vec<String>,
     ) -> Vec<tokio_postgres::Config> {
-        let config = match url.parse::<tokio_postgres::Config>() {
+        let mut config = match url.parse::<tokio_postgres::Config>() {
             Ok(config) => config,
             Err(error) => {
                 // Without the address, which may hold a password.
@@ -172,51 +223,90 @@ impl StoreSettings {
             return Vec::new();
         }
         let local = config.get_hosts().iter().all(is_local);
-        let mode = match (url.contains("sslmode="), config.get_ssl_mode(), local) {
-            (false, _, true) => SslMode::Disable,
-            (false, _, false) => SslMode::Require,
-            (true, mode @ (SslMode::Disable | SslMode::Require), _) => mode,
-            (true, _, _) => {
+        let mode = match (names_ssl_mode(url), config.get_ssl_mode()) {
+            (false, _) => usual_ssl_mode(local),
+            (true, mode @ (SslMode::Disable | SslMode::Require)) => mode,
+            (true, _) => {
                 faults.push(format!("{name}: sslmode is neither disable nor require"));
                 return Vec::new();
             }
         };
-        (0..config.get_hosts().len()).map(|at| self.one_host(&config, at, mode, options)).collect()
+        let options = [config.get_options().unwrap_or_default(), options].join(" ");
+        config.options(options.trim());
+        config.connect_timeout(Duration::from_millis(self.connect_timeout_ms));
+        config.tcp_user_timeout(Duration::from_millis(2 * self.statement_timeout_ms));
+        let ports = config.get_ports();
+        let port = |at: usize| ports.get(at).or(ports.first()).copied();
+        let hosts = config.get_hosts().iter().enumerate();
+        hosts.map(|(at, host)| one_host(&config, host, port(at), mode)).collect()
     }
 
-    fn one_host(
-        &self,
-        config: &tokio_postgres::Config,
-        at: usize,
-        mode: SslMode,
-        options: &str,
-    ) -> tokio_postgres::Config {
-        let mut one = tokio_postgres::Config::new();
-        match &config.get_hosts()[at] {
-            Host::Tcp(host) => one.host(host),
-            Host::Unix(path) => one.host_path(path),
-        };
-        let ports = config.get_ports();
-        if let Some(port) = ports.get(at).or(ports.first()) {
-            one.port(*port);
+    fn patroni_nodes(&self, url: &str, faults: &mut Vec<String>) -> Option<PatroniConfig> {
+        if self.patroni.len() > MAX_PATRONI_NODES {
+            faults.push(format!(
+                "store.patroni names {} nodes, the limit is {MAX_PATRONI_NODES}",
+                self.patroni.len()
+            ));
         }
-        if let Some(user) = config.get_user() {
-            one.user(user);
+        let mut addresses = Vec::new();
+        for text in &self.patroni {
+            let address = text.parse::<reqwest::Url>().ok().and_then(|base| base.join("/cluster").ok());
+            match address.filter(|address| matches!(address.scheme(), "http" | "https")) {
+                Some(address) => addresses.push(address),
+                // Without the address, which may hold a password.
+                None => faults.push("store.patroni: one is no http:// or https:// address".into()),
+            }
         }
-        if let Some(password) = config.get_password() {
-            one.password(password);
-        }
-        if let Some(database) = config.get_dbname() {
-            one.dbname(database);
-        }
-        one.options([config.get_options().unwrap_or_default(), options].join(" ").trim())
-            .application_name(config.get_application_name().unwrap_or("rollcall-origin"))
-            .ssl_mode(mode)
-            .connect_timeout(Duration::from_millis(self.connect_timeout_ms))
-            .tcp_user_timeout(Duration::from_millis(2 * self.statement_timeout_ms))
-            .keepalives_idle(Duration::from_secs(30));
-        one
+        let named = names_ssl_mode(url).then(|| url.parse::<tokio_postgres::Config>().ok()).flatten();
+        let ssl_mode = named.map(|config| config.get_ssl_mode());
+        (!addresses.is_empty()).then_some(PatroniConfig { addresses, ssl_mode })
     }
+}
+
+fn names_ssl_mode(url: &str) -> bool {
+    url.contains("sslmode=")
+}
+
+/// What an address that does not say it means.
+fn usual_ssl_mode(local: bool) -> SslMode {
+    if local { SslMode::Disable } else { SslMode::Require }
+}
+
+/// One host, reached in the way that `like` says.
+fn one_host(
+    like: &tokio_postgres::Config,
+    host: &Host,
+    port: Option<u16>,
+    mode: SslMode,
+) -> tokio_postgres::Config {
+    let mut one = tokio_postgres::Config::new();
+    match host {
+        Host::Tcp(host) => one.host(host),
+        Host::Unix(path) => one.host_path(path),
+    };
+    if let Some(port) = port {
+        one.port(port);
+    }
+    if let Some(user) = like.get_user() {
+        one.user(user);
+    }
+    if let Some(password) = like.get_password() {
+        one.password(password);
+    }
+    if let Some(database) = like.get_dbname() {
+        one.dbname(database);
+    }
+    if let Some(timeout) = like.get_connect_timeout() {
+        one.connect_timeout(*timeout);
+    }
+    if let Some(timeout) = like.get_tcp_user_timeout() {
+        one.tcp_user_timeout(*timeout);
+    }
+    one.options(like.get_options().unwrap_or_default())
+        .application_name(like.get_application_name().unwrap_or("rollcall-origin"))
+        .ssl_mode(mode)
+        .keepalives_idle(Duration::from_secs(30));
+    one
 }
 
 fn is_local(host: &Host) -> bool {
@@ -272,5 +362,24 @@ mod tests {
         let mut faults = Vec::new();
         assert!(stray.check(&mut faults).is_none());
         assert_eq!(faults, ["store.replicas is set, but store.url is not"]);
+    }
+
+    #[test]
+    fn a_node_of_patroni_is_an_address_of_http() {
+        let with = |nodes: &[&str]| {
+            let patroni = nodes.iter().map(|node| (*node).to_owned()).collect();
+            check(StoreSettings { patroni, ..url("postgres://app@db.example/rollcall") })
+        };
+        let config = with(&["http://10.0.0.1:8008", "https://db2.example:8008/"]).unwrap();
+        let addresses = config.patroni.unwrap().addresses;
+        assert_eq!(addresses[0].as_str(), "http://10.0.0.1:8008/cluster");
+        assert_eq!(addresses[1].as_str(), "https://db2.example:8008/cluster");
+        assert!(with(&[]).unwrap().patroni.is_none());
+        for wrong in ["10.0.0.1:8008", "ftp://10.0.0.1", ""] {
+            let fault = with(&[wrong]).unwrap_err();
+            assert_eq!(fault, "store.patroni: one is no http:// or https:// address", "{wrong}");
+        }
+        let fault = with(&["http://10.0.0.1:8008"; MAX_PATRONI_NODES + 1]).unwrap_err();
+        assert!(fault.contains("the limit is 16"), "{fault}");
     }
 }

@@ -48,7 +48,7 @@ enum SessionEnd {
 /// Answers the upgrade and starts the session. `request` has been authenticated as `claims`.
 pub fn accept(
     mut request: Request<Incoming>,
-    claims: Claims,
+    claims: Arc<Claims>,
     identity: Arc<Identity>,
     institutes: &Institutes,
     engine: EngineHandle,

@@ -306,7 +306,7 @@ fn source(primary: &Postgres, name: &str) -> String {
 }
 
 /// The programs of the newest installed server.
-fn binaries() -> PathBuf {
+pub(crate) fn binaries() -> PathBuf {
     let installed = fs::read_dir("/usr/lib/postgresql").into_iter().flatten().flatten();
     let newest = installed
         .filter_map(|entry| entry.file_name().to_str()?.parse::<u32>().ok())

@@ -80,7 +80,7 @@ async fn export_payments(
 /// part when the client has taken the one before.
 async fn export(
     app: App,
-    claims: Claims,
+    claims: Arc<Claims>,
     collection: &'static Collection,
     name: &str,
 ) -> Result<Response, ApiError> {
@@ -152,7 +152,7 @@ async fn import_results(
 
 async fn import(
     app: App,
-    claims: Claims,
+    claims: Arc<Claims>,
     upload: Upload,
     query: Result<Query<ImportQuery>, axum::extract::rejection::QueryRejection>,
     body: Body,

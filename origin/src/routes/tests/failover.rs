@@ -10,6 +10,7 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 use sync_protocol::bookmark::Bookmark;
 use test_servers::Postgres;
+use tokio::task::JoinSet;
 
 /// Longest wait for something to happen, on a busy machine.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -18,7 +19,7 @@ const RETRY: Duration = Duration::from_millis(20);
 const WRITERS: usize = 3;
 
 /// What the clients did and were told.
-struct History {
+pub(super) struct History {
     origins: [TestOrigin; 2],
     teacher: User,
     /// Keys of commands that were answered with 200.
@@ -27,11 +28,45 @@ struct History {
     newest: Mutex<Option<Bookmark>>,
     reads: AtomicUsize,
     /// Answers that asked to come again.
-    refused: AtomicUsize,
+    pub(super) refused: AtomicUsize,
     stop: AtomicBool,
 }
 
 impl History {
+    /// Of a teacher at two origins of one cluster.
+    pub(super) async fn begin(origins: [TestOrigin; 2]) -> Arc<Self> {
+        let teacher = origins[0].user("teacher@northside.example").await;
+        Arc::new(Self {
+            origins,
+            teacher,
+            acknowledged: Mutex::default(),
+            newest: Mutex::default(),
+            reads: AtomicUsize::new(0),
+            refused: AtomicUsize::new(0),
+            stop: AtomicBool::new(false),
+        })
+    }
+
+    /// So many writers, and two readers.
+    pub(super) fn clients(self: &Arc<Self>, writers: usize) -> JoinSet<()> {
+        let mut clients = JoinSet::new();
+        (0..writers).for_each(|writer| drop(clients.spawn(self.clone().write(writer))));
+        (0..2).for_each(|_| drop(clients.spawn(self.clone().read())));
+        clients
+    }
+
+    pub(super) async fn end(&self, clients: &mut JoinSet<()>) {
+        self.stop.store(true, Ordering::SeqCst);
+        while let Some(ended) = clients.join_next().await {
+            ended.unwrap();
+        }
+    }
+
+    /// How many of its servers an origin uses.
+    pub(super) fn servers_used(&self, origin: usize) -> usize {
+        self.origins[origin].app.store.servers().iter().filter(|server| server.used).count()
+    }
+
     fn stopped(&self) -> bool {
         self.stop.load(Ordering::SeqCst)
     }
@@ -99,13 +134,13 @@ impl History {
     }
 
     /// Waits for so many more acknowledged writes and reads.
-    async fn goes_on(&self, what: &str) {
+    pub(super) async fn goes_on(&self, what: &str) {
         let done = || (self.acknowledged.lock().unwrap().len(), self.reads.load(Ordering::SeqCst));
         let (writes, reads) = done();
         self.until(what, || done().0 >= writes + 15 && done().1 >= reads + 15).await;
     }
 
-    async fn until(&self, what: &str, done: impl Fn() -> bool) {
+    pub(super) async fn until(&self, what: &str, done: impl Fn() -> bool) {
         let deadline = Instant::now() + PATIENCE;
         while !done() {
             assert!(Instant::now() < deadline, "waited {PATIENCE:?} for {what}");
@@ -129,19 +164,8 @@ async fn under_every_failure_no_acknowledged_write_is_lost_or_doubled_and_no_rea
     let config = PostgresConfig::of(&url, vec![one.url("rollcall"), two.url("rollcall")]).impatient();
     let first = TestOrigin::start_on_postgres(config.clone()).await;
     let second = TestOrigin::start_on_postgres(config).await;
-    let teacher = first.user("teacher@northside.example").await;
-    let history = Arc::new(History {
-        origins: [first, second],
-        teacher,
-        acknowledged: Mutex::default(),
-        newest: Mutex::default(),
-        reads: AtomicUsize::new(0),
-        refused: AtomicUsize::new(0),
-        stop: AtomicBool::new(false),
-    });
-    let mut clients = tokio::task::JoinSet::new();
-    (0..WRITERS).for_each(|writer| drop(clients.spawn(history.clone().write(writer))));
-    (0..2).for_each(|_| drop(clients.spawn(history.clone().read())));
+    let history = History::begin([first, second]).await;
+    let mut clients = history.clients(WRITERS);
 
     history.goes_on("a quiet start").await;
     two.pause_replay();
@@ -164,27 +188,25 @@ async fn under_every_failure_no_acknowledged_write_is_lost_or_doubled_and_no_rea
     primary.start_again();
     primary.set_synchronous(&[]);
     history.goes_on("life beside a primary of the past").await;
-    history.stop.store(true, Ordering::SeqCst);
-    while let Some(ended) = clients.join_next().await {
-        ended.unwrap();
-    }
+    history.end(&mut clients).await;
 
-    check_effects(&history, &one);
+    history.check_effects(|sql| one.sql("rollcall", sql), WRITERS);
 }
 
-/// What the surviving server has is what the clients were told.
-fn check_effects(history: &History, survivor: &Postgres) {
-    let rows =
-        survivor.sql("rollcall", "SELECT text FROM messages WHERE text ~ '^w[0-9]+-[0-9]+$' ORDER BY text");
-    let rows: Vec<String> = rows.lines().map(str::to_owned).collect();
-    let once: BTreeSet<String> = rows.iter().cloned().collect();
-    assert_eq!(once.len(), rows.len(), "an effect came twice");
-    let acknowledged = history.acknowledged.lock().unwrap();
-    let lost: Vec<_> = acknowledged.difference(&once).collect();
-    assert!(lost.is_empty(), "acknowledged and lost: {lost:?}");
-    let unasked = once.difference(&acknowledged).count();
-    assert!(unasked <= WRITERS, "each writer had at most one command in flight, {unasked} are there");
-    let gapless = "SELECT bool_and(feed = max) FROM (SELECT count(*) AS feed, max(revision) FROM feed
-         GROUP BY institute) counts";
-    assert_eq!(survivor.sql("rollcall", gapless), "t");
+impl History {
+    /// What the surviving server has is what the clients were told.
+    pub(super) fn check_effects(&self, survivor: impl Fn(&str) -> String, writers: usize) {
+        let rows = survivor("SELECT text FROM messages WHERE text ~ '^w[0-9]+-[0-9]+$' ORDER BY text");
+        let rows: Vec<String> = rows.lines().map(str::to_owned).collect();
+        let once: BTreeSet<String> = rows.iter().cloned().collect();
+        assert_eq!(once.len(), rows.len(), "an effect came twice");
+        let acknowledged = self.acknowledged.lock().unwrap();
+        let lost: Vec<_> = acknowledged.difference(&once).collect();
+        assert!(lost.is_empty(), "acknowledged and lost: {lost:?}");
+        let unasked = once.difference(&acknowledged).count();
+        assert!(unasked <= writers, "each writer had at most one command in flight, {unasked} are there");
+        let gapless = "SELECT bool_and(feed = max) FROM (SELECT count(*) AS feed, max(revision) FROM feed
+             GROUP BY institute) counts";
+        assert_eq!(survivor(gapless), "t");
+    }
 }

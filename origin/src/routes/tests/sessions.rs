@@ -97,7 +97,7 @@ async fn a_copied_refresh_token_ends_the_access_tokens_of_its_session_too() {
     let access = fresh["access_token"].as_str().unwrap();
     let claims = origin.app.auth.verify(access).unwrap();
     assert_eq!(claims.sid, student.claims.sid);
-    let fresh = User { access: access.into(), refresh: String::new(), claims };
+    let fresh = User { access: access.into(), refresh: String::new(), claims: (*claims).clone() };
     assert_eq!(origin.get(&fresh, DASHBOARD).await.status, StatusCode::OK);
     assert_eq!(refresh(&origin, &student.refresh).await.problem(), (401, "token-invalid".into()));
     assert_eq!(origin.get(&fresh, DASHBOARD).await.problem(), (401, "token-revoked".into()));
@@ -201,7 +201,7 @@ async fn a_password_changes_with_the_old_one_alone_and_ends_all_other_sessions()
     let access = changed.json()["access_token"].as_str().unwrap().to_owned();
     let claims = origin.app.auth.verify(&access).unwrap();
     assert_eq!(claims.dev, here.claims.dev);
-    let fresh = User { access, refresh: String::new(), claims };
+    let fresh = User { access, refresh: String::new(), claims: (*claims).clone() };
     assert_eq!(origin.get(&fresh, DASHBOARD).await.status, StatusCode::OK);
     for old in [&here, &elsewhere] {
         assert_eq!(origin.get(old, DASHBOARD).await.problem(), (401, "token-revoked".into()));

@@ -13,6 +13,7 @@ use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 use sync_protocol::bookmark::{Bookmark, Proof, SIGNATURE_BYTES};
 use sync_protocol::token::{self, Claims, KeySet, LEEWAY_SECONDS};
+use sync_protocol::verifier::Verifier;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
@@ -36,7 +37,8 @@ struct Signer {
 /// All keys of one reading, the last to sign first.
 struct Ring {
     signers: Vec<Signer>,
-    public: KeySet,
+    /// Of the public keys; shared by readings that found the same.
+    verifier: Arc<Verifier>,
 }
 
 pub(super) struct Keys {
@@ -45,21 +47,24 @@ pub(super) struct Keys {
 }
 
 impl Ring {
-    fn of(mut stored: Vec<StoredKey>, now: i64) -> Result<Self, StoreError> {
+    /// `before` is an earlier reading, whose verifier is kept where it has the same keys.
+    fn of(mut stored: Vec<StoredKey>, now: i64, before: Option<&Self>) -> Result<Self, StoreError> {
         drain_dead(&mut stored, now);
-        let mut ring = Self { signers: Vec::new(), public: KeySet::default() };
+        let (mut signers, mut public) = (Vec::new(), KeySet::default());
         for StoredKey { kid, secret, signs_from } in stored {
             let secret: [u8; 32] = secret
                 .try_into()
                 .map_err(|_| StoreError::Corrupt { what: "signing key", text: kid.clone() })?;
             let key = SigningKey::from_bytes(&secret);
-            ring.public.insert(kid.clone(), key.verifying_key());
+            public.insert(kid.clone(), key.verifying_key());
             let mut bookmark_key = Sha256::new_with_prefix(b"rollcall bookmark\0");
             bookmark_key.update(secret);
             let bookmark_key = bookmark_key.finalize().into();
-            ring.signers.push(Signer { kid, key, bookmark_key, signs_from });
+            signers.push(Signer { kid, key, bookmark_key, signs_from });
         }
-        Ok(ring)
+        let known = before.map(|before| &before.verifier).filter(|verifier| *verifier.keys() == public);
+        let verifier = known.map_or_else(|| Arc::new(Verifier::new(public)), Arc::clone);
+        Ok(Self { signers, verifier })
     }
 
     /// The key whose turn it is.
@@ -86,8 +91,8 @@ impl Keys {
             }
             Ok(tx.signing_keys()?)
         })?;
-        let ring = Ring::of(stored.value, unix_ms())?;
-        let published = watch::Sender::new(ring.public.to_json());
+        let ring = Ring::of(stored.value, unix_ms(), None)?;
+        let published = watch::Sender::new(ring.verifier.keys().to_json());
         Ok(Self { ring: RwLock::new(Arc::new(ring)), published })
     }
 
@@ -95,8 +100,8 @@ impl Keys {
         self.ring.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    pub(super) fn verify(&self, token: &str) -> Result<Claims, token::TokenError> {
-        self.ring().public.verify(token, unix_ms() / 1000)
+    pub(super) fn verify(&self, token: &str) -> Result<Arc<Claims>, token::TokenError> {
+        self.ring().verifier.verify(token, unix_ms() / 1000)
     }
 
     pub(super) fn sign(&self, claims: &Claims, now: i64) -> String {
@@ -136,8 +141,8 @@ impl Keys {
         if stored.is_empty() {
             return Err(StoreError::Corrupt { what: "signing keys", text: "none".to_owned() });
         }
-        let ring = Ring::of(stored, unix_ms())?;
-        let json = ring.public.to_json();
+        let ring = Ring::of(stored, unix_ms(), Some(&self.ring()))?;
+        let json = ring.verifier.keys().to_json();
         *self.ring.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(ring);
         self.published.send_if_modified(|published| {
             let changed = *published != json;
@@ -213,7 +218,7 @@ mod tests {
     }
 
     fn ring(now: i64) -> Ring {
-        Ring::of(vec![stored("c", 3_000_000), stored("b", 2_000_000), stored("a", 0)], now).unwrap()
+        Ring::of(vec![stored("c", 3_000_000), stored("b", 2_000_000), stored("a", 0)], now, None).unwrap()
     }
 
     #[test]
@@ -228,6 +233,6 @@ mod tests {
         assert_eq!(at(2_000_000 + OUTLIVES_MS - 1), ("b".into(), "cba".into()));
         assert_eq!(at(2_000_000 + OUTLIVES_MS), ("b".into(), "cb".into()));
         assert_eq!(at(3_000_000 + OUTLIVES_MS), ("c".into(), "c".into()));
-        assert_eq!(ring(3_000_000 + OUTLIVES_MS).public.to_json().matches("\"kid\"").count(), 1);
+        assert_eq!(ring(3_000_000 + OUTLIVES_MS).verifier.keys().to_json().matches("\"kid\"").count(), 1);
     }
 }

@@ -13,6 +13,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde::Deserialize;
 use std::net::IpAddr;
+use std::sync::Arc;
 use sync_protocol::token::Claims;
 use utoipa::ToSchema;
 use uuid::Uuid;
@@ -133,7 +134,7 @@ impl AuthService {
     /// Sets a new password, ends all sessions and begins a new one on the same device.
     pub(crate) async fn change_password(
         &self,
-        claims: Claims,
+        claims: Arc<Claims>,
         change: PasswordChange,
         address: Option<IpAddr>,
     ) -> Result<Tokens, AuthError> {

@@ -7,6 +7,7 @@ use crate::clock::unix_ms;
 use crate::services::local_time::LocalTime;
 use crate::store::{Account, ActivityKind, Device, NO_INSTITUTE, Records, StoreError, WriteTx};
 use serde::{Deserialize, Serialize};
+use std::sync::Arc;
 use sync_protocol::tag;
 use sync_protocol::token::{Claims, TokenError};
 use utoipa::ToSchema;
@@ -89,7 +90,7 @@ impl AuthService {
     }
 
     /// Ends all sessions of the user; every access token of theirs counts no more.
-    pub(crate) async fn logout_everywhere(&self, claims: Claims) -> Result<(), AuthError> {
+    pub(crate) async fn logout_everywhere(&self, claims: Arc<Claims>) -> Result<(), AuthError> {
         let institute = claims.inst.clone();
         let ended = self.store.write::<_, AuthError, _>(&institute, move |tx| {
             let mut account = signed_in(tx.records(), &claims)?;
@@ -99,7 +100,7 @@ impl AuthService {
         ended.await.map(drop)
     }
 
-    pub(crate) async fn sessions(&self, claims: Claims) -> Result<SessionList, AuthError> {
+    pub(crate) async fn sessions(&self, claims: Arc<Claims>) -> Result<SessionList, AuthError> {
         let institute = claims.inst.clone();
         let list = self.store.read(&institute, move |records| {
             let account = signed_in(records, &claims)?;
@@ -120,7 +121,7 @@ impl AuthService {
     }
 
     /// Ends one of the user's own sessions.
-    pub(crate) async fn end_session(&self, claims: Claims, session: String) -> Result<(), AuthError> {
+    pub(crate) async fn end_session(&self, claims: Arc<Claims>, session: String) -> Result<(), AuthError> {
         let institute = claims.inst.clone();
         let ended = self.store.write::<_, AuthError, _>(&institute, move |tx| {
             let account = signed_in(tx.records(), &claims)?;
@@ -133,7 +134,7 @@ impl AuthService {
         ended.await.map(drop)
     }
 
-    pub(crate) async fn devices(&self, claims: Claims) -> Result<DeviceList, AuthError> {
+    pub(crate) async fn devices(&self, claims: Arc<Claims>) -> Result<DeviceList, AuthError> {
         let institute = claims.inst.clone();
         let list = self.store.read(&institute, move |records| {
             let account = signed_in(records, &claims)?;
@@ -155,7 +156,7 @@ impl AuthService {
     /// Registers one of the user's own devices, or names it anew.
     pub(crate) async fn register_device(
         &self,
-        claims: Claims,
+        claims: Arc<Claims>,
         device: String,
         registration: DeviceRegistration,
     ) -> Result<(), AuthError> {
@@ -179,7 +180,7 @@ impl AuthService {
     }
 
     /// Removes one of the user's own devices and ends its sessions.
-    pub(crate) async fn remove_device(&self, claims: Claims, device: String) -> Result<(), AuthError> {
+    pub(crate) async fn remove_device(&self, claims: Arc<Claims>, device: String) -> Result<(), AuthError> {
         let institute = claims.inst.clone();
         let removed = self.store.write::<_, AuthError, _>(&institute, move |tx| {
             let account = signed_in(tx.records(), &claims)?;

@@ -7,8 +7,7 @@ use futures_util::future::{BoxFuture, select_ok};
 use native_tls::{Certificate, TlsConnector};
 use postgres_native_tls::MakeTlsConnector;
 use std::path::Path;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 use tokio::task::JoinHandle;
 use tokio_postgres::config::TargetSessionAttrs;
@@ -21,24 +20,32 @@ pub(super) struct Dialer {
 }
 
 struct Inner {
-    hosts: Vec<tokio_postgres::Config>,
+    hosts: RwLock<Hosts>,
     tls: MakeTlsConnector,
     /// How long the host that was right last time may take before the others are asked too.
     patience: Duration,
-    last_right: AtomicUsize,
+}
+
+#[derive(Clone)]
+struct Hosts {
+    all: Arc<[tokio_postgres::Config]>,
+    last_right: usize,
 }
 
 impl Dialer {
     /// For the host that takes writes.
     pub(super) fn to_primary(
-        mut hosts: Vec<tokio_postgres::Config>,
+        hosts: Vec<tokio_postgres::Config>,
         tls: &MakeTlsConnector,
         patience: Duration,
     ) -> Self {
-        for host in &mut hosts {
-            host.target_session_attrs(TargetSessionAttrs::ReadWrite);
-        }
-        Self::new(hosts, tls, patience)
+        Self::new(taking_writes(hosts), tls, patience)
+    }
+
+    /// Other hosts of which one takes writes, the first most probably.
+    pub(super) fn replace_hosts(&self, hosts: Vec<tokio_postgres::Config>) {
+        let hosts = Hosts { all: taking_writes(hosts).into(), last_right: 0 };
+        *self.inner.hosts.write().unwrap_or_else(PoisonError::into_inner) = hosts;
     }
 
     /// For one server, whatever it is.
@@ -51,30 +58,35 @@ impl Dialer {
     }
 
     fn new(hosts: Vec<tokio_postgres::Config>, tls: &MakeTlsConnector, patience: Duration) -> Self {
-        let last_right = AtomicUsize::new(0);
-        Self { inner: Arc::new(Inner { hosts, tls: tls.clone(), patience, last_right }) }
+        let hosts = RwLock::new(Hosts { all: hosts.into(), last_right: 0 });
+        Self { inner: Arc::new(Inner { hosts, tls: tls.clone(), patience }) }
     }
 
     /// Asks the host that was right last time, then all at once: one that is stopped answers nothing, not even an
     /// error, and must not hide the new primary. Without an overall limit: the caller sets one.
     pub(super) async fn dial(&self) -> Result<(Client, JoinHandle<()>), Error> {
-        let Inner { hosts, patience, last_right, .. } = &*self.inner;
-        if hosts.len() == 1 {
-            return self.dial_host(0).await;
+        let Hosts { all, last_right } =
+            self.inner.hosts.read().unwrap_or_else(PoisonError::into_inner).clone();
+        if all.len() == 1 {
+            return self.dial_host(&all[0]).await;
         }
-        let first = self.dial_host(last_right.load(Ordering::Relaxed));
-        if let Ok(Ok(dialled)) = tokio::time::timeout(*patience, first).await {
+        let first = self.dial_host(&all[last_right]);
+        if let Ok(Ok(dialled)) = tokio::time::timeout(self.inner.patience, first).await {
             return Ok(dialled);
         }
-        let all = (0..hosts.len())
-            .map(|at| self.dial_host(at).map(move |dialled| dialled.map(|it| (at, it))).boxed());
-        let ((at, dialled), _) = select_ok(all).await?;
-        last_right.store(at, Ordering::Relaxed);
+        let each = all.iter().enumerate().map(|(at, host)| {
+            self.dial_host(host).map(move |dialled| dialled.map(|dialled| (at, dialled))).boxed()
+        });
+        let ((at, dialled), _) = select_ok(each).await?;
+        let mut hosts = self.inner.hosts.write().unwrap_or_else(PoisonError::into_inner);
+        if Arc::ptr_eq(&hosts.all, &all) {
+            hosts.last_right = at;
+        }
         Ok(dialled)
     }
 
-    async fn dial_host(&self, at: usize) -> Result<(Client, JoinHandle<()>), Error> {
-        let (client, connection) = self.inner.hosts[at].connect(self.inner.tls.clone()).await?;
+    async fn dial_host(&self, host: &tokio_postgres::Config) -> Result<(Client, JoinHandle<()>), Error> {
+        let (client, connection) = host.connect(self.inner.tls.clone()).await?;
         let task = tokio::spawn(async move {
             if let Err(error) = connection.await {
                 tracing::debug!(%error, "a connection to Postgres ended");
@@ -82,6 +94,13 @@ impl Dialer {
         });
         Ok((client, task))
     }
+}
+
+fn taking_writes(mut hosts: Vec<tokio_postgres::Config>) -> Vec<tokio_postgres::Config> {
+    for host in &mut hosts {
+        host.target_session_attrs(TargetSessionAttrs::ReadWrite);
+    }
+    hosts
 }
 
 impl Connect for Dialer {

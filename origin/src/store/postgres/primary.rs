@@ -93,6 +93,13 @@ impl Primary {
         self.answers.load(Ordering::Relaxed)
     }
 
+    /// Looks for the primary among other hosts, the first of which it probably is. Idle connections are closed: a primary of the
+    /// past that hangs would be found out by each of them anew.
+    pub(super) fn replace_hosts(&self, hosts: Vec<tokio_postgres::Config>) {
+        self.dialer.replace_hosts(hosts);
+        self.server.reap(Duration::ZERO);
+    }
+
     /// Asks for the epoch, so that it is known before anything is served.
     pub(super) async fn first_epoch(&self) -> Result<(), OpenError> {
         let begun = self.server.begin(Mode::Read, "").await?;

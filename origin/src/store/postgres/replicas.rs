@@ -5,9 +5,10 @@ use super::server::{Begun, Mode, Role, Server, ServerFigures, SharedServer};
 use crate::store::error::{PostgresError, StoreError};
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError, RwLock, Weak};
 use std::time::{Duration, Instant};
 use sync_protocol::bookmark::Bookmark;
+use tokio::runtime::Handle;
 
 /// How often each replica is asked how far it is.
 const ASK_EVERY: Duration = Duration::from_millis(200);
@@ -52,6 +53,8 @@ impl Positions {
 struct Replica {
     server: SharedServer,
     dialer: Dialer,
+    /// Named in the configuration, and so never forgotten.
+    fixed: bool,
     /// How far it has replayed the log, and when it said so; absent while it does not answer.
     position: Mutex<Option<u64>>,
 }
@@ -64,38 +67,62 @@ impl Replica {
 }
 
 pub(super) struct Replicas {
-    replicas: Vec<Arc<Replica>>,
+    replicas: RwLock<Arc<[Arc<Replica>]>>,
     positions: Arc<Positions>,
     lag_max: Duration,
     /// The replica whose turn it is.
     next: AtomicUsize,
+    runtime: Handle,
 }
 
 impl Replicas {
+    /// The replicas that the configuration names. Each is asked over and over how far it is.
     pub(super) fn new(
         servers: Vec<(SharedServer, Dialer)>,
         positions: Arc<Positions>,
         lag_max: Duration,
+        runtime: &Handle,
     ) -> Self {
-        let replicas = servers
-            .into_iter()
-            .map(|(server, dialer)| Arc::new(Replica { server, dialer, position: Mutex::new(None) }));
-        Self { replicas: replicas.collect(), positions, lag_max, next: AtomicUsize::new(0) }
+        let (next, runtime) = (AtomicUsize::new(0), runtime.clone());
+        let replicas = Self { replicas: RwLock::new(Arc::new([])), positions, lag_max, next, runtime };
+        let servers =
+            servers.into_iter().map(|(server, dialer)| replicas.begin_watching(server, dialer, true));
+        let servers = servers.collect();
+        *replicas.replicas.write().unwrap_or_else(PoisonError::into_inner) = servers;
+        replicas
     }
 
-    /// Asks each replica over and over how far it is.
-    pub(super) fn watch(&self, runtime: &tokio::runtime::Handle) {
-        for replica in &self.replicas {
-            runtime.spawn(watch(Arc::clone(replica)));
+    fn begin_watching(&self, server: SharedServer, dialer: Dialer, fixed: bool) -> Arc<Replica> {
+        let replica = Arc::new(Replica { server, dialer, fixed, position: Mutex::new(None) });
+        self.runtime.spawn(watch(Arc::downgrade(&replica)));
+        replica
+    }
+
+    fn all(&self) -> Arc<[Arc<Replica>]> {
+        Arc::clone(&self.replicas.read().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Besides those of the configuration, these are the replicas, by their names; `open` opens one that is new.
+    pub(super) fn replace_found(&self, found: &[String], open: impl Fn(&str) -> (SharedServer, Dialer)) {
+        let before = self.all();
+        let stays = |replica: &&Arc<Replica>| replica.fixed || found.contains(&replica.server.name);
+        let mut replicas: Vec<_> = before.iter().filter(stays).cloned().collect();
+        for name in found {
+            if !replicas.iter().any(|replica| replica.server.name == *name) {
+                let (server, dialer) = open(name);
+                replicas.push(self.begin_watching(server, dialer, false));
+            }
         }
+        *self.replicas.write().unwrap_or_else(PoisonError::into_inner) = replicas.into();
     }
 
-    pub(super) fn servers(&self) -> impl Iterator<Item = &SharedServer> {
-        self.replicas.iter().map(|replica| &replica.server)
+    pub(super) fn servers(&self) -> Vec<SharedServer> {
+        self.all().iter().map(|replica| Arc::clone(&replica.server)).collect()
     }
 
-    pub(super) fn figures(&self) -> impl Iterator<Item = ServerFigures> {
-        self.replicas.iter().map(|replica| replica.server.figures(Role::Replica, self.is_used(replica)))
+    pub(super) fn figures(&self) -> Vec<ServerFigures> {
+        let figures = |replica: &Arc<Replica>| replica.server.figures(Role::Replica, self.is_used(replica));
+        self.all().iter().map(figures).collect()
     }
 
     /// Whether the replica answers and is near enough to the primary.
@@ -106,11 +133,13 @@ impl Replicas {
 
     /// The replicas that may be read, those first that are known to have replayed the commit that `floor` names: they need not
     /// be asked in vain.
-    fn in_turn(&self, floor: Bookmark) -> Vec<&Arc<Replica>> {
+    fn in_turn(&self, floor: Bookmark) -> Vec<Arc<Replica>> {
+        let all = self.all();
         let turn = self.next.fetch_add(1, Ordering::Relaxed);
-        let mut replicas: Vec<_> = (0..self.replicas.len())
-            .map(|at| &self.replicas[(turn + at) % self.replicas.len()])
+        let mut replicas: Vec<_> = (0..all.len())
+            .map(|at| &all[(turn + at) % all.len()])
             .filter(|replica| self.is_used(replica))
+            .cloned()
             .collect();
         let wanted = floor.proof.map_or(0, |proof| proof.position);
         // Stable: among equals the turn decides.
@@ -158,20 +187,23 @@ async fn begin_at(
     }
 }
 
-async fn watch(replica: Arc<Replica>) {
-    let name = replica.server.name.clone();
-    loop {
-        let answered = ask_until_it_fails(&replica).await;
+/// Until nobody has the replica any more.
+async fn watch(watched: Weak<Replica>) {
+    while let Some(replica) = watched.upgrade() {
+        let answered = ask_until_it_fails(replica).await;
+        let Some(replica) = watched.upgrade() else { return };
         let was_there = replica.position.lock().unwrap_or_else(PoisonError::into_inner).take().is_some();
         if was_there {
-            tracing::warn!(error = answered, server = name, "replica does not answer, it is left out");
+            let server = &replica.server.name;
+            tracing::warn!(error = answered, server, "replica does not answer, it is left out");
         }
+        drop(replica);
         tokio::time::sleep(ASK_EVERY).await;
     }
 }
 
-/// Keeps the replica's position true while it answers; why it stopped.
-async fn ask_until_it_fails(replica: &Replica) -> String {
+/// Keeps the replica's position true while it answers, and somebody else has it; why it stopped.
+async fn ask_until_it_fails(replica: Arc<Replica>) -> String {
     let no_answer = || format!("no answer within {ANSWER_MAX:?}");
     let dialled = match tokio::time::timeout(ANSWER_MAX, replica.dialer.dial()).await {
         Ok(Ok(dialled)) => dialled,
@@ -182,7 +214,9 @@ async fn ask_until_it_fails(replica: &Replica) -> String {
     // A server that was promoted has replayed all there is.
     let sql = "SELECT pg_wal_lsn_diff(CASE WHEN pg_is_in_recovery() THEN pg_last_wal_replay_lsn()
                ELSE pg_current_wal_insert_lsn() END, '0/0')::bigint";
-    loop {
+    let watched = Arc::downgrade(&replica);
+    let mut held = Some(replica);
+    while let Some(replica) = held {
         let position = match tokio::time::timeout(ANSWER_MAX, client.query_one(sql, &[])).await {
             Ok(Ok(row)) => row.try_get::<_, Option<i64>>(0).ok().flatten(),
             Ok(Err(error)) => return PostgresError(error).to_string(),
@@ -196,6 +230,9 @@ async fn ask_until_it_fails(replica: &Replica) -> String {
         if before.is_none() && position.is_some() {
             tracing::info!(server = replica.server.name, "replica is read");
         }
+        drop(replica);
         tokio::time::sleep(ASK_EVERY).await;
+        held = watched.upgrade();
     }
+    "it is not of the cluster any more".to_owned()
 }
