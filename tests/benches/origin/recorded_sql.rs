@@ -2,6 +2,9 @@
 
 use std::collections::BTreeMap;
 
+/// How the statement ends that reads and locks the row of a writing transaction's institute.
+const LOCKS_INSTITUTE: &str = "FOR NO KEY UPDATE";
+
 /// A transaction as pgbench runs it.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Script {
@@ -15,9 +18,21 @@ impl Script {
         let mut text = "\\set k random(1, 1000000000000000)\n".to_owned();
         for statement in &self.statements {
             text.push_str(statement);
-            text.push_str(";\n");
+            // The institute's locked row says the revision that this transaction follows.
+            text.push_str(if statement.ends_with(LOCKS_INSTITUTE) { " \\gset\n" } else { ";\n" });
         }
         text
+    }
+
+    /// The same transaction whichever revision it finds, of one that was recorded as it followed `revision`. That must be a number
+    /// that stands for nothing else.
+    pub(crate) fn after_any_revision(mut self, revision: u64) -> Self {
+        assert!(self.statements.iter().any(|sql| sql.ends_with(LOCKS_INSTITUTE)), "{self:?}");
+        let (before, made) = (format!("'{revision}'"), format!("'{}'", revision + 1));
+        for statement in &mut self.statements {
+            *statement = statement.replace(&before, ":revision").replace(&made, "(:revision + 1)");
+        }
+        self
     }
 
     pub(crate) fn len(&self) -> usize {

@@ -11,6 +11,9 @@ pub(crate) const DASHBOARD: &str = "/api/students/dashboard";
 /// Students whose SQL pgbench runs in turn.
 const RECORDED: u32 = 8;
 
+/// Revisions that commands are recorded at are no other number of the institute.
+const RECORDED_REVISION: u64 = 7_000_000;
+
 /// Sends the requests of a file in turn, each of three lines: the token, the idempotency key's beginning (empty for a GET), the
 /// body. Keys get a number, so that each request is a new one.
 const SCRIPT: &str = r#"
@@ -35,7 +38,7 @@ end
 
 pub(crate) struct Request {
     pub(crate) name: &'static str,
-    /// One for each of some users; none of a command, whose rows carry the numbers of one commit and cannot be written again.
+    /// One for each of some users, or for each of some commands.
     pub(crate) sql: Vec<Script>,
     path: &'static str,
     script: PathBuf,
@@ -91,16 +94,22 @@ pub(crate) async fn grade_submission(institute: &Institute) -> Request {
             "student": format!("student-{}", 220 * (turn + 1)), "score": score,
         })
     };
-    let commands = (0..4).map(|turn| (teacher.token.clone(), command(turn, 3))).collect();
-    let (script, requests) = files(institute, "grade");
-    Request {
-        name: "grade-submission",
-        sql: Vec::new(),
-        path: "/commands",
-        script,
-        requests,
-        keyed: Some(commands),
+    let commands: Vec<_> = (0..4).map(|turn| (teacher.token.clone(), command(turn, 3))).collect();
+    let mut sql = Vec::new();
+    for (turn, (_, command)) in (0..).zip(&commands) {
+        // Statements are prepared the first time, which is not what is measured.
+        for time in 0..2 {
+            // A revision that was made cannot be made again.
+            let revision = RECORDED_REVISION + 1_000 * turn + 10 * time;
+            institute.set_revision(revision);
+            let key = uuid::Uuid::new_v4().to_string();
+            let script = institute.record(async { teacher.commands(&key, command).await.ok() }).await;
+            sql.push(script.after_any_revision(revision));
+        }
+        sql.remove(turn as usize);
     }
+    let (script, requests) = files(institute, "grade");
+    Request { name: "grade-submission", sql, path: "/commands", script, requests, keyed: Some(commands) }
 }
 
 fn files(institute: &Institute, name: &str) -> (PathBuf, PathBuf) {
