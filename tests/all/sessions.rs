@@ -161,7 +161,14 @@ async fn fees_at_the_edge_are_cached_until_money_moves() {
     assert_eq!(admin.commands("guard", &change("add-guardian")).await.status, 200);
     assert_eq!(teacher.get(&ward).await.ok()["balance_minor"], balance);
     until("the view to be kept", SOON, async || teacher.get(&ward).await.is_hit().then_some(())).await;
+    let day = ward.replace("fees", "schedule") + "&date=2026-11-22";
+    assert_eq!(teacher.get(&day).await.ok()["date"], "2026-11-22");
+    until("the day to be kept", SOON, async || teacher.get(&day).await.is_hit().then_some(())).await;
     assert_eq!(admin.commands("unguard", &change("remove-guardian")).await.status, 200);
-    until("the view to be taken away", SOON, async || (teacher.get(&ward).await.status == 403).then_some(()))
+    for view in [&ward, &day] {
+        until("the view to be taken away", SOON, async || {
+            (teacher.get(view).await.status == 403).then_some(())
+        })
         .await;
+    }
 }

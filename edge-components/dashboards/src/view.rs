@@ -12,6 +12,8 @@ const QUERY_BYTES_MAX: usize = 256;
 const DATE_SLOTS: u32 = 64;
 /// Students of one guardian whose views are kept at once; as with dates, it bounds what one reader can make the edge keep.
 const STUDENT_SLOTS: u32 = 16;
+/// Dates that are kept at once of each of them: a week and a little.
+const WARD_DATE_SLOTS: u32 = 8;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum ViewKind {
@@ -63,6 +65,11 @@ impl ViewKind {
             ViewKind::TeacherDashboard | ViewKind::TeacherSchedule => Role::Teacher,
             ViewKind::AdminDashboard | ViewKind::AdminFees => Role::Admin,
         }
+    }
+
+    /// Whether guardians and admins may ask for it, naming the student.
+    fn takes_student(self) -> bool {
+        self.role() == Role::Student
     }
 
     fn takes_date(self) -> bool {
@@ -132,7 +139,7 @@ impl View {
         let mut view = Self { kind, date: None, student: None };
         for parameter in query.split('&').filter(|parameter| !parameter.is_empty()) {
             let (name, value) = parameter.split_once('=').unwrap_or((parameter, ""));
-            if name == "student" && kind == ViewKind::StudentFees && view.student.is_none() {
+            if name == "student" && kind.takes_student() && view.student.is_none() {
                 view.student = Some(decode_id(value)?);
                 continue;
             }
@@ -160,10 +167,12 @@ impl View {
     }
 
     pub(crate) fn path_and_query(&self) -> String {
+        let path = self.kind.path();
         match (&self.date, &self.student) {
-            (Some(date), _) => format!("{}?date={date}", self.kind.path()),
-            (None, Some(student)) => format!("{}?student={student}", self.kind.path()),
-            (None, None) => self.kind.path().to_owned(),
+            (Some(date), Some(student)) => format!("{path}?date={date}&student={student}"),
+            (Some(date), None) => format!("{path}?date={date}"),
+            (None, Some(student)) => format!("{path}?student={student}"),
+            (None, None) => path.to_owned(),
         }
     }
 
@@ -172,7 +181,10 @@ impl View {
     /// Two dates, or two students, may share a key; the entry says which view it is.
     pub(crate) fn cache_key(&self, claims: &Claims) -> String {
         let slot = match (self.date, &self.student) {
-            (Some(date), _) => format!("/{}", date.slot()),
+            (Some(date), None) => format!("/{}", date.slot()),
+            (Some(date), Some(student)) => {
+                format!("/of/{}/{}", student_slot(student), date.slot() % WARD_DATE_SLOTS)
+            }
             (None, Some(student)) => format!("/of/{}", student_slot(student)),
             (None, None) => String::new(),
         };
@@ -260,6 +272,24 @@ mod tests {
         assert_ne!(key, schedule("").unwrap().cache_key(&claims("northside.example", "u1")));
         assert!(view.check_role(Role::Student).is_ok());
         assert_eq!(view.check_role(Role::Admin).unwrap_err().code, "forbidden");
+    }
+
+    #[test]
+    fn a_guardian_asks_for_a_day_of_a_student() {
+        let of = |query: &str| schedule(query).unwrap();
+        let view = of("student=s1&date=2026-11-22");
+        assert_eq!(view, of("date=2026-11-22&student=s1"));
+        assert_eq!(view.path_and_query(), "/api/students/schedule?date=2026-11-22&student=s1");
+        assert!(view.check_role(Role::Teacher).is_ok());
+        let parent = claims("northside.example", "p1");
+        let key = view.cache_key(&parent);
+        for other in
+            ["student=s2&date=2026-11-22", "student=s1&date=2026-11-23", "student=s1", "date=2026-11-22"]
+        {
+            assert_ne!(key, of(other).cache_key(&parent), "{other}");
+        }
+        let teachers = View::decode("/api/teachers/schedule", Some("student=s1")).unwrap_err();
+        assert_eq!(teachers.field.as_deref(), Some("student"));
     }
 
     #[test]

@@ -117,17 +117,41 @@ impl FromRequestParts<App> for Student {
     type Rejection = ApiError;
 
     async fn from_request_parts(parts: &mut Parts, _: &App) -> Result<Self, ApiError> {
-        let invalid = |detail: String| ApiError::invalid_field("student".to_owned(), detail);
+        let query = Query::<StudentQuery>::try_from_uri(&parts.uri);
         let query =
-            Query::<StudentQuery>::try_from_uri(&parts.uri).map_err(|error| invalid(error.to_string()))?;
-        let student = query.0.student;
-        let plain =
-            |id: &String| (1..=MAX_ID_BYTES).contains(&id.len()) && id.bytes().all(|b| b.is_ascii_graphic());
-        if !student.as_ref().is_none_or(plain) {
-            return Err(invalid(format!("student is not 1 to {MAX_ID_BYTES} visible ASCII characters")));
-        }
-        Ok(Self(student))
+            query.map_err(|error| ApiError::invalid_field("student".to_owned(), error.to_string()))?;
+        check_student(query.0.student.as_deref())?;
+        Ok(Self(query.0.student))
     }
+}
+
+/// The student and the day, as it is written, that the query names.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct StudentDay {
+    pub(super) student: Option<String>,
+    pub(super) date: Option<String>,
+}
+
+impl FromRequestParts<App> for StudentDay {
+    type Rejection = ApiError;
+
+    async fn from_request_parts(parts: &mut Parts, _: &App) -> Result<Self, ApiError> {
+        let query = Query::<Self>::try_from_uri(&parts.uri);
+        let Query(query) =
+            query.map_err(|error| ApiError::invalid_field("query".to_owned(), error.to_string()))?;
+        check_student(query.student.as_deref())?;
+        Ok(query)
+    }
+}
+
+fn check_student(id: Option<&str>) -> Result<(), ApiError> {
+    let plain = |id: &str| (1..=MAX_ID_BYTES).contains(&id.len()) && id.bytes().all(|b| b.is_ascii_graphic());
+    if id.is_none_or(plain) {
+        return Ok(());
+    }
+    let detail = format!("student is not 1 to {MAX_ID_BYTES} visible ASCII characters");
+    Err(ApiError::invalid_field("student".to_owned(), detail))
 }
 
 /// The address of the connection; absent where there is none, as in tests.

@@ -9,6 +9,7 @@ mod fees;
 mod foreign;
 mod notifications;
 mod patroni;
+mod plans;
 mod sessions;
 mod tables;
 mod views;

@@ -1,7 +1,7 @@
 //! The views, with the headers that let edges keep them.
 
 use super::error::ApiError;
-use super::extract::{Day, Identity, Seen, Student};
+use super::extract::{Day, Identity, Seen, Student, StudentDay};
 use crate::app::App;
 use crate::services::admin::orders::{Day as DayShape, Id as IdShape};
 use crate::services::cache::Served;
@@ -14,17 +14,17 @@ use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use sync_protocol::bookmark::BOOKMARK_HEADER;
 use sync_protocol::tag::TAGS_HEADER;
-use sync_protocol::token::Role;
 
-/// The dashboard of the student who is signed in.
-#[utoipa::path(get, path = "/api/students/dashboard", tag = "Views", responses((status = 200, description = "The view", body = StudentDashboard), (status = 304, description = "The reader has this very body")))]
+/// The dashboard of the student who is signed in, or of a student whose guardian, or whose admin, is signed in: without the messages.
+#[utoipa::path(get, path = "/api/students/dashboard", tag = "Views", params(("student" = Option<IdShape>, Query, description = "Oneself without it")), responses((status = 200, description = "The view", body = StudentDashboard), (status = 304, description = "The reader has this very body")))]
 pub(super) async fn student_dashboard(
     State(app): State<App>,
     Identity(claims): Identity,
     Seen(seen): Seen,
+    Student(student): Student,
     headers: HeaderMap,
 ) -> Result<Response, ApiError> {
-    Ok(answer(&app, &claims.inst, app.views.student_dashboard(&claims, seen).await?, &headers))
+    Ok(answer(&app, &claims.inst, app.views.student_dashboard(&claims, student, seen).await?, &headers))
 }
 
 /// The dashboard of the teacher who is signed in.
@@ -72,16 +72,16 @@ pub(super) async fn admin_fees(
     Ok(answer(&app, &claims.inst, app.views.admin_fees(&claims, seen).await?, &headers))
 }
 
-/// The student's classes of one day.
-#[utoipa::path(get, path = "/api/students/schedule", tag = "Views", params(("date" = Option<DayShape>, Query, description = "Today without it")), responses((status = 200, description = "The view", body = Schedule), (status = 304, description = "The reader has this very body")))]
+/// A student's classes of one day.
+#[utoipa::path(get, path = "/api/students/schedule", tag = "Views", params(("student" = Option<IdShape>, Query, description = "Oneself without it"), ("date" = Option<DayShape>, Query, description = "Today without it")), responses((status = 200, description = "The view", body = Schedule), (status = 304, description = "The reader has this very body")))]
 pub(super) async fn student_schedule(
     State(app): State<App>,
     Identity(claims): Identity,
     Seen(seen): Seen,
-    Day(date): Day,
+    StudentDay { student, date }: StudentDay,
     headers: HeaderMap,
 ) -> Result<Response, ApiError> {
-    let view = app.views.schedule(&claims, Role::Student, date.as_deref(), seen).await?;
+    let view = app.views.student_schedule(&claims, student, date.as_deref(), seen).await?;
     Ok(answer(&app, &claims.inst, view, &headers))
 }
 
@@ -94,30 +94,32 @@ pub(super) async fn teacher_schedule(
     Day(date): Day,
     headers: HeaderMap,
 ) -> Result<Response, ApiError> {
-    let view = app.views.schedule(&claims, Role::Teacher, date.as_deref(), seen).await?;
+    let view = app.views.teacher_schedule(&claims, date.as_deref(), seen).await?;
     Ok(answer(&app, &claims.inst, view, &headers))
 }
 
-/// All grades of the student who is signed in.
-#[utoipa::path(get, path = "/api/students/grades", tag = "Views", responses((status = 200, description = "The view", body = Grades), (status = 304, description = "The reader has this very body")))]
+/// All grades of a student.
+#[utoipa::path(get, path = "/api/students/grades", tag = "Views", params(("student" = Option<IdShape>, Query, description = "Oneself without it")), responses((status = 200, description = "The view", body = Grades), (status = 304, description = "The reader has this very body")))]
 pub(super) async fn student_grades(
     State(app): State<App>,
     Identity(claims): Identity,
     Seen(seen): Seen,
+    Student(student): Student,
     headers: HeaderMap,
 ) -> Result<Response, ApiError> {
-    Ok(answer(&app, &claims.inst, app.views.grades(&claims, seen).await?, &headers))
+    Ok(answer(&app, &claims.inst, app.views.grades(&claims, student, seen).await?, &headers))
 }
 
-/// The attendance of the student who is signed in, class by class.
-#[utoipa::path(get, path = "/api/students/attendance", tag = "Views", responses((status = 200, description = "The view", body = Attendance), (status = 304, description = "The reader has this very body")))]
+/// The attendance of a student, class by class.
+#[utoipa::path(get, path = "/api/students/attendance", tag = "Views", params(("student" = Option<IdShape>, Query, description = "Oneself without it")), responses((status = 200, description = "The view", body = Attendance), (status = 304, description = "The reader has this very body")))]
 pub(super) async fn student_attendance(
     State(app): State<App>,
     Identity(claims): Identity,
     Seen(seen): Seen,
+    Student(student): Student,
     headers: HeaderMap,
 ) -> Result<Response, ApiError> {
-    Ok(answer(&app, &claims.inst, app.views.attendance(&claims, seen).await?, &headers))
+    Ok(answer(&app, &claims.inst, app.views.attendance(&claims, student, seen).await?, &headers))
 }
 
 /// The students of a class, for teachers of its batch and admins.

@@ -72,23 +72,34 @@ struct Kept {
     of: String,
     /// Whether the view shows what is today and what comes next.
     until_midnight: bool,
+    /// The student whose view it is; else it is the reader's own.
+    student: Option<String>,
 }
 
 impl Kept {
     const fn dashboard(name: &'static str) -> Self {
-        Self { strategy: Strategy::Dashboard, name, of: String::new(), until_midnight: true }
+        Self { strategy: Strategy::Dashboard, name, of: String::new(), until_midnight: true, student: None }
+    }
+
+    /// Of a day, which is today without a date.
+    fn day(name: &'static str, date: Option<Date>) -> Self {
+        let of = date.map_or_else(String::new, |date| date.to_string());
+        Self { until_midnight: date.is_none(), ..Self::records(name, of) }
     }
 
     /// Of a view that says what the records say, whatever the day.
     const fn records(name: &'static str, of: String) -> Self {
-        Self { strategy: Strategy::Api, name, of, until_midnight: false }
+        Self { strategy: Strategy::Api, name, of, until_midnight: false, student: None }
     }
 }
 
 /// What every view is computed from.
 struct Scene<'r> {
     records: &'r dyn Records,
+    /// Whose view it is.
     account: Account,
+    /// Whether that is who reads it, and not their guardian or an admin.
+    own: bool,
     institute: Institute,
     time: LocalTime,
     now: i64,
@@ -105,9 +116,10 @@ impl ViewService {
     pub(crate) async fn student_dashboard(
         &self,
         claims: &Claims,
+        student: Option<String>,
         seen: Option<Bookmark>,
     ) -> Result<Served, ViewError> {
-        self.view(claims, Role::Student, seen, Kept::dashboard("student"), student::dashboard).await
+        self.of_student(claims, student, seen, Kept::dashboard("student"), student::dashboard).await
     }
 
     pub(crate) async fn teacher_dashboard(
@@ -126,17 +138,24 @@ impl ViewService {
         self.view(claims, Role::Admin, seen, Kept::dashboard("admin"), admin::dashboard).await
     }
 
-    pub(crate) async fn grades(&self, claims: &Claims, seen: Option<Bookmark>) -> Result<Served, ViewError> {
-        self.view(claims, Role::Student, seen, Kept::records("grades", String::new()), grades::grades).await
+    pub(crate) async fn grades(
+        &self,
+        claims: &Claims,
+        student: Option<String>,
+        seen: Option<Bookmark>,
+    ) -> Result<Served, ViewError> {
+        let kept = Kept::records("grades", String::new());
+        self.of_student(claims, student, seen, kept, grades::grades).await
     }
 
     pub(crate) async fn attendance(
         &self,
         claims: &Claims,
+        student: Option<String>,
         seen: Option<Bookmark>,
     ) -> Result<Served, ViewError> {
         let kept = Kept::records("attendance", String::new());
-        self.view(claims, Role::Student, seen, kept, attendance::attendance).await
+        self.of_student(claims, student, seen, kept, attendance::attendance).await
     }
 
     /// The students of a class, for teachers of its batch and admins.
@@ -150,47 +169,40 @@ impl ViewService {
         self.keep(claims, seen, kept, move |scene| roster::roster(scene, &class)).await
     }
 
-    /// The classes of one day, today when `date` is absent, for the student or teacher that the claims name.
-    pub(crate) async fn schedule(
+    /// The classes of one day, today when `date` is absent, for the teacher that the claims name.
+    pub(crate) async fn teacher_schedule(
         &self,
         claims: &Claims,
-        role: Role,
         date: Option<&str>,
         seen: Option<Bookmark>,
     ) -> Result<Served, ViewError> {
         let date = date.map(parse_date).transpose()?;
-        let kept = Kept {
-            strategy: Strategy::Api,
-            name: "schedule",
-            of: date.map_or_else(String::new, |date| date.to_string()),
-            until_midnight: date.is_none(),
-        };
-        self.view(claims, role, seen, kept, move |scene| schedule::schedule(scene, date)).await
+        let compute = move |scene: &Scene<'_>| schedule::schedule(scene, date);
+        self.view(claims, Role::Teacher, seen, Kept::day("schedule", date), compute).await
     }
 
-    /// Fees of the student that the claims name, or of `student`, whose guardian they name.
+    /// The same for a student.
+    pub(crate) async fn student_schedule(
+        &self,
+        claims: &Claims,
+        student: Option<String>,
+        date: Option<&str>,
+        seen: Option<Bookmark>,
+    ) -> Result<Served, ViewError> {
+        let date = date.map(parse_date).transpose()?;
+        let compute = move |scene: &Scene<'_>| schedule::schedule(scene, date);
+        self.of_student(claims, student, seen, Kept::day("schedule", date), compute).await
+    }
+
     pub(crate) async fn student_fees(
         &self,
         claims: &Claims,
         student: Option<String>,
         seen: Option<Bookmark>,
     ) -> Result<Served, ViewError> {
-        if student.is_none() && claims.role != Role::Student {
-            return Err(ViewError::WrongRole(Role::Student));
-        }
-        let student = student.unwrap_or_else(|| claims.sub.clone());
         // An invoice is overdue from one day to the next.
-        let kept = Kept { until_midnight: true, ..Kept::records("student-fees", student.clone()) };
-        self.keep(claims, seen, kept, move |scene| {
-            let account = scene.visible_student(&student)?;
-            let mut tags = vec![tag::EVERYTHING.to_owned(), tag::user(&student)];
-            if scene.account.user != student {
-                // Who is whose guardian changes with it.
-                tags.push(tag::user(&scene.account.user));
-            }
-            Ok((fees::student_fees(scene, &account)?, tags))
-        })
-        .await
+        let kept = Kept { until_midnight: true, ..Kept::records("student-fees", String::new()) };
+        self.of_student(claims, student, seen, kept, fees::student_fees).await
     }
 
     pub(crate) async fn admin_fees(
@@ -200,6 +212,22 @@ impl ViewService {
     ) -> Result<Served, ViewError> {
         let kept = Kept { until_midnight: true, ..Kept::records("admin-fees", String::new()) };
         self.view(claims, Role::Admin, seen, kept, fees::admin_fees).await
+    }
+
+    /// A view of the student that the claims name, or of `student`, of whom they name the guardian or an admin.
+    async fn of_student<T: Serialize>(
+        &self,
+        claims: &Claims,
+        student: Option<String>,
+        seen: Option<Bookmark>,
+        kept: Kept,
+        compute: impl FnOnce(&Scene<'_>) -> Result<T, StoreError> + Send + 'static,
+    ) -> Result<Served, ViewError> {
+        if student.is_none() && claims.role != Role::Student {
+            return Err(ViewError::WrongRole(Role::Student));
+        }
+        let kept = Kept { student, ..kept };
+        self.keep(claims, seen, kept, move |scene| Ok((compute(scene)?, scene.tags()))).await
     }
 
     async fn view<T: Serialize>(
@@ -228,7 +256,8 @@ impl ViewService {
         compute: impl FnOnce(&Scene<'_>) -> Result<(T, Vec<String>), ViewError> + Send + 'static,
     ) -> Result<Served, ViewError> {
         let user = claims.sub.clone();
-        let parts = [kept.name, claims.role.as_str(), &user, &kept.of];
+        let student = kept.student.unwrap_or_else(|| user.clone());
+        let parts = [kept.name, claims.role.as_str(), &user, &student, &kept.of];
         let key = Key::new(kept.strategy, &claims.inst, &parts);
         let computed = || {
             self.store.read_after(&claims.inst, seen, move |records| {
@@ -236,13 +265,18 @@ impl ViewService {
                 if let Some(seen) = seen.filter(|seen| *seen > current) {
                     return Err(ViewError::Behind { current, seen });
                 }
-                let scene = Scene::open(records, &user)?;
+                let reader = records.account(&user)?.ok_or(ViewError::UnknownUser)?;
+                let revocation = reader.revocation.clone();
+                let scene = Scene::open(records, reader, &student)?;
                 let (view, mut tags) = compute(&scene)?;
                 tags.push(tag::member(&user));
+                if !scene.own {
+                    // Who is whose guardian changes with it.
+                    tags.push(tag::user(&user));
+                }
                 let body = serde_json::to_vec(&view).expect("texts and finite numbers are always JSON");
                 // What shows today and what comes next is another thing tomorrow.
                 let valid_until = kept.until_midnight.then(|| scene.time.day(scene.today).1);
-                let revocation = scene.account.revocation.clone();
                 Ok(Computed { body, tags, bookmark: current, valid_until, revocation })
             })
         };
@@ -255,37 +289,23 @@ impl ViewService {
 }
 
 impl<'r> Scene<'r> {
-    fn open(records: &'r dyn Records, user: &str) -> Result<Self, ViewError> {
-        let account = records.account(user)?.ok_or(ViewError::UnknownUser)?;
+    /// What `reader` sees of `user`: themselves, or a student.
+    fn open(records: &'r dyn Records, reader: Account, user: &str) -> Result<Self, ViewError> {
+        let own = reader.user == user;
+        let account = if own { reader } else { visible_student(records, &reader, user)? };
         let institute = records.institute()?.ok_or(ViewError::UnknownUser)?;
         let time = LocalTime::new(&institute.time_zone)?;
         let batches = records.batches_of(&account)?;
         let now = unix_ms();
         let today = time.date(now);
-        Ok(Self { records, account, institute, time, now, today, batches })
-    }
-
-    /// A student whose records the reader may see: themselves, their ward, or anybody for an admin.
-    fn visible_student(&self, student: &str) -> Result<Account, ViewError> {
-        if student == self.account.user {
-            return Ok(self.account.clone());
-        }
-        let guardian = || -> Result<bool, StoreError> {
-            let entry = self.records.directory_entry(&self.account.user)?;
-            Ok(entry.is_some_and(|entry| entry.guardian_of.iter().any(|ward| ward == student)))
-        };
-        if self.account.role != Role::Admin && !guardian()? {
-            return Err(ViewError::NotTheirs);
-        }
-        let account = self.records.account(student)?.filter(|account| account.role == Role::Student);
-        account.ok_or(ViewError::NotTheirs)
+        Ok(Self { records, account, own, institute, time, now, today, batches })
     }
 
     /// What the view depends on: the user and their batches, or the whole institute.
     fn tags(&self) -> Vec<String> {
         let mut tags = vec![tag::EVERYTHING.to_owned()];
-        // Three places are taken: by everything, by the user, and by the user's membership.
-        let too_many = self.batches.len() + 3 > tag::MAX_TAGS;
+        // Four places are taken: by everything, by the user, and by the reader and their membership.
+        let too_many = self.batches.len() + 4 > tag::MAX_TAGS;
         if self.account.role == Role::Admin || too_many {
             tags.push(tag::INSTITUTE.to_owned());
         } else {
@@ -363,6 +383,19 @@ impl<'r> Scene<'r> {
     }
 }
 
+/// A student whose records somebody else may see: their guardian, or an admin.
+fn visible_student(records: &dyn Records, reader: &Account, student: &str) -> Result<Account, ViewError> {
+    let guardian = || -> Result<bool, StoreError> {
+        let entry = records.directory_entry(&reader.user)?;
+        Ok(entry.is_some_and(|entry| entry.guardian_of.iter().any(|ward| ward == student)))
+    };
+    if reader.role != Role::Admin && !guardian()? {
+        return Err(ViewError::NotTheirs);
+    }
+    let account = records.account(student)?.filter(|account| account.role == Role::Student);
+    account.ok_or(ViewError::NotTheirs)
+}
+
 fn parse_date(text: &str) -> Result<Date, ViewError> {
     // jiff reads more than the plain form: `20261122`, for example.
     if text.len() != "YYYY-MM-DD".len() {
@@ -430,6 +463,12 @@ pub(crate) struct MessageView {
 mod tests {
     use super::*;
 
+    /// What somebody sees of themselves.
+    fn scene<'r>(records: &'r dyn Records, user: &str) -> Result<Scene<'r>, ViewError> {
+        let account = records.account(user)?.ok_or(ViewError::UnknownUser)?;
+        Scene::open(records, account, user)
+    }
+
     #[test]
     fn the_rate_counts_late_as_there_and_leaves_excused_out() {
         let figures = AttendanceFigures { present: 2, late: 1, absent: 1, excused: 5, conflicts: 0 };
@@ -445,20 +484,20 @@ mod tests {
         let user = |local: &str| crate::services::seed::user_id_of(&format!("{local}@northside.example"));
         let steps = crate::store::plans::of(|| {
             let read = store.read_blocking::<_, ViewError>("northside.example", |records| {
-                student::dashboard(&Scene::open(records, &user("student"))?)?;
-                let student = Scene::open(records, &user("student"))?;
-                fees::student_fees(&student, &student.account)?;
+                student::dashboard(&scene(records, &user("student"))?)?;
+                let student = scene(records, &user("student"))?;
+                fees::student_fees(&student)?;
                 records.sessions(&user("student"), unix_ms())?;
                 records.devices(&user("student"))?;
-                fees::admin_fees(&Scene::open(records, &user("admin"))?)?;
-                schedule::schedule(&Scene::open(records, &user("student"))?, None)?;
-                grades::grades(&Scene::open(records, &user("student"))?)?;
-                attendance::attendance(&Scene::open(records, &user("student"))?)?;
-                let teacher = Scene::open(records, &user("teacher"))?;
+                fees::admin_fees(&scene(records, &user("admin"))?)?;
+                schedule::schedule(&scene(records, &user("student"))?, None)?;
+                grades::grades(&scene(records, &user("student"))?)?;
+                attendance::attendance(&scene(records, &user("student"))?)?;
+                let teacher = scene(records, &user("teacher"))?;
                 let class = teacher.classes(0, i64::MAX, 1)?.remove(0).class;
                 roster::roster(&teacher, &class)?;
-                teacher::dashboard(&Scene::open(records, &user("teacher"))?)?;
-                admin::dashboard(&Scene::open(records, &user("admin"))?)?;
+                teacher::dashboard(&scene(records, &user("teacher"))?)?;
+                admin::dashboard(&scene(records, &user("admin"))?)?;
                 records.share_batch(&user("student"), &user("teacher"))?;
                 records.account_by_email("student@northside.example")?;
                 records.feed_after(0, 10)?;
@@ -504,15 +543,16 @@ mod tests {
         }
         drop(store);
         let store = Store::connect(&database.config()).unwrap();
-        let read = store.read_blocking::<_, ViewError>("large.example", |records| {
-            student::dashboard(&Scene::open(records, "student-7")?)?;
-            schedule::schedule(&Scene::open(records, "student-7")?, None)?;
-            grades::grades(&Scene::open(records, "student-7")?)?;
-            attendance::attendance(&Scene::open(records, "student-7")?)?;
-            roster::roster(&Scene::open(records, "teacher-3")?, "class-2")?;
-            teacher::dashboard(&Scene::open(records, "teacher-3")?)?;
-            let student = Scene::open(records, "student-7")?;
-            fees::student_fees(&student, &student.account)?;
+        // The way of readers, whose statements are planned for any value.
+        let read = store.read_after::<_, ViewError, _>("large.example", None, |records| {
+            student::dashboard(&scene(records, "student-7")?)?;
+            schedule::schedule(&scene(records, "student-7")?, None)?;
+            grades::grades(&scene(records, "student-7")?)?;
+            attendance::attendance(&scene(records, "student-7")?)?;
+            roster::roster(&scene(records, "teacher-3")?, "class-2")?;
+            teacher::dashboard(&scene(records, "teacher-3")?)?;
+            let student = scene(records, "student-7")?;
+            fees::student_fees(&student)?;
             records.sessions("student-7", unix_ms())?;
             records.share_batch("student-7", "teacher-3")?;
             records.account_by_email("student-7@large.example")?;
@@ -521,7 +561,7 @@ mod tests {
             records.decision("key")?;
             Ok(())
         });
-        read.unwrap();
+        tokio::runtime::Runtime::new().unwrap().block_on(read).unwrap();
         let log = database.server.whole_log();
         let plans = log.matches("Query Text:").count();
         assert!(plans > 25, "{plans} plans in the log");

@@ -264,7 +264,7 @@ fn write<T, E: From<StoreError>>(
 async fn begin_at_least(primary: &Primary, institute: &str, floor: Bookmark) -> Result<Begun, StoreError> {
     let until = Instant::now() + CATCH_UP_MAX;
     loop {
-        let begun = primary.begin(Mode::Read, institute).await?;
+        let begun = primary.begin(Mode::View, institute).await?;
         let behind = begun.at.epoch == floor.epoch && begun.at.revision < floor.revision;
         if !behind || Instant::now() > until {
             return Ok(begun);

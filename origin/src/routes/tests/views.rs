@@ -139,3 +139,80 @@ async fn a_known_body_is_not_sent_again() {
     assert!(again.body.is_empty());
     assert_eq!(again.point(), "1.1");
 }
+
+const OF_A_STUDENT: [&str; 5] = ["dashboard", "schedule", "grades", "attendance", "fees"];
+
+#[tokio::test]
+async fn what_is_a_students_is_seen_by_their_guardian_and_the_admin_too_and_by_nobody_else() {
+    let origin = TestOrigin::start().await;
+    let admin = origin.user("admin@northside.example").await;
+    let teacher = origin.user("teacher@northside.example").await;
+    let student = origin.user("student@northside.example").await;
+    let foreign = origin.user("admin@riverside.example").await;
+    let path = |view: &str| format!("/api/students/{view}?student={}", student.claims.sub);
+    for view in OF_A_STUDENT {
+        let own = origin.get(&student, &format!("/api/students/{view}")).await;
+        let named = origin.get(&student, &path(view)).await;
+        assert_eq!((named.status, named.body), (StatusCode::OK, own.body), "{view}");
+        assert_eq!(origin.get(&admin, &path(view)).await.status, StatusCode::OK, "{view}");
+        for stranger in [&foreign, &teacher] {
+            assert_eq!(
+                origin.get(stranger, &path(view)).await.problem(),
+                (403, "forbidden".into()),
+                "{view}"
+            );
+        }
+        let nobodys = origin.get(&teacher, &format!("/api/students/{view}")).await;
+        assert_eq!(nobodys.problem(), (403, "forbidden".into()), "{view}");
+        // An id of the institute that is no student's.
+        let not_a_student = format!("/api/students/{view}?student={}", teacher.claims.sub);
+        assert_eq!(origin.get(&admin, &not_a_student).await.problem(), (403, "forbidden".into()), "{view}");
+    }
+    let guardian =
+        json!({"command": "add-guardian", "guardian": teacher.claims.sub, "student": student.claims.sub});
+    assert_eq!(origin.command(&admin, "g", guardian).await.status, StatusCode::OK);
+    let (ward, own) = (format!("user:{}", student.claims.sub), format!("user:{}", teacher.claims.sub));
+    let member = format!("member:{}", teacher.claims.sub);
+    for view in OF_A_STUDENT {
+        let seen = origin.get(&teacher, &path(view)).await;
+        assert_eq!(seen.status, StatusCode::OK, "{view}");
+        if view != "schedule" {
+            assert_eq!(seen.json()["student"]["email"], "student@northside.example", "{view}");
+        }
+        let tags: Vec<&str> = seen.header("rollcall-tags").split(", ").collect();
+        assert_eq!(tags[..2], ["everything", &ward], "{view}");
+        assert_eq!(tags[tags.len() - 2..], [&member, &own], "{view}");
+        for bad in ["", "a%00b", "a%20b", &"x".repeat(65)] {
+            let refused = origin.get(&teacher, &format!("/api/students/{view}?student={bad}")).await;
+            assert_eq!(refused.json()["field"], "student", "{view} {bad:?}");
+        }
+    }
+    let day = origin.get(&teacher, &format!("{}&date=2026-11-22", path("schedule"))).await;
+    assert_eq!(day.json()["date"], "2026-11-22");
+    assert_eq!(
+        origin.get(&teacher, &format!("{}&date=tomorrow", path("schedule"))).await.json()["field"],
+        "date"
+    );
+
+    let remove =
+        json!({"command": "remove-guardian", "guardian": teacher.claims.sub, "student": student.claims.sub});
+    assert_eq!(origin.command(&admin, "r", remove).await.status, StatusCode::OK);
+    for view in OF_A_STUDENT {
+        assert_eq!(origin.get(&teacher, &path(view)).await.problem(), (403, "forbidden".into()), "{view}");
+    }
+}
+
+#[tokio::test]
+async fn messages_to_a_student_are_the_students_alone() {
+    let origin = TestOrigin::start().await;
+    let admin = origin.user("admin@northside.example").await;
+    let student = origin.user("student@northside.example").await;
+    let own = origin.get(&student, "/api/students/dashboard").await.json();
+    assert_eq!(own["messages"]["unread"], own["unread_messages"]);
+    let path = format!("/api/students/dashboard?student={}", student.claims.sub);
+    let mut seen = origin.get(&admin, &path).await.json();
+    assert_eq!((seen["messages"].take(), seen["unread_messages"].take()), (json!(null), json!(null)));
+    seen["messages"] = own["messages"].clone();
+    seen["unread_messages"] = own["unread_messages"].clone();
+    assert_eq!(seen, own, "all else is the same");
+}

@@ -1,14 +1,14 @@
 //! Who owes what: the statement of a student, and the institute's open invoices.
 
 use super::{LIST, PaymentView, Person, Scene};
-use crate::store::{Account, Invoice, LedgerEntry, StoreError};
+use crate::store::{Invoice, LedgerEntry, StoreError};
 use serde::Serialize;
 use utoipa::ToSchema;
 
 /// The span of what was received lately: 30 days.
 const RECEIVED_MS: i64 = 30 * 24 * 60 * 60 * 1000;
 
-/// `GET /api/students/fees`, for the student, or with `?student=` for a guardian.
+/// `GET /api/students/fees`.
 // The dashboard has a shape of this name.
 #[derive(Debug, Serialize, ToSchema)]
 #[schema(as = FeeStatement)]
@@ -79,15 +79,12 @@ struct SetAsideView {
     received_at: String,
 }
 
-pub(super) fn student_fees(scene: &Scene<'_>, student: &Account) -> Result<StudentFees, StoreError> {
+pub(super) fn student_fees(scene: &Scene<'_>) -> Result<StudentFees, StoreError> {
+    let student = &scene.account;
     let invoices = scene.records.student_invoices(&student.user)?;
     let entries = scene.records.ledger(&student.user, LIST)?;
     Ok(StudentFees {
-        student: Person {
-            id: student.user.clone(),
-            name: student.name.clone(),
-            email: student.email.clone(),
-        },
+        student: scene.person(),
         currency: scene.institute.currency.clone(),
         balance_minor: scene.records.balance_minor(&student.user)?,
         invoices: invoices.into_iter().map(|invoice| invoice_view(scene, invoice)).collect(),

@@ -18,8 +18,9 @@ pub(crate) struct StudentDashboard {
     assignments: StudentAssignments,
     fees: StudentFees,
     /// The same number as `messages.unread`.
-    unread_messages: u64,
-    messages: Messages,
+    unread_messages: Option<u64>,
+    /// The student's own: `null` for guardians and admins.
+    messages: Option<Messages>,
     /// Classes that have not ended, the next first.
     next_classes: Vec<ClassView>,
 }
@@ -117,7 +118,7 @@ pub(super) fn dashboard(scene: &Scene<'_>) -> Result<StudentDashboard, StoreErro
     let student = &scene.account.user;
     let batches = scene.records.studied_batches(student)?.into_iter();
     let figures = scene.records.student_figures(student)?;
-    let messages = scene.messages()?;
+    let messages = scene.own.then(|| scene.messages()).transpose()?;
     // A class that runs now began at most a day ago.
     let day_ms = 24 * 60 * 60 * 1000;
     let mut next = scene.classes(scene.now - day_ms, scene.now + AHEAD_MS, LIST)?;
@@ -132,7 +133,7 @@ pub(super) fn dashboard(scene: &Scene<'_>) -> Result<StudentDashboard, StoreErro
         attendance: StudentAttendance::of(&figures),
         assignments: assignments(scene)?,
         fees: fees(scene)?,
-        unread_messages: messages.unread,
+        unread_messages: messages.as_ref().map(|messages| messages.unread),
         messages,
         next_classes: next.iter().map(|class| scene.class_view(class)).collect(),
     })

@@ -172,7 +172,7 @@ async fn begin_at(
     until: Instant,
 ) -> Result<Option<Begun>, StoreError> {
     loop {
-        let begun = tokio::time::timeout(ANSWER_MAX, server.begin(Mode::Read, institute)).await;
+        let begun = tokio::time::timeout(ANSWER_MAX, server.begin(Mode::View, institute)).await;
         let begun = begun.map_err(|_| StoreError::NoAnswer(ANSWER_MAX))??;
         if begun.at.epoch == floor.epoch && begun.at.revision >= floor.revision {
             return Ok(Some(begun));

@@ -109,6 +109,10 @@ impl Drop for Held {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(in crate::store) enum Mode {
     Read,
+    /// For what people look at: each statement is planned once for a connection, and not for each value. All of them find their
+    /// rows by an institute and a key in an index, whatever the values, and planning costs more than most of them. Elsewhere the
+    /// server decides: a plan that was made while a table was empty would read all of it when it has grown.
+    View,
     /// With the institute's row locked: writes of one institute stand in line here, so that what a service has checked
     /// still holds when it writes, and revisions have no gap.
     Write,
@@ -119,21 +123,30 @@ pub(in crate::store) enum Mode {
 impl Mode {
     fn begin(self) -> &'static str {
         match self {
-            Mode::Read => "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY",
+            Mode::Read | Mode::View => "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY",
             Mode::Write | Mode::Aside => "BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE",
+        }
+    }
+
+    /// What holds until the transaction ends.
+    fn settings(self) -> &'static str {
+        match self {
+            Mode::Read | Mode::Write | Mode::Aside => "SELECT set_config('rollcall.institute', $1, true)",
+            Mode::View => {
+                "SELECT set_config('rollcall.institute', $1, true), set_config('plan_cache_mode', 'force_generic_plan', true)"
+            }
         }
     }
 
     fn revision(self) -> &'static str {
         match self {
-            Mode::Read | Mode::Aside => "SELECT revision FROM institutes WHERE institute = $1",
+            Mode::Read | Mode::View | Mode::Aside => "SELECT revision FROM institutes WHERE institute = $1",
             // NO KEY: rows that refer to the institute may be added meanwhile by others, and wait for nothing.
             Mode::Write => "SELECT revision FROM institutes WHERE institute = $1 FOR NO KEY UPDATE",
         }
     }
 }
 
-const SET_INSTITUTE: &str = "SELECT set_config('rollcall.institute', $1, true)";
 /// Where the primary's log is, in bytes.
 const POSITION: &str = "SELECT pg_wal_lsn_diff(pg_current_wal_insert_lsn(), '0/0')::bigint";
 const EPOCH: &str = "SELECT epoch FROM generation";
@@ -346,7 +359,7 @@ async fn begin(
     mode: Mode,
     institute: &str,
 ) -> Result<Bookmark, tokio_postgres::Error> {
-    let set = object.prepare_cached(SET_INSTITUTE).await?;
+    let set = object.prepare_cached(mode.settings()).await?;
     let revision = object.prepare_cached(mode.revision()).await?;
     let epoch = object.prepare_cached(EPOCH).await?;
     // Sent one after the other without waiting: each is sent when it is first polled, in this order.

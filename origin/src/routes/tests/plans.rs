@@ -1,0 +1,109 @@
+//! How Postgres finds what commands and sign-in ask for, in an institute of the Open University's size.
+
+use crate::testing::{Answer, TestDatabase, TestOrigin};
+use axum::http::StatusCode;
+use serde_json::{Value, json};
+
+const LARGE: &str = include_str!("../../services/views/large_institute.sql");
+/// Tables of as many rows as there are students, or more.
+const LARGE_TABLES: [&str; 9] = [
+    "submissions",
+    "users",
+    "enrolments",
+    "attendance",
+    "messages",
+    "invoices",
+    "payments",
+    "ledger",
+    "notifications",
+];
+
+async fn done(origin: &TestOrigin, user: &crate::testing::User, command: Value) -> Value {
+    let key = uuid::Uuid::new_v4().to_string();
+    let answer: Answer = origin.command(user, &key, command.clone()).await;
+    assert_eq!(answer.status, StatusCode::OK, "{command}: {answer:?}");
+    answer.json()["outcome"].clone()
+}
+
+#[tokio::test]
+async fn no_command_scans_a_large_table_of_postgres() {
+    let database = TestDatabase::create();
+    drop(TestOrigin::start_on_postgres(database.config()).await);
+    database.sql(LARGE);
+    database.sql(
+        "UPDATE users SET password_hash = (SELECT password_hash FROM users WHERE email = 'student@northside.example')
+         WHERE institute = 'large.example';
+         UPDATE users SET role = 'admin' WHERE \"user\" = 'teacher-220';
+         ANALYZE",
+    );
+    for setting in ["session_preload_libraries = 'auto_explain'", "auto_explain.log_min_duration = 0"] {
+        database.sql(&format!("ALTER DATABASE {} SET {setting}", database.name));
+    }
+    let origin = TestOrigin::start_on_postgres(database.config()).await;
+    let before = database.server.whole_log().len();
+    let admin = origin.user("teacher-220@large.example").await;
+    let teacher = origin.user("teacher-1@large.example").await;
+    let student = origin.user("student-220@large.example").await;
+
+    done(
+        &origin,
+        &teacher,
+        json!({"command": "grade-submission", "assignment": "assignment-1",
+        "student": "student-220", "score": 7}),
+    )
+    .await;
+    done(
+        &origin,
+        &teacher,
+        json!({"command": "post-message", "to": {"user": "student-220"}, "text": "Well done"}),
+    )
+    .await;
+    done(
+        &origin,
+        &student,
+        json!({"command": "post-message", "to": {"user": "teacher-1"}, "text": "Thanks"}),
+    )
+    .await;
+    let paid = done(
+        &origin,
+        &admin,
+        json!({"command": "record-payment", "invoice": "invoice-220", "amount_minor": 5,
+        "method": "cash"}),
+    )
+    .await;
+    done(
+        &origin,
+        &admin,
+        json!({"command": "refund-payment", "payment": paid["payment"], "amount_minor": 5}),
+    )
+    .await;
+    done(
+        &origin,
+        &admin,
+        json!({"command": "create-invoice", "student": "student-220", "title": "Trip",
+        "amount_minor": 5_000, "due_on": "2030-02-28"}),
+    )
+    .await;
+    done(&origin, &admin, json!({"command": "enroll-student", "student": "student-220", "batch": "batch-7"}))
+        .await;
+    done(&origin, &admin, json!({"command": "change-user", "user": "student-220", "name": "Another"})).await;
+    done(&origin, &admin, json!({"command": "deactivate-user", "user": "student-220"})).await;
+
+    let log = database.server.whole_log();
+    let log = &log[before..];
+    let plans = log.matches("Query Text:").count();
+    assert!(plans > 60, "{plans} plans in the log");
+    let mut statement = "";
+    let mut scans = Vec::new();
+    for line in log.lines() {
+        if line.contains("Query Text:") {
+            statement = line;
+        }
+        // A partition of a quarter to come is empty, and reading nothing costs nothing.
+        let costly = !line.contains("(cost=0.00..0.00 ");
+        if costly && LARGE_TABLES.iter().any(|table| line.contains(&format!("Seq Scan on {table}"))) {
+            scans.push(format!("{line}\n    of {statement}"));
+        }
+    }
+    assert!(scans.is_empty(), "{}", scans.join("\n"));
+}
