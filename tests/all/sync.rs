@@ -4,6 +4,7 @@ mod batch;
 mod crash;
 mod deletion;
 mod javascript;
+mod limits;
 mod line;
 mod origins;
 mod privacy;

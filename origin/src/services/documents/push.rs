@@ -10,6 +10,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use sync_protocol::actor::{Actors, Binding, Bringer};
 use sync_protocol::directory::DirectoryEntry;
 use sync_protocol::document_id::DocumentId;
+use sync_protocol::document_limits::{DocumentLimits, KindLimits};
 use sync_protocol::kind::{Access, AttendanceMark, DELETED, Kind, attendance_marks};
 use sync_protocol::link::{DocumentRecord, Push, PushItem, Pushed, Refused};
 use sync_protocol::rules::{self, Writer};
@@ -257,6 +258,9 @@ fn admit(
     if let Err(code) = work.actors.check(item.document, change.actor_id(), bringer(item)) {
         return Ok(Err(code));
     }
+    if let Err(code) = work.check_size(work.limits(), &change) {
+        return Ok(Err(code));
+    }
     if work.complete(&change)
         && let Err(code) = judge(place, work, &change, &member.entry)
     {
@@ -328,6 +332,16 @@ impl Work {
         self.hashes.contains(hash) || has_change(&self.replica.doc, hash)
     }
 
+    /// What devices may bring the document to.
+    pub(super) fn limits(&self) -> DocumentLimits {
+        KindLimits::default().of_document(Some(&self.record))
+    }
+
+    /// Whether there is room for one change more within limits.
+    pub(super) fn check_size(&self, limits: DocumentLimits, change: &Change) -> Result<(), &'static str> {
+        limits.check(self.replica.size(self.accepted.len()), change.raw_bytes().len())
+    }
+
     pub(super) fn complete(&self, change: &Change) -> bool {
         change.deps().iter().all(|dep| self.holds(dep))
     }
@@ -344,7 +358,7 @@ impl Work {
         }
         let Replica { counters, doc, .. } = &mut self.replica;
         counters.check(doc, &change)?;
-        counters.admit(&change);
+        self.replica.admit(&change);
         self.bound.extend(self.actors.bind(self.record.document, change.actor_id(), bringer(item)));
         let row = ChangeRow {
             hash: hash.0,
@@ -381,7 +395,7 @@ pub(super) fn apply(
     for (sequence, change, row) in std::mem::take(&mut work.accepted) {
         let complete = change.deps().iter().all(|dep| has_change(&replica.doc, dep));
         if complete && merged(&mut replica, vec![change.clone()]) {
-            replica.counters.admit(&change);
+            replica.admit(&change);
             kept.push((sequence, change, row));
             continue;
         }
@@ -395,7 +409,7 @@ pub(super) fn apply(
         if !merged(&mut replica, again) {
             return Err(DocumentError::Panicked);
         }
-        kept.iter().for_each(|(_, change, _)| replica.counters.admit(change));
+        kept.iter().for_each(|(_, change, _)| replica.admit(change));
     }
     work.hashes = kept.iter().map(|(_, change, _)| change.hash()).collect();
     work.applied = kept.len();

@@ -2,6 +2,7 @@
 
 mod actors;
 mod deletion;
+mod limits;
 mod projection;
 mod quarantine;
 
