@@ -14,4 +14,5 @@ mod reload;
 mod rights;
 mod samod;
 mod story;
+mod succession;
 mod typing;

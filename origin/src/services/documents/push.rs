@@ -1,9 +1,9 @@
 //! The way of pushed changes: gate, merge, log, projection, all of a push in one transaction.
 
 use super::replica::{Replica, Replicas, has_change, hex_heads};
-use super::{DocumentError, Membership, gate, projection, quarantine};
+use super::{DocumentError, Membership, gate, projection, quarantine, succession};
 use crate::clock::unix_ms;
-use crate::store::{ChangeRow, NewDocument, QuarantineRow, Store, StoreError, WriteTx};
+use crate::store::{Carried, ChangeRow, NewDocument, QuarantineRow, Store, StoreError, Succession, WriteTx};
 use automerge::{Change, ChangeHash};
 use std::collections::{BTreeMap, HashMap, HashSet, btree_map, hash_map};
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -35,7 +35,7 @@ pub(super) struct Work {
     /// Not in the store yet.
     pub(super) new: bool,
     pub(super) replica: Replica,
-    actors: Actors,
+    pub(super) actors: Actors,
     /// What is new of them.
     bound: Vec<Binding>,
     pub(super) accepted: Vec<(u64, Change, ChangeRow)>,
@@ -43,6 +43,13 @@ pub(super) struct Work {
     hashes: HashSet<ChangeHash>,
     /// How many of `accepted` are in the replica.
     applied: usize,
+    /// What continues it, when its history was cut.
+    pub(super) succession: Option<Succession>,
+    /// How many of `accepted` were carried over.
+    pub(super) carried: usize,
+    pub(super) mirrors: HashMap<ChangeHash, Carried>,
+    /// Of them those that the store has not.
+    pub(super) newly_carried: Vec<Carried>,
 }
 
 /// One document's part of the transaction.
@@ -56,6 +63,7 @@ pub(super) struct Append {
     heads: Vec<String>,
     snapshot: Option<(u64, Vec<u8>)>,
     marks: Option<BTreeMap<String, AttendanceMark>>,
+    carried: Vec<Carried>,
 }
 
 /// Where a push is merged.
@@ -137,9 +145,12 @@ fn merge_once(
             apply(place, work, &mut refused)?;
         }
     }
-    let (mut appends, mut moved) = (Vec::new(), Vec::new());
     for work in works.values_mut() {
         apply(place, work, &mut refused)?;
+    }
+    succession::carry_over(place, &mut works)?;
+    let (mut appends, mut moved) = (Vec::new(), Vec::new());
+    for work in works.values_mut() {
         if !work.accepted.is_empty() {
             appends.push(append(work));
         } else if !work.new {
@@ -308,11 +319,12 @@ impl Work {
         let document = record.document;
         let replica = place.replica(document, new)?;
         let mut actors = Actors::default();
-        // Read each time: another process may have bound some.
-        for binding in place
-            .store
-            .read_blocking::<_, StoreError>(place.institute, |records| records.bindings(document))?
-        {
+        // Read each time: another process may have bound some, or cut the document.
+        let (bindings, succession) =
+            place.store.read_blocking::<_, StoreError>(place.institute, |records| {
+                Ok((records.bindings(document)?, records.succession(document)?))
+            })?;
+        for binding in bindings {
             actors.put(binding);
         }
         Ok(Self {
@@ -324,6 +336,10 @@ impl Work {
             accepted: Vec::new(),
             hashes: HashSet::new(),
             applied: 0,
+            succession,
+            carried: 0,
+            mirrors: HashMap::new(),
+            newly_carried: Vec::new(),
         })
     }
 
@@ -430,7 +446,8 @@ pub(super) fn append(work: &mut Work) -> Append {
     let bytes = changes.iter().map(|row| row.bytes.len()).sum();
     let after = work.replica.changes;
     let snapshot = work.replica.grow(changes.len() as u64, bytes);
-    let sheet = work.record.kind == Kind::Attendance.as_str();
+    // Rows follow the document that is written on.
+    let sheet = work.record.kind == Kind::Attendance.as_str() && work.succession.is_none();
     Append {
         record: work.record.clone(),
         new: work.new,
@@ -439,6 +456,7 @@ pub(super) fn append(work: &mut Work) -> Append {
         heads: hex_heads(&work.replica.doc),
         snapshot: snapshot.map(|saved| (work.replica.changes, saved)),
         marks: sheet.then(|| attendance_marks(&work.replica.doc)),
+        carried: std::mem::take(&mut work.newly_carried),
         changes,
     }
 }
@@ -467,6 +485,9 @@ pub(super) fn commit(tx: &mut WriteTx<'_>, appends: &[Append]) -> Result<(), Doc
         }
         for binding in &append.bound {
             tx.put_binding(document, binding)?;
+        }
+        for carried in &append.carried {
+            tx.put_carried(document, carried)?;
         }
         // They may have been refused where they first came.
         let hashes: Vec<[u8; 32]> = append.changes.iter().map(|change| change.hash).collect();

@@ -1,13 +1,13 @@
 //! Changes that were refused, here or at an edge: kept within bounds, shown to admins, and accepted or dropped by them.
 
 use super::push::{self, Place, Work};
-use super::{DocumentError, DocumentService, Membership, ORIGIN, gate};
+use super::{DocumentError, DocumentService, Membership, ORIGIN, gate, succession};
 use crate::clock::unix_ms;
 use crate::store::{AuditEntry, QuarantineOutcome, QuarantineRow, StoreError, WriteTx};
 use automerge::Automerge;
 use serde::Serialize;
 use serde_json::json;
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use sync_protocol::actor::FOREIGN_ACTOR;
 use sync_protocol::description::{self, Description};
@@ -272,7 +272,9 @@ impl DocumentService {
             return Err(DocumentError::NotAcceptable("merge-refused"));
         }
         accepted.extend(self.follow(place, &mut work)?);
-        let append = push::append(&mut work);
+        let mut works = BTreeMap::from([(document, work)]);
+        succession::carry_over(place, &mut works)?;
+        let appends: Vec<push::Append> = works.values_mut().map(push::append).collect();
         let (by, settled) = (admin.clone(), accepted.clone());
         self.store.write_blocking::<_, DocumentError, _>(&admin.inst, move |tx| {
             for hash in &settled {
@@ -281,10 +283,12 @@ impl DocumentService {
                     return Err(DocumentError::NotQuarantined);
                 }
             }
-            push::commit(tx, &[append])?;
+            push::commit(tx, &appends)?;
             Ok(audit(tx, &by, "accept-quarantined", document, &settled)?)
         })?;
-        self.replicas.put(document, work.replica);
+        for (document, work) in works {
+            self.replicas.put(document, work.replica);
+        }
         tracing::info!(%document, admin = admin.sub, changes = accepted.len(), "quarantined changes accepted");
         Ok(Acceptance { accepted: accepted.iter().map(hex::encode).collect() })
     }

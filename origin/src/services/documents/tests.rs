@@ -5,6 +5,7 @@ mod deletion;
 mod limits;
 mod projection;
 mod quarantine;
+mod succession;
 
 use super::*;
 use crate::testing::{TestDatabase, TestOrigin, User};
