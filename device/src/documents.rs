@@ -14,7 +14,7 @@ use std::time::Duration;
 use sync_protocol::actor;
 use sync_protocol::batch::Priority;
 use sync_protocol::document_id::DocumentId;
-use sync_protocol::kind::{self, Kind, MARKS};
+use sync_protocol::kind::{self, Kind, MARKS, SUCCESSOR};
 
 /// A student whose mark was written differently by several devices at once.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -35,17 +35,36 @@ struct Registered {
 impl Device {
     /// The id of the document of `kind` about `subject`. Asks the edge once; after that the device knows, and the
     /// document can be opened and edited without a network.
+    ///
+    /// Where the document says that its history was cut, the edge is asked again, and the answer is what continues it. Without a
+    /// network it stays the old one: what is written there is carried over.
     pub async fn register(&self, kind: Kind, subject: &str) -> Result<DocumentId, DeviceError> {
-        if let Some(document) = self.inner.lock().store.find_document(kind.as_str(), subject)? {
+        let known = self.inner.lock().store.find_document(kind.as_str(), subject)?;
+        if let Some(document) = known
+            && self.successor(document)?.is_none()
+        {
             return Ok(document);
         }
         let body = serde_json::json!({"kind": kind.as_str(), "subject": subject});
         let answer =
-            self.inner.send(|http, base| http.post(format!("{base}/api/documents")).json(&body)).await?;
+            self.inner.send(|http, base| http.post(format!("{base}/api/documents")).json(&body)).await;
+        let answer = match (answer, known) {
+            (Err(DeviceError::Offline | DeviceError::Network(_)), Some(document)) => return Ok(document),
+            (answer, _) => answer?,
+        };
         let registered: Registered =
             answer.json().await.map_err(|error| DeviceError::Protocol(error.to_string()))?;
         self.inner.add_registered(kind, subject, registered.document_id)?;
         Ok(registered.document_id)
+    }
+
+    /// The document that continues this one, whose history was cut, as the document itself says: whoever may write it may have
+    /// written so. Of a registered document [`Device::register`] gives the true one.
+    pub fn successor(&self, document: DocumentId) -> Result<Option<DocumentId>, DeviceError> {
+        let mut state = self.inner.lock();
+        let named = state.replica(document)?.doc.get(ROOT, SUCCESSOR)?;
+        let url = named.as_ref().and_then(|(value, _)| value.to_str());
+        Ok(url.and_then(|url| url.strip_prefix("automerge:")?.parse().ok()))
     }
 
     /// Makes a document of this user's own. Others of the user's devices find it by its id.
@@ -293,6 +312,7 @@ impl Inner {
     /// Takes a registered document up, with the first change that every replica makes alike.
     fn add_registered(&self, kind: Kind, subject: &str, document: DocumentId) -> Result<(), DeviceError> {
         let mut state = self.lock();
+        state.store.free_name(document, kind.as_str(), subject)?;
         if state.replica(document).is_ok_and(|replica| replica.stored) {
             return state.store.name_document(document, kind.as_str(), subject);
         }

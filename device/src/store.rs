@@ -209,6 +209,20 @@ impl Store {
         Ok(())
     }
 
+    /// Takes the name from a document that had it before `document`.
+    pub(crate) fn free_name(
+        &mut self,
+        document: DocumentId,
+        kind: &str,
+        subject: &str,
+    ) -> Result<(), DeviceError> {
+        self.connection.execute(
+            "UPDATE documents SET kind = NULL, subject = NULL WHERE kind = ?2 AND subject = ?3 AND document <> ?1",
+            params![document.as_bytes(), kind, subject],
+        )?;
+        Ok(())
+    }
+
     pub(crate) fn find_document(&self, kind: &str, subject: &str) -> Result<Option<DocumentId>, DeviceError> {
         let sql = "SELECT document FROM documents WHERE kind = ?1 AND subject = ?2";
         let found: Option<[u8; 16]> =

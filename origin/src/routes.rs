@@ -66,6 +66,7 @@ fn public() -> OpenApiRouter<App> {
         .routes(routes!(notifications::mark_read))
         .routes(routes!(documents::register))
         .routes(routes!(documents::fetch))
+        .routes(routes!(documents::cut_history))
         .routes(routes!(quarantine::show))
         .routes(routes!(quarantine::accept))
         .routes(routes!(quarantine::discard))

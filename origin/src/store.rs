@@ -38,7 +38,7 @@ pub(crate) use audit::AuditEntry;
 pub(crate) use copy::copy;
 pub(crate) use coursework::{Assignment, NewSubmission, StudentSubmission};
 pub(crate) use directory::Institute;
-pub(crate) use documents::{ChangeRow, LoggedDocument, NewDocument};
+pub(crate) use documents::{Carried, ChangeRow, LoggedDocument, NewDocument, Succession};
 pub(crate) use error::{OpenError, StoreError};
 pub(crate) use feed::FeedRow;
 #[cfg(test)]

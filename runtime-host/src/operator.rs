@@ -40,13 +40,16 @@ const SESSIONS: [Column; 10] = [
 ];
 
 /// Of one document, a line each.
-const STATE: [Column; 13] = [
+const STATE: [Column; 16] = [
     Column::new("kind", "/figures/kind"),
     Column::new("subject", "/figures/subject"),
     Column::new("batch", "/figures/batch"),
     Column::new("fault", "/fault"),
     Column::new("bytes", "/figures/bytes"),
     Column::new("changes", "/changes"),
+    Column::new("most changes", "/most_changes"),
+    Column::new("bytes without compression", "/content_bytes"),
+    Column::new("most of those", "/most_content_bytes"),
     Column::new("changes behind the snapshot", "/figures/tail_changes"),
     Column::new("changes that wait for others", "/held_changes"),
     Column::new("changes that the origin has not acknowledged", "/figures/unacknowledged_changes"),

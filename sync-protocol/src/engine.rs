@@ -23,6 +23,7 @@ mod slots;
 use crate::actor::{Binding, Bringer};
 use crate::directory::DirectoryEntry;
 use crate::document_id::DocumentId;
+use crate::document_limits::KindLimits;
 use crate::link::{DocumentRecord, Hash, LinkMessage, PushItem, QuarantineItem};
 use crate::token::Claims;
 use automerge::ReadDoc as _;
@@ -55,6 +56,8 @@ pub struct Limits {
     /// Bytes that one session's states of sync take because of what it said: heads, and Bloom filters of ten bits for each of
     /// its changes. A device with a thousand documents of a thousand changes each says 1.3 MB of them.
     pub state_bytes: usize,
+    /// What devices may bring a document to.
+    pub documents: KindLimits,
     /// Changes of one document that wait for a dependency.
     pub held_changes: usize,
     /// Bytes of these changes: two of the largest frames.
@@ -80,6 +83,7 @@ impl Default for Limits {
             waiting_messages: 64,
             waiting_bytes: 32 * 1024 * 1024,
             state_bytes: 16 * 1024 * 1024,
+            documents: KindLimits::default(),
             held_changes: 4_096,
             held_bytes: 32 * 1024 * 1024,
             tail_changes: 256,

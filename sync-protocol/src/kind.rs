@@ -155,6 +155,9 @@ pub fn genesis(kind: Kind, document: DocumentId) -> Option<Vec<u8>> {
     Some(doc.save_nocompress())
 }
 
+/// The field of a document's root that names, as an `automerge:` URL, what continues the document since its history was cut.
+pub const SUCCESSOR: &str = "rollcallSuccessor";
+
 /// One student's mark on an attendance sheet.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct AttendanceMark {

@@ -10,6 +10,7 @@ pub mod command;
 pub mod description;
 pub mod directory;
 pub mod document_id;
+pub mod document_limits;
 pub mod engine;
 pub mod gate;
 pub mod kind;

@@ -6,6 +6,7 @@ use device::Kind;
 use integration_tests::{House, SOON, SamodClient, in_step, until};
 use serde_json::{Value, json};
 use std::process::{Command, Output};
+use sync_protocol::document_limits::{PRIVATE_BYTES, PRIVATE_CHANGES};
 
 const TEACHER: &str = "teacher@northside.example";
 const STUDENT: &str = "student@northside.example";
@@ -80,6 +81,12 @@ async fn an_unmodified_clients_session_and_the_heads_of_its_document_are_shown()
     assert_eq!(state["heads"], committed, "{state}");
     assert_eq!((&state["changes"], &state["uncommitted_changes"]), (&json!(3), &json!(0)), "{state}");
     assert_eq!((&state["fault"], &state["reader_count"]), (&Value::Null, &json!(1)), "{state}");
+    assert_eq!(
+        (&state["most_changes"], &state["most_content_bytes"]),
+        (&json!(PRIVATE_CHANGES), &json!(PRIVATE_BYTES)),
+        "{state}"
+    );
+    assert!(state["content_bytes"].as_u64().unwrap() > 100, "{state}");
     let reader = &state["readers"][0];
     assert_eq!((&reader["device"], &reader["heads"]), (&json!("samod"), &committed), "{state}");
     assert_eq!(reader["lacking_changes"], 0, "{state}");

@@ -418,9 +418,16 @@ impl From<DocumentError> for ApiError {
             DocumentError::NotAcceptable(_) => {
                 Self::new(StatusCode::UNPROCESSABLE_ENTITY, "not-acceptable", detail)
             }
-            DocumentError::Damaged { .. } | DocumentError::Raced(_) | DocumentError::Panicked => {
-                Self::internal(&error)
+            DocumentError::NoDocument => Self::new(StatusCode::NOT_FOUND, "not-found", detail),
+            DocumentError::Heads(_) => Self::invalid_field("heads".to_owned(), detail),
+            DocumentError::AlreadyCut(_) => Self::new(StatusCode::CONFLICT, "already-cut", detail),
+            DocumentError::TooLargeToCut(_) => {
+                Self::new(StatusCode::UNPROCESSABLE_ENTITY, "too-large-to-cut", detail)
             }
+            DocumentError::Damaged { .. }
+            | DocumentError::Raced(_)
+            | DocumentError::NotCarried(_)
+            | DocumentError::Panicked => Self::internal(&error),
             DocumentError::Store(error) => error.into(),
         }
     }

@@ -4,10 +4,12 @@
 //! are kept in memory within a bound. What a device wrote is either in the log or in quarantine, never lost.
 
 mod gate;
+mod mirror;
 mod projection;
 mod push;
 mod quarantine;
 mod replica;
+mod succession;
 
 #[cfg(test)]
 mod tests;
@@ -22,6 +24,7 @@ use std::sync::{Arc, Mutex, PoisonError, Weak};
 use sync_protocol::actor::Actors;
 use sync_protocol::directory::{self, DirectoryEntry};
 use sync_protocol::document_id::DocumentId;
+use sync_protocol::gate::MAX_OPERATIONS;
 use sync_protocol::kind::{self, Access, Kind, KindError};
 use sync_protocol::link::{self, DocumentRecord, Hash, MAX_LINK_MESSAGE_BYTES};
 use sync_protocol::tag;
@@ -57,6 +60,17 @@ pub(crate) enum DocumentError {
     /// Not even an admin can have it merged; the code says why.
     #[error("the change cannot be merged: {0}")]
     NotAcceptable(&'static str),
+    #[error("the institute has no such document")]
+    NoDocument,
+    #[error("heads are {0}")]
+    Heads(&'static str),
+    #[error("the history of the document was cut at other heads; {0} continues it")]
+    AlreadyCut(DocumentId),
+    #[error("what the document says takes {0} operations to say anew, the limit is {MAX_OPERATIONS}")]
+    TooLargeToCut(usize),
+    /// What was taken into a document that was cut does not go into its successor.
+    #[error("a change was not carried over: {0}")]
+    NotCarried(&'static str),
     #[error("the merge worker panicked")]
     Panicked,
     #[error(transparent)]
@@ -66,6 +80,7 @@ pub(crate) enum DocumentError {
 }
 
 pub(crate) use quarantine::{Acceptance, QuarantinedChange};
+pub(crate) use succession::Cut;
 
 #[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]

@@ -48,6 +48,55 @@ pub(crate) struct ChangeRow {
     pub(crate) received_at: i64,
 }
 
+/// The cut of a document's history.
+#[derive(Debug, Clone)]
+pub(crate) struct Succession {
+    pub(crate) successor: DocumentId,
+    /// The agreed point, in order.
+    pub(crate) heads: Vec<[u8; 32]>,
+    /// The successor's change that says what the document said there.
+    pub(crate) first: [u8; 32],
+}
+
+/// The cut as each engine reads it: a document's id, and hashes in hex behind each other.
+pub(super) struct RawSuccession {
+    pub(super) successor: String,
+    pub(super) heads: String,
+    pub(super) first: String,
+}
+
+impl RawSuccession {
+    pub(super) fn of(succession: &Succession) -> Self {
+        let Succession { successor, heads, first } = succession;
+        let heads = heads.iter().map(hex::encode).collect();
+        Self { successor: successor.to_string(), heads, first: hex::encode(first) }
+    }
+
+    pub(super) fn parse(self) -> Result<Succession, StoreError> {
+        let corrupt = |what, text: &str| StoreError::Corrupt { what, text: text.to_owned() };
+        let hash = |text: &str| {
+            let bytes = hex::decode(text).ok().and_then(|bytes| <[u8; 32]>::try_from(bytes).ok());
+            bytes.ok_or_else(|| corrupt("hash", text))
+        };
+        let heads = self.heads.as_bytes().chunks(64).map(|head| hash(&String::from_utf8_lossy(head)));
+        Ok(Succession {
+            successor: self.successor.parse().map_err(|_| corrupt("document id", &self.successor))?,
+            heads: heads.collect::<Result<_, _>>()?,
+            first: hash(&self.first)?,
+        })
+    }
+}
+
+/// A change that came to a document whose history was cut, in its successor.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Carried {
+    pub(crate) hash: [u8; 32],
+    /// The last change that was carried together with it.
+    pub(crate) upto: [u8; 32],
+    /// The successor's change.
+    pub(crate) carried_as: [u8; 32],
+}
+
 #[derive(Debug, Clone, Default)]
 pub(crate) struct DocumentCounts {
     /// Documents and changes by kind.
@@ -66,7 +115,16 @@ pub(crate) trait ReadDocuments {
     /// Whether it is a document of the institute that was deleted.
     fn is_deleted(&self, document: DocumentId) -> Result<bool, StoreError>;
 
-    /// The one that was not deleted.
+    /// The cut of the document's history, if it was.
+    fn succession(&self, document: DocumentId) -> Result<Option<Succession>, StoreError>;
+
+    /// Documents that this one continues directly, unless they were deleted: one, as a rule.
+    fn predecessors(&self, document: DocumentId) -> Result<Vec<DocumentRecord>, StoreError>;
+
+    /// Those of `changes` that were carried over into the document's successor.
+    fn carried(&self, document: DocumentId, changes: &[[u8; 32]]) -> Result<Vec<Carried>, StoreError>;
+
+    /// The one that was not deleted, and whose history was not cut.
     fn document_by_subject(&self, kind: &str, subject: &str) -> Result<Option<LoggedDocument>, StoreError>;
 
     /// The last snapshot: how many changes it holds, and its bytes.
@@ -75,7 +133,7 @@ pub(crate) trait ReadDocuments {
     /// The bytes of the changes after `position`, in the order of the log.
     fn changes_after(&self, document: DocumentId, position: u64) -> Result<Vec<Vec<u8>>, StoreError>;
 
-    /// Documents of a kind that were not deleted, by their ids, after one of them.
+    /// Documents of a kind that were not deleted and whose history was not cut, by their ids, after one of them.
     fn documents_of_kind(
         &self,
         kind: &str,
@@ -89,6 +147,7 @@ pub(crate) trait ReadDocuments {
     /// Those of `hashes` that are in the log of the document.
     fn changes_among(&self, document: DocumentId, hashes: &[[u8; 32]]) -> Result<Vec<[u8; 32]>, StoreError>;
 
+    /// A document counts until its history is cut; its successor counts then.
     fn document_counts(&self) -> Result<DocumentCounts, StoreError>;
 }
 
@@ -112,6 +171,11 @@ pub(crate) trait WriteDocuments {
 
     /// Forgets the document's content and keeps that it was deleted.
     fn delete_document(&self, document: DocumentId, by: &str, now: i64) -> Result<(), StoreError>;
+
+    /// Notes the cut of the document's history, whose subject is free from then on; false when it was cut or deleted before.
+    fn succeed_document(&self, document: DocumentId, succession: &Succession) -> Result<bool, StoreError>;
+
+    fn put_carried(&self, document: DocumentId, carried: &Carried) -> Result<(), StoreError>;
 
     /// Binds an actor of the document, anew if it was bound.
     fn put_binding(&self, document: DocumentId, binding: &Binding) -> Result<(), StoreError>;

@@ -6,12 +6,13 @@ use super::rights::FORBIDDEN;
 use super::{Author, Limits, SessionId, Source};
 use crate::actor::{Actors, Binding};
 use crate::document_id::DocumentId;
+use crate::document_limits::Size;
 use crate::gate::{self, Counters, GateError};
 use crate::kind::{Access, Kind};
 use crate::link::{DocumentRecord, Hash};
 use crate::rules;
 use automerge::sync::{ChunkList, Message, State, SyncDoc as _};
-use automerge::{Automerge, Change, ChangeHash};
+use automerge::{Automerge, Change, ChangeHash, ReadDoc as _};
 use std::borrow::Cow;
 use std::collections::{BTreeSet, HashMap, HashSet};
 
@@ -269,19 +270,21 @@ impl Document {
                 .copied()
                 .collect();
             let fault = match missing.is_empty() {
-                true => self.fault(&change, &hash, &author).or_else(|| self.judged(&change, &author, judge)),
-                false if !self.held.has_room(&change, limits) => Some("too-many-missing-dependencies".into()),
-                false => {
-                    for dep in missing {
-                        waiting.entry(dep).or_default().push(hash);
-                    }
-                    self.held.put(hash, change, author);
-                    continue;
-                }
+                true => self
+                    .fault(&change, &hash, &author, (batch.len(), limits))
+                    .or_else(|| self.judged(&change, &author, judge)),
+                false => self.cannot_wait(&change, batch.len(), limits),
             };
             if let Some(code) = fault {
                 let bytes = change.raw_bytes().to_vec();
                 received.rejected.push(Rejected { hash, author, bytes, code });
+                continue;
+            }
+            if !missing.is_empty() {
+                for dep in missing {
+                    waiting.entry(dep).or_default().push(hash);
+                }
+                self.held.put(hash, change, author);
                 continue;
             }
             self.counters.admit(&change);
@@ -317,13 +320,42 @@ impl Document {
         judge(&self.automerge, self.record.as_ref()?, change, author).err().map(Cow::Borrowed)
     }
 
-    /// What speaks against a change whose dependencies are known.
-    fn fault(&mut self, change: &Change, hash: &ChangeHash, author: &Author) -> Option<Cow<'static, str>> {
+    /// What speaks against a change whose dependencies are known. So many changes were admitted and are not merged yet.
+    fn fault(
+        &mut self,
+        change: &Change,
+        hash: &ChangeHash,
+        author: &Author,
+        (unmerged, limits): (usize, &Limits),
+    ) -> Option<Cow<'static, str>> {
         if let Some(code) = self.refused.get(hash) {
             return Some(Cow::Owned(code.clone()));
         }
         let owned = self.actors.check(self.id, change.actor_id(), author.bringer());
-        owned.and_then(|()| self.counters.check(&self.automerge, change)).err().map(Cow::Borrowed)
+        let sound = owned.and_then(|()| self.counters.check(&self.automerge, change));
+        sound.and_then(|()| self.check_size(change, unmerged, limits)).err().map(Cow::Borrowed)
+    }
+
+    /// What speaks against a change whose dependencies are not known. For one that has no room in the document there is nothing to
+    /// wait for, and its device is to hear so: whoever writes on in a full document brings one change upon the other.
+    fn cannot_wait(&self, change: &Change, unmerged: usize, limits: &Limits) -> Option<Cow<'static, str>> {
+        match self.check_size(change, unmerged, limits) {
+            Err(code) => Some(code.into()),
+            Ok(()) if !self.held.has_room(change, limits) => Some("too-many-missing-dependencies".into()),
+            Ok(()) => None,
+        }
+    }
+
+    /// How much the document holds, with what was admitted and is not merged yet.
+    pub(super) fn size(&self, unmerged: usize) -> Size {
+        Size { changes: self.automerge.stats().num_changes + unmerged as u64, bytes: self.content }
+    }
+
+    fn check_size(&self, change: &Change, unmerged: usize, limits: &Limits) -> Result<(), &'static str> {
+        limits
+            .documents
+            .of_document(self.record.as_ref())
+            .check(self.size(unmerged), change.raw_bytes().len())
     }
 
     /// Takes in what the origin has; returns what is new, for the log.

@@ -23,6 +23,12 @@ pub struct Inspection {
     pub fault: Option<String>,
     pub heads: Vec<Hash>,
     pub changes: u64,
+    /// Most changes that devices may bring it to.
+    pub most_changes: u64,
+    /// Its change data without compression, as the limit counts it.
+    pub content_bytes: u64,
+    /// Most of that.
+    pub most_content_bytes: u64,
     /// Changes that wait for one that they depend on.
     pub held_changes: u64,
     /// Heads that the origin is known to have committed.
@@ -61,6 +67,7 @@ impl Engine {
             let fault = Some(error.to_string());
             return Ok(Some(Inspection { fault, ..Inspection::default() }));
         }
+        doc.record = Some(stored.record);
         doc.restore_committed(&stored.committed);
         Ok(Some(self.inspected(document, &doc)))
     }
@@ -68,10 +75,14 @@ impl Engine {
     fn inspected(&self, document: DocumentId, doc: &Document) -> Inspection {
         let readers = || self.sessions.iter().filter(|(_, session)| session.states.contains_key(&document));
         let mut lacking = Lacking::of(doc);
+        let (size, limits) = (doc.size(0), self.limits.documents.of_document(doc.record.as_ref()));
         Inspection {
             fault: None,
             heads: hashes(&doc.automerge.get_heads()),
-            changes: doc.automerge.stats().num_changes,
+            changes: size.changes,
+            most_changes: limits.changes,
+            content_bytes: size.bytes as u64,
+            most_content_bytes: limits.bytes,
             held_changes: doc.held.len() as u64,
             committed: hashes(&doc.committed),
             uncommitted_changes: doc.automerge.get_changes_meta(&doc.committed).len() as u64,

@@ -5,6 +5,7 @@
 mod actors;
 mod deletion;
 mod inspection;
+mod limits;
 mod receipts;
 mod refusals;
 mod remote_heads;
@@ -58,6 +59,10 @@ struct Edge {
     actors: Vec<Binding>,
     /// It says that whatever is asked for was deleted.
     deleted: bool,
+    /// What it has of [`SHEET`].
+    sheet: Vec<Vec<u8>>,
+    /// What it says that the origin has refused.
+    refused: Vec<(Hash, String)>,
 }
 
 impl Edge {
@@ -70,6 +75,8 @@ impl Edge {
             committed: Vec::new(),
             actors: Vec::new(),
             deleted: false,
+            sheet: stored_sheet().chunks,
+            refused: Vec::new(),
         }
     }
 
@@ -98,13 +105,13 @@ impl Edge {
                                 let (committed, actors) = (self.committed.clone(), self.actors.clone());
                                 Some(Stored { committed, actors, ..stored_notes() })
                             }
-                            SHEET => Some(stored_sheet()),
+                            SHEET => Some(Stored { chunks: self.sheet.clone(), ..stored_sheet() }),
                             _ => None,
                         };
                         events.push_front(Event::Loaded {
                             document,
                             stored,
-                            refused: Vec::new(),
+                            refused: self.refused.clone(),
                             deleted: self.deleted,
                         });
                     }

@@ -7,6 +7,7 @@ use crate::origin::Origin;
 use automerge::ChangeHash;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use sync_protocol::document_id::DocumentId;
+use sync_protocol::document_limits::KindLimits;
 use sync_protocol::engine::{Effect, Engine, Event, Limits, SessionId};
 use sync_protocol::link::LinkMessage;
 use sync_protocol::token::Claims;
@@ -14,7 +15,7 @@ use sync_protocol::token::Claims;
 pub(crate) struct Edge {
     institute: String,
     name: usize,
-    memory: usize,
+    limits: Limits,
     engine: Engine,
     log: MemoryLog,
     incoming: VecDeque<Event>,
@@ -36,18 +37,19 @@ pub(crate) const MEMORY: usize = 64 * 1024;
 pub(crate) const MEMORY_FOR_UNREST: usize = 128 * 1024;
 
 /// Small, so that snapshots, evictions and time-outs all happen within a run.
-fn limits(memory_bytes: usize) -> Limits {
-    Limits { tail_changes: 5, idle_ms: 300, pull_ms: 400, memory_bytes, ..Limits::default() }
+pub(crate) fn limits(memory_bytes: usize, documents: &KindLimits) -> Limits {
+    let documents = documents.clone();
+    Limits { tail_changes: 5, idle_ms: 300, pull_ms: 400, memory_bytes, documents, ..Limits::default() }
 }
 
 impl Edge {
-    pub(crate) fn new(institute: &str, name: usize, memory: usize) -> Self {
-        let log = MemoryLog::new(format!("log-{name}"));
+    pub(crate) fn new(institute: &str, name: usize, limits: Limits) -> Self {
+        let log = MemoryLog::new(format!("log-{name}"), limits.documents.clone());
         Self {
             institute: institute.to_owned(),
             name,
-            memory,
-            engine: Engine::new(institute, limits(memory), log.position()),
+            engine: Engine::new(institute, limits.clone(), log.position()),
+            limits,
             log,
             incoming: VecDeque::new(),
             outgoing: BTreeMap::new(),
@@ -63,6 +65,15 @@ impl Edge {
     /// The changes of a document in the log.
     pub(crate) fn logged(&self, document: DocumentId) -> BTreeSet<ChangeHash> {
         self.log.hashes(document)
+    }
+
+    /// Whether it has refused the change because the document was full.
+    pub(crate) fn had_no_room_for(&self, document: DocumentId, hash: &ChangeHash) -> bool {
+        self.log.had_no_room_for(document, hash)
+    }
+
+    pub(crate) fn changes_without_room(&self) -> usize {
+        self.log.changes_without_room()
     }
 
     pub(crate) fn open(&mut self, claims: Claims) -> SessionId {
@@ -128,7 +139,7 @@ impl Edge {
             self.log.carry_out(effects, &self.users, &mut events, &mut outgoing);
             if events.is_empty() {
                 let usage = self.engine.usage();
-                assert!(usage.bytes <= self.memory, "{usage:?}");
+                assert!(usage.bytes <= self.limits.memory_bytes, "{usage:?}");
                 return outgoing;
             }
         }
@@ -161,7 +172,7 @@ impl Edge {
 
     fn restart(&mut self) {
         self.incoming.clear();
-        self.engine = Engine::new(&self.institute, limits(self.memory), self.log.position());
+        self.engine = Engine::new(&self.institute, self.limits.clone(), self.log.position());
         let was_up = self.link;
         self.cut_link();
         if was_up {

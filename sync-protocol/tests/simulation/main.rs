@@ -1,7 +1,7 @@
 //! Deterministic simulation: devices, edges with a crashing log, and an origin, in one thread, driven by a seed.
 //!
 //! Checks that the replicas of those who have rights converge, that no change is lost that a device was told is durable, and
-//! that nobody writes or learns what he has no right to, while rights change on the way. A failing seed is printed; `SIMULATION_SEED=N cargo test -p sync-protocol --test simulation` replays it, `SIMULATION_SEEDS=N` runs
+//! that nobody writes or learns what he has no right to, while rights change on the way and a document fills up. A failing seed is printed; `SIMULATION_SEED=N cargo test -p sync-protocol --test simulation` replays it, `SIMULATION_SEEDS=N` runs
 //! more of them.
 
 #![expect(clippy::unwrap_used, reason = "clippy knows a test function, and not the functions that it calls")]
@@ -19,11 +19,14 @@ use edge::Edge;
 use origin::Origin;
 use std::collections::BTreeSet;
 use sync_protocol::document_id::DocumentId;
+use sync_protocol::document_limits::{DocumentLimits, KindLimits};
 use sync_protocol::kind::{self, Access};
 use sync_protocol::token::{AUDIENCE, Claims, ISSUER, Role};
 
 const INSTITUTE: &str = "northside.example";
 const STEPS: usize = 400;
+/// Most changes of the notes where they fill up: a third of what is written to them in a run.
+const FEW_CHANGES: u64 = 12;
 /// 48 s of one core in the profile of the tests.
 const DEFAULT_SEEDS: u64 = 1_000;
 /// Rounds of a tenth of a second after which nothing is expected any more: longer than an edge lets a device wait for a document.
@@ -78,11 +81,20 @@ struct World {
     sheets: Vec<DocumentId>,
     /// Percent of the steps that change somebody's rights. None in half of the runs: where they change, much is refused and less goes on.
     unrest: usize,
+    /// Small for notes in a third of the runs, so that edges, which hear of each other's changes late, take more than there is room for.
+    limits: KindLimits,
+}
+
+fn limits_of(seed: u64) -> KindLimits {
+    let whole = KindLimits::default();
+    let notes = DocumentLimits { changes: FEW_CHANGES, ..whole.notes };
+    if seed.is_multiple_of(3) { KindLimits { notes, ..whole } } else { whole }
 }
 
 impl World {
     fn new(seed: u64) -> Self {
-        let mut origin = Origin::new((0..4).map(|n| rights::teacher(&claims(n).sub)));
+        let limits = limits_of(seed);
+        let mut origin = Origin::new((0..4).map(|n| rights::teacher(&claims(n).sub)), limits.clone());
         let sheets: Vec<DocumentId> = (1..=3).map(|n| DocumentId::from_bytes([n; 16])).collect();
         for document in &sheets {
             let genesis = kind::genesis(rights::kind_of(*document), *document).unwrap();
@@ -94,10 +106,11 @@ impl World {
             rng: Rng(seed),
             now: 1_000,
             devices: (0..4).map(|n| Device::new(claims(n))).collect(),
-            edges: (0..2).map(|n| Edge::new(INSTITUTE, n, memory)).collect(),
+            edges: (0..2).map(|n| Edge::new(INSTITUTE, n, edge::limits(memory, &limits))).collect(),
             origin,
             sheets,
             unrest,
+            limits,
         }
     }
 
@@ -212,6 +225,10 @@ impl World {
             for (n, device) in self.devices.iter().enumerate().filter(|(n, _)| *n != writer) {
                 let reads = self.origin.access(sheet, device.user()) > Access::None;
                 let told = device.changes(sheet).iter().any(|change| change.hash() == word);
+                // Two edges with room for the last change both take one and show it, and the origin takes the first.
+                if told && reads && self.origin.had_no_room_for(&word) {
+                    continue;
+                }
                 assert_eq!(told, taken && reads, "device {n}, of which rights are {reads}");
             }
         }
@@ -227,6 +244,8 @@ impl World {
 
     fn check(&self) {
         for sheet in &self.sheets {
+            let most = self.limits.of(rights::kind_of(*sheet)).changes;
+            assert!(self.origin.hashes(*sheet).len() as u64 <= most, "{sheet} has more than {most} changes");
             for n in 0..self.devices.len() {
                 self.check_device(n, *sheet);
             }
@@ -248,7 +267,8 @@ impl World {
             own.insert(hash);
             // What depends on a refused change waits with it.
             let waits = change.deps().iter().any(|dep| doomed.contains(dep));
-            if !truth.contains(&hash) && (waits || self.origin.was_refused(&hash)) {
+            let full = self.edges.iter().any(|edge| edge.had_no_room_for(sheet, &hash));
+            if !truth.contains(&hash) && (waits || full || self.origin.was_refused(&hash)) {
                 doomed.insert(hash);
             }
         }
@@ -285,7 +305,26 @@ impl World {
     }
 }
 
-fn simulate(seed: u64) -> usize {
+/// What a run has come to.
+#[derive(Default)]
+struct Outcome {
+    changes: usize,
+    /// Changes that an edge had no room for, and those that it had taken and the origin had none for.
+    full_at_edges: usize,
+    full_at_origin: usize,
+}
+
+impl std::iter::Sum for Outcome {
+    fn sum<I: Iterator<Item = Self>>(outcomes: I) -> Self {
+        outcomes.fold(Self::default(), |sum, next| Self {
+            changes: sum.changes + next.changes,
+            full_at_edges: sum.full_at_edges + next.full_at_edges,
+            full_at_origin: sum.full_at_origin + next.full_at_origin,
+        })
+    }
+}
+
+fn simulate(seed: u64) -> Outcome {
     let mut world = World::new(seed);
     for _ in 0..STEPS {
         world.step();
@@ -296,11 +335,15 @@ fn simulate(seed: u64) -> usize {
     world.check();
     world.restore_rights();
     world.check();
-    world.sheets.iter().map(|sheet| world.origin.hashes(*sheet).len()).sum()
+    Outcome {
+        changes: world.sheets.iter().map(|sheet| world.origin.hashes(*sheet).len()).sum(),
+        full_at_edges: world.edges.iter().map(Edge::changes_without_room).sum(),
+        full_at_origin: world.origin.changes_without_room(),
+    }
 }
 
 /// Runs a seed; when it fails, says how to run it again.
-fn replayable(seed: u64) -> usize {
+fn replayable(seed: u64) -> Outcome {
     std::panic::catch_unwind(|| simulate(seed)).unwrap_or_else(|panic| {
         eprintln!("replay: SIMULATION_SEED={seed} cargo test -p sync-protocol --test simulation");
         std::panic::resume_unwind(panic)
@@ -317,13 +360,19 @@ fn replicas_converge_and_nothing_acknowledged_is_lost() {
     let all = &seeds;
     let part = move |worker: u64| {
         let seeds = all.clone().skip(worker as usize).step_by(WORKERS as usize);
-        seeds.map(replayable).sum::<usize>()
+        seeds.map(replayable).sum::<Outcome>()
     };
-    let changes: usize = std::thread::scope(|scope| {
+    let outcome: Outcome = std::thread::scope(|scope| {
         let workers: Vec<_> = (0..WORKERS).map(|worker| scope.spawn(move || part(worker))).collect();
         workers.into_iter().map(|worker| worker.join().unwrap()).sum()
     });
     // Runs in which nobody gets to write would pass every check. A single one may be that unlucky.
     let runs = seeds.end - seeds.start;
+    let Outcome { changes, full_at_edges, full_at_origin } = outcome;
     assert!(runs == 1 || changes as u64 > 10 * runs, "only {changes} changes were made in {runs} runs");
+    let full = full_at_edges as u64 > runs / 10 && full_at_origin as u64 > runs / 10;
+    assert!(
+        runs < 100 || full,
+        "no room: {full_at_edges} times at edges, {full_at_origin} times at the origin"
+    );
 }

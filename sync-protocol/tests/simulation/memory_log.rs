@@ -7,6 +7,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use sync_protocol::actor::{Binding, FOREIGN_ACTOR};
 use sync_protocol::directory::{Directory, DirectoryEntry};
 use sync_protocol::document_id::DocumentId;
+use sync_protocol::document_limits::{DOCUMENT_FULL, KindLimits};
 use sync_protocol::engine::{Author, Effect, Event, Position, Source, Stored};
 use sync_protocol::kind::Access;
 use sync_protocol::link::{DocumentRecord, Hash, PushItem};
@@ -37,11 +38,14 @@ pub(crate) struct MemoryLog {
     refused: BTreeMap<DocumentId, BTreeMap<Hash, String>>,
     /// Those of them that it has not taken after all, and changes of somebody without the right that were taken on a guess.
     unwanted: BTreeMap<DocumentId, BTreeSet<Hash>>,
+    limits: KindLimits,
+    /// Changes that were refused because their document was full.
+    without_room: BTreeSet<(DocumentId, Hash)>,
 }
 
 impl MemoryLog {
-    pub(crate) fn new(log: String) -> Self {
-        Self { log, next: 1, ..Self::default() }
+    pub(crate) fn new(log: String, limits: KindLimits) -> Self {
+        Self { log, next: 1, limits, ..Self::default() }
     }
 
     pub(crate) fn position(&self) -> Position {
@@ -118,6 +122,15 @@ impl MemoryLog {
                     self.actors.entry(document).or_default().insert(binding.actor.to_vec(), binding);
                 }
                 Effect::ReadQuarantine | Effect::SaveTold(_) => {}
+                // A device brings it again with each connection: once is enough to look.
+                Effect::Quarantine { document, hash, code, .. }
+                    if code == DOCUMENT_FULL && self.without_room.insert((document, hash)) =>
+                {
+                    let (holds, limits) = (self.hashes(document).len() as u64, &self.limits);
+                    let most = limits.of_document(self.records.get(&document)).changes;
+                    assert!(holds >= most, "{document} was called full at {holds} changes of {most}");
+                }
+                Effect::Quarantine { code, .. } if code == DOCUMENT_FULL => {}
                 // Who brought it may not write, or carried another's change here before the link did, which brings it.
                 Effect::Quarantine { document, hash, code, .. } => {
                     let known = [FOREIGN_ACTOR, "forbidden"].contains(&code.as_str());
@@ -133,6 +146,14 @@ impl MemoryLog {
                 Effect::Delete(document) => panic!("{document} was deleted"),
             }
         }
+    }
+
+    pub(crate) fn had_no_room_for(&self, document: DocumentId, hash: &ChangeHash) -> bool {
+        self.without_room.contains(&(document, Hash::from(*hash)))
+    }
+
+    pub(crate) fn changes_without_room(&self) -> usize {
+        self.without_room.len()
     }
 
     fn discard(&mut self, document: DocumentId, refused: Vec<(u64, String)>) {

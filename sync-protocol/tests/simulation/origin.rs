@@ -1,10 +1,11 @@
 //! A model of the origin: it never crashes here, and says on the link what the contract says.
 
-use automerge::{Automerge, Change, ChangeHash};
+use automerge::{Automerge, Change, ChangeHash, ReadDoc as _};
 use std::collections::{BTreeMap, BTreeSet};
 use sync_protocol::actor::Binding;
 use sync_protocol::directory::{Directory, DirectoryEntry};
 use sync_protocol::document_id::DocumentId;
+use sync_protocol::document_limits::{KindLimits, Size};
 use sync_protocol::kind::Access;
 use sync_protocol::link::{
     DirectoryPage, Document, DocumentHeads, DocumentRecord, Feed, Follow, Following, Hash, LinkMessage, Pull,
@@ -18,6 +19,9 @@ pub(crate) struct Origin {
     directory: Directory,
     /// All that was ever refused. It may have been taken later.
     refused: BTreeSet<ChangeHash>,
+    limits: KindLimits,
+    /// Changes that were refused because their document was full.
+    without_room: BTreeSet<ChangeHash>,
     documents: BTreeMap<DocumentId, (DocumentRecord, Automerge)>,
     actors: BTreeMap<DocumentId, BTreeMap<Vec<u8>, Binding>>,
     feed: Vec<Feed>,
@@ -26,10 +30,12 @@ pub(crate) struct Origin {
 }
 
 impl Origin {
-    pub(crate) fn new(entries: impl IntoIterator<Item = DirectoryEntry>) -> Self {
+    pub(crate) fn new(entries: impl IntoIterator<Item = DirectoryEntry>, limits: KindLimits) -> Self {
         Self {
             directory: Directory::new(entries),
             refused: BTreeSet::new(),
+            limits,
+            without_room: BTreeSet::new(),
             documents: BTreeMap::new(),
             actors: BTreeMap::new(),
             feed: Vec::new(),
@@ -99,6 +105,7 @@ impl Origin {
             if doc.get_change_meta_by_hash(&hash).is_some() {
                 continue;
             }
+            let size = Size { changes: doc.stats().num_changes, bytes: 0 };
             let code = if self.directory.access(record, &item.user) != Access::Write {
                 Some("forbidden")
             } else if change.deps().iter().any(|dep| doc.get_change_meta_by_hash(dep).is_none()) {
@@ -106,7 +113,9 @@ impl Origin {
                 assert!(waits, "an edge pushed a change before what it depends on");
                 Some("missing-dependency")
             } else {
-                None
+                let room = self.limits.of_document(Some(record)).check(size, change.raw_bytes().len());
+                self.without_room.extend(room.is_err().then_some(hash));
+                room.err()
             };
             if let Some(code) = code {
                 self.refused.insert(hash);
@@ -161,6 +170,14 @@ impl Origin {
 
     pub(crate) fn was_refused(&self, hash: &ChangeHash) -> bool {
         self.refused.contains(hash)
+    }
+
+    pub(crate) fn had_no_room_for(&self, hash: &ChangeHash) -> bool {
+        self.without_room.contains(hash)
+    }
+
+    pub(crate) fn changes_without_room(&self) -> usize {
+        self.without_room.len()
     }
 
     fn commit(&mut self, institute: &str, changed: BTreeSet<DocumentId>, members: Vec<DirectoryEntry>) {

@@ -202,6 +202,8 @@ pub(crate) struct DocumentRecord {
     pub(crate) changes: i64,
     pub(crate) created_at: String,
     pub(crate) deleted_at: Option<String>,
+    /// The document that continues it, when its history was cut.
+    pub(crate) successor: Option<String>,
 }
 
 /// A shared document with its heads and its size.
@@ -216,6 +218,8 @@ pub(crate) struct DocumentDetail {
     pub(crate) changes: i64,
     pub(crate) created_at: String,
     pub(crate) deleted_at: Option<String>,
+    /// The document that continues it, when its history was cut.
+    pub(crate) successor: Option<String>,
     /// Hex hashes.
     pub(crate) heads: Vec<String>,
     /// Of all changes in its log.

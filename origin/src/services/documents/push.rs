@@ -1,15 +1,16 @@
 //! The way of pushed changes: gate, merge, log, projection, all of a push in one transaction.
 
 use super::replica::{Replica, Replicas, has_change, hex_heads};
-use super::{DocumentError, Membership, gate, projection, quarantine};
+use super::{DocumentError, Membership, gate, projection, quarantine, succession};
 use crate::clock::unix_ms;
-use crate::store::{ChangeRow, NewDocument, QuarantineRow, Store, StoreError, WriteTx};
+use crate::store::{Carried, ChangeRow, NewDocument, QuarantineRow, Store, StoreError, Succession, WriteTx};
 use automerge::{Change, ChangeHash};
 use std::collections::{BTreeMap, HashMap, HashSet, btree_map, hash_map};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use sync_protocol::actor::{Actors, Binding, Bringer};
 use sync_protocol::directory::DirectoryEntry;
 use sync_protocol::document_id::DocumentId;
+use sync_protocol::document_limits::{DocumentLimits, KindLimits};
 use sync_protocol::kind::{Access, AttendanceMark, DELETED, Kind, attendance_marks};
 use sync_protocol::link::{DocumentRecord, Push, PushItem, Pushed, Refused};
 use sync_protocol::rules::{self, Writer};
@@ -34,7 +35,7 @@ pub(super) struct Work {
     /// Not in the store yet.
     pub(super) new: bool,
     pub(super) replica: Replica,
-    actors: Actors,
+    pub(super) actors: Actors,
     /// What is new of them.
     bound: Vec<Binding>,
     pub(super) accepted: Vec<(u64, Change, ChangeRow)>,
@@ -42,6 +43,13 @@ pub(super) struct Work {
     hashes: HashSet<ChangeHash>,
     /// How many of `accepted` are in the replica.
     applied: usize,
+    /// What continues it, when its history was cut.
+    pub(super) succession: Option<Succession>,
+    /// How many of `accepted` were carried over.
+    pub(super) carried: usize,
+    pub(super) mirrors: HashMap<ChangeHash, Carried>,
+    /// Of them those that the store has not.
+    pub(super) newly_carried: Vec<Carried>,
 }
 
 /// One document's part of the transaction.
@@ -55,6 +63,7 @@ pub(super) struct Append {
     heads: Vec<String>,
     snapshot: Option<(u64, Vec<u8>)>,
     marks: Option<BTreeMap<String, AttendanceMark>>,
+    carried: Vec<Carried>,
 }
 
 /// Where a push is merged.
@@ -136,9 +145,12 @@ fn merge_once(
             apply(place, work, &mut refused)?;
         }
     }
-    let (mut appends, mut moved) = (Vec::new(), Vec::new());
     for work in works.values_mut() {
         apply(place, work, &mut refused)?;
+    }
+    succession::carry_over(place, &mut works)?;
+    let (mut appends, mut moved) = (Vec::new(), Vec::new());
+    for work in works.values_mut() {
         if !work.accepted.is_empty() {
             appends.push(append(work));
         } else if !work.new {
@@ -257,6 +269,9 @@ fn admit(
     if let Err(code) = work.actors.check(item.document, change.actor_id(), bringer(item)) {
         return Ok(Err(code));
     }
+    if let Err(code) = work.check_size(work.limits(), &change) {
+        return Ok(Err(code));
+    }
     if work.complete(&change)
         && let Err(code) = judge(place, work, &change, &member.entry)
     {
@@ -304,11 +319,12 @@ impl Work {
         let document = record.document;
         let replica = place.replica(document, new)?;
         let mut actors = Actors::default();
-        // Read each time: another process may have bound some.
-        for binding in place
-            .store
-            .read_blocking::<_, StoreError>(place.institute, |records| records.bindings(document))?
-        {
+        // Read each time: another process may have bound some, or cut the document.
+        let (bindings, succession) =
+            place.store.read_blocking::<_, StoreError>(place.institute, |records| {
+                Ok((records.bindings(document)?, records.succession(document)?))
+            })?;
+        for binding in bindings {
             actors.put(binding);
         }
         Ok(Self {
@@ -320,12 +336,26 @@ impl Work {
             accepted: Vec::new(),
             hashes: HashSet::new(),
             applied: 0,
+            succession,
+            carried: 0,
+            mirrors: HashMap::new(),
+            newly_carried: Vec::new(),
         })
     }
 
     /// Whether the change is in the document or will be with this push.
     pub(super) fn holds(&self, hash: &ChangeHash) -> bool {
         self.hashes.contains(hash) || has_change(&self.replica.doc, hash)
+    }
+
+    /// What devices may bring the document to.
+    pub(super) fn limits(&self) -> DocumentLimits {
+        KindLimits::default().of_document(Some(&self.record))
+    }
+
+    /// Whether there is room for one change more within limits.
+    pub(super) fn check_size(&self, limits: DocumentLimits, change: &Change) -> Result<(), &'static str> {
+        limits.check(self.replica.size(self.accepted.len()), change.raw_bytes().len())
     }
 
     pub(super) fn complete(&self, change: &Change) -> bool {
@@ -344,7 +374,7 @@ impl Work {
         }
         let Replica { counters, doc, .. } = &mut self.replica;
         counters.check(doc, &change)?;
-        counters.admit(&change);
+        self.replica.admit(&change);
         self.bound.extend(self.actors.bind(self.record.document, change.actor_id(), bringer(item)));
         let row = ChangeRow {
             hash: hash.0,
@@ -381,7 +411,7 @@ pub(super) fn apply(
     for (sequence, change, row) in std::mem::take(&mut work.accepted) {
         let complete = change.deps().iter().all(|dep| has_change(&replica.doc, dep));
         if complete && merged(&mut replica, vec![change.clone()]) {
-            replica.counters.admit(&change);
+            replica.admit(&change);
             kept.push((sequence, change, row));
             continue;
         }
@@ -395,7 +425,7 @@ pub(super) fn apply(
         if !merged(&mut replica, again) {
             return Err(DocumentError::Panicked);
         }
-        kept.iter().for_each(|(_, change, _)| replica.counters.admit(change));
+        kept.iter().for_each(|(_, change, _)| replica.admit(change));
     }
     work.hashes = kept.iter().map(|(_, change, _)| change.hash()).collect();
     work.applied = kept.len();
@@ -416,7 +446,8 @@ pub(super) fn append(work: &mut Work) -> Append {
     let bytes = changes.iter().map(|row| row.bytes.len()).sum();
     let after = work.replica.changes;
     let snapshot = work.replica.grow(changes.len() as u64, bytes);
-    let sheet = work.record.kind == Kind::Attendance.as_str();
+    // Rows follow the document that is written on.
+    let sheet = work.record.kind == Kind::Attendance.as_str() && work.succession.is_none();
     Append {
         record: work.record.clone(),
         new: work.new,
@@ -425,6 +456,7 @@ pub(super) fn append(work: &mut Work) -> Append {
         heads: hex_heads(&work.replica.doc),
         snapshot: snapshot.map(|saved| (work.replica.changes, saved)),
         marks: sheet.then(|| attendance_marks(&work.replica.doc)),
+        carried: std::mem::take(&mut work.newly_carried),
         changes,
     }
 }
@@ -453,6 +485,9 @@ pub(super) fn commit(tx: &mut WriteTx<'_>, appends: &[Append]) -> Result<(), Doc
         }
         for binding in &append.bound {
             tx.put_binding(document, binding)?;
+        }
+        for carried in &append.carried {
+            tx.put_carried(document, carried)?;
         }
         // They may have been refused where they first came.
         let hashes: Vec<[u8; 32]> = append.changes.iter().map(|change| change.hash).collect();

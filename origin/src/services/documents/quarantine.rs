@@ -1,17 +1,18 @@
 //! Changes that were refused, here or at an edge: kept within bounds, shown to admins, and accepted or dropped by them.
 
 use super::push::{self, Place, Work};
-use super::{DocumentError, DocumentService, Membership, ORIGIN, gate};
+use super::{DocumentError, DocumentService, Membership, ORIGIN, gate, succession};
 use crate::clock::unix_ms;
 use crate::store::{AuditEntry, QuarantineOutcome, QuarantineRow, StoreError, WriteTx};
 use automerge::Automerge;
 use serde::Serialize;
 use serde_json::json;
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use sync_protocol::actor::FOREIGN_ACTOR;
 use sync_protocol::description::{self, Description};
 use sync_protocol::document_id::DocumentId;
+use sync_protocol::document_limits::DocumentLimits;
 use sync_protocol::kind::{Access, DELETED};
 use sync_protocol::link::{self, DocumentRecord, PushItem, Quarantined};
 use sync_protocol::quarantine::{Usage, has_room};
@@ -263,14 +264,17 @@ impl DocumentService {
             Place { store: &self.store, replicas: &self.replicas, institute: &admin.inst, edge: ORIGIN, now };
         let mut work = Work::open(place, record, false)?;
         let mut accepted = vec![row.hash];
-        admit(place, &mut work, &row).map_err(DocumentError::NotAcceptable)?;
+        let limits = work.limits().with_reserve();
+        admit(place, &mut work, limits, &row).map_err(DocumentError::NotAcceptable)?;
         let mut refused = Vec::new();
         push::apply(place, &mut work, &mut refused)?;
         if work.accepted.is_empty() {
             return Err(DocumentError::NotAcceptable("merge-refused"));
         }
         accepted.extend(self.follow(place, &mut work)?);
-        let append = push::append(&mut work);
+        let mut works = BTreeMap::from([(document, work)]);
+        succession::carry_over(place, &mut works)?;
+        let appends: Vec<push::Append> = works.values_mut().map(push::append).collect();
         let (by, settled) = (admin.clone(), accepted.clone());
         self.store.write_blocking::<_, DocumentError, _>(&admin.inst, move |tx| {
             for hash in &settled {
@@ -279,10 +283,12 @@ impl DocumentService {
                     return Err(DocumentError::NotQuarantined);
                 }
             }
-            push::commit(tx, &[append])?;
+            push::commit(tx, &appends)?;
             Ok(audit(tx, &by, "accept-quarantined", document, &settled)?)
         })?;
-        self.replicas.put(document, work.replica);
+        for (document, work) in works {
+            self.replicas.put(document, work.replica);
+        }
         tracing::info!(%document, admin = admin.sub, changes = accepted.len(), "quarantined changes accepted");
         Ok(Acceptance { accepted: accepted.iter().map(hex::encode).collect() })
     }
@@ -322,10 +328,13 @@ impl DocumentService {
         let Some(member) = member.filter(|member| member.access(&work.record) == Access::Write) else {
             return Ok(false);
         };
-        if !work.complete(&change) || push::judge(place, work, &change, &member.entry).is_err() {
+        if !work.complete(&change) {
             return Ok(false);
         }
-        if admit(place, work, row).is_err() {
+        if push::judge(place, work, &change, &member.entry).is_err() {
+            return Ok(false);
+        }
+        if admit(place, work, work.limits(), row).is_err() {
             return Ok(false);
         }
         let count = work.accepted.len();
@@ -351,12 +360,18 @@ fn audit(
     })
 }
 
-/// Puts a quarantined change among the accepted ones of a document. The error is the code that speaks against it.
-fn admit(place: Place<'_>, work: &mut Work, row: &QuarantineRow) -> Result<(), &'static str> {
+/// Puts a quarantined change among the accepted ones of a document, within limits. The error is the code that speaks against it.
+fn admit(
+    place: Place<'_>,
+    work: &mut Work,
+    limits: DocumentLimits,
+    row: &QuarantineRow,
+) -> Result<(), &'static str> {
     let change = gate::decode(&row.bytes)?;
     if work.holds(&change.hash()) {
         return Err("already-there");
     }
+    work.check_size(limits, &change)?;
     let (document, user, device) = (row.document, row.user.clone(), row.device.clone());
     let item =
         PushItem { sequence: 0, document, user, device, bytes: row.bytes.clone().into(), logged_at: 0 };

@@ -6,6 +6,7 @@ use automerge::{Automerge, Change, ChangeHash, LoadOptions, ReadDoc as _, Verifi
 use std::collections::HashMap;
 use std::sync::{Mutex, PoisonError};
 use sync_protocol::document_id::DocumentId;
+use sync_protocol::document_limits::Size;
 use sync_protocol::gate::Counters;
 
 /// Documents kept loaded. A batch's classes of a week with their notes fit many times over.
@@ -26,12 +27,15 @@ pub(super) struct Replica {
     snapshot: u64,
     /// Bytes of the log, as far as this replica has read them.
     bytes: usize,
+    /// Change data without compression, as edges count it: changes since the replica was loaded count whole.
+    content: usize,
     pub(super) counters: Counters,
 }
 
 impl Replica {
     pub(super) fn empty() -> Self {
-        Self { doc: Automerge::new(), changes: 0, snapshot: 0, bytes: 0, counters: Counters::default() }
+        let (doc, counters) = (Automerge::new(), Counters::default());
+        Self { doc, changes: 0, snapshot: 0, bytes: 0, content: 0, counters }
     }
 
     fn load(store: &Store, institute: &str, document: DocumentId) -> Result<Self, DocumentError> {
@@ -53,6 +57,7 @@ impl Replica {
         doc.apply_changes(parse(document, &tail)?).map_err(damaged)?;
         Ok(Self {
             counters: Counters::of(&doc),
+            content: doc.save_nocompress().len(),
             doc,
             changes: position + tail.len() as u64,
             snapshot: position,
@@ -74,12 +79,23 @@ impl Replica {
             return Ok(self);
         }
         let changes = parse(document, &tail)?;
-        changes.iter().for_each(|change| self.counters.admit(change));
+        changes.iter().for_each(|change| self.admit(change));
         let damaged = |source| DocumentError::Damaged { document, source: Box::new(source) };
         self.doc.apply_changes(changes).map_err(damaged)?;
         self.changes += tail.len() as u64;
         self.bytes += tail.iter().map(Vec::len).sum::<usize>();
         Ok(self)
+    }
+
+    /// Takes note of a change that goes into the document.
+    pub(super) fn admit(&mut self, change: &Change) {
+        self.counters.admit(change);
+        self.content += change.raw_bytes().len();
+    }
+
+    /// How much the document holds, with so many changes that were admitted and are not in the log yet.
+    pub(super) fn size(&self, unlogged: usize) -> Size {
+        Size { changes: self.changes + unlogged as u64, bytes: self.content }
     }
 
     /// Notes that `changes` more changes of `bytes` are in the log, and gives the snapshot that is due, if one is.

@@ -2,8 +2,10 @@
 
 mod actors;
 mod deletion;
+mod limits;
 mod projection;
 mod quarantine;
+mod succession;
 
 use super::*;
 use crate::testing::{TestDatabase, TestOrigin, User};

@@ -263,6 +263,7 @@ pub(crate) static DOCUMENTS: Collection = Collection {
         column("changes", "d.changes", Kind::Integer),
         column("created_at", "d.created_at", Kind::Time),
         column("deleted_at", "d.deleted_at", Kind::Time),
+        column("successor", "d.successor", Kind::Text),
         alone("heads", "d.heads", Kind::List),
         alone(
             "bytes",

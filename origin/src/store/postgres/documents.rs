@@ -2,7 +2,8 @@
 
 use super::transaction::{Millis, Transaction, millis};
 use crate::store::documents::{
-    ChangeRow, DocumentCounts, LoggedDocument, NewDocument, RawDocument, ReadDocuments, WriteDocuments,
+    Carried, ChangeRow, DocumentCounts, LoggedDocument, NewDocument, RawDocument, RawSuccession,
+    ReadDocuments, Succession, WriteDocuments,
 };
 use crate::store::error::StoreError;
 use crate::store::transaction::{to_i64, to_u64};
@@ -24,6 +25,14 @@ fn read_document(row: &Row) -> Result<RawDocument, tokio_postgres::Error> {
     })
 }
 
+fn read_hash(row: &Row, column: usize) -> Result<[u8; 32], tokio_postgres::Error> {
+    let mut hash = [0; 32];
+    let bytes: &[u8] = row.try_get(column)?;
+    // The table takes no other length.
+    hash.copy_from_slice(&bytes[..32]);
+    Ok(hash)
+}
+
 impl ReadDocuments for Transaction<'_> {
     fn document_anywhere(&self, document: DocumentId) -> Result<Option<LoggedDocument>, StoreError> {
         let sql = format!("SELECT {COLUMNS} FROM document_anywhere($1)");
@@ -43,9 +52,36 @@ impl ReadDocuments for Transaction<'_> {
         Ok(self.one(sql, &[&document.to_string(), &self.institute], |_| Ok(()))?.is_some())
     }
 
+    fn succession(&self, document: DocumentId) -> Result<Option<Succession>, StoreError> {
+        let sql = "SELECT successor, cut_heads, cut_first FROM documents
+             WHERE document = $1 AND institute = $2 AND successor IS NOT NULL";
+        let found = self.one(sql, &[&document.to_string(), &self.institute], |row| {
+            Ok(RawSuccession { successor: row.try_get(0)?, heads: row.try_get(1)?, first: row.try_get(2)? })
+        })?;
+        found.map(RawSuccession::parse).transpose()
+    }
+
+    fn predecessors(&self, document: DocumentId) -> Result<Vec<DocumentRecord>, StoreError> {
+        let sql = format!(
+            "SELECT {COLUMNS} FROM documents WHERE successor = $1 AND institute = $2 AND deleted_at IS NULL"
+        );
+        let rows = self.all(&sql, &[&document.to_string(), &self.institute], read_document)?;
+        rows.into_iter().map(|row| row.parse().map(|known| known.record)).collect()
+    }
+
+    fn carried(&self, document: DocumentId, changes: &[[u8; 32]]) -> Result<Vec<Carried>, StoreError> {
+        let sql = "SELECT hash, upto, carried_as FROM carried
+             WHERE document = $1 AND institute = $2 AND hash = ANY ($3)";
+        let wanted: Vec<&[u8]> = changes.iter().map(<[u8; 32]>::as_slice).collect();
+        self.all(sql, &[&document.to_string(), &self.institute, &wanted], |row| {
+            Ok(Carried { hash: read_hash(row, 0)?, upto: read_hash(row, 1)?, carried_as: read_hash(row, 2)? })
+        })
+    }
+
     fn document_by_subject(&self, kind: &str, subject: &str) -> Result<Option<LoggedDocument>, StoreError> {
         let sql = format!(
-            "SELECT {COLUMNS} FROM documents WHERE institute = $1 AND kind = $2 AND subject = $3 AND deleted_at IS NULL"
+            "SELECT {COLUMNS} FROM documents WHERE institute = $1 AND kind = $2 AND subject = $3
+                 AND deleted_at IS NULL AND successor IS NULL"
         );
         self.one(&sql, &[&self.institute, &kind, &subject], read_document)?
             .map(RawDocument::parse)
@@ -75,7 +111,7 @@ impl ReadDocuments for Transaction<'_> {
     ) -> Result<Vec<DocumentRecord>, StoreError> {
         let sql = format!(
             "SELECT {COLUMNS} FROM documents
-             WHERE institute = $1 AND kind = $2 AND document > $3 AND deleted_at IS NULL
+             WHERE institute = $1 AND kind = $2 AND document > $3 AND deleted_at IS NULL AND successor IS NULL
              ORDER BY document LIMIT $4"
         );
         let after = after.map(|document| document.to_string()).unwrap_or_default();
@@ -106,7 +142,7 @@ impl ReadDocuments for Transaction<'_> {
 
     fn document_counts(&self) -> Result<DocumentCounts, StoreError> {
         let kinds = self.all(
-            "SELECT kind, count(*), sum(changes)::bigint FROM documents WHERE institute = $1 AND deleted_at IS NULL
+            "SELECT kind, count(*), sum(changes)::bigint FROM documents WHERE institute = $1 AND deleted_at IS NULL AND successor IS NULL
              GROUP BY kind ORDER BY kind",
             &[&self.institute],
             |row| Ok((row.try_get(0)?, to_u64(row.try_get(1)?), to_u64(row.try_get(2)?))),
@@ -191,7 +227,7 @@ impl WriteDocuments for Transaction<'_> {
 
     fn delete_document(&self, document: DocumentId, by: &str, now: i64) -> Result<(), StoreError> {
         let id = document.to_string();
-        for table in ["changes", "snapshots", "actors", "quarantine"] {
+        for table in ["changes", "snapshots", "actors", "carried", "quarantine"] {
             let sql = format!("DELETE FROM {table} WHERE document = $1 AND institute = $2");
             self.run(&sql, &[&id, &self.institute])?;
         }
@@ -199,6 +235,25 @@ impl WriteDocuments for Transaction<'_> {
             "UPDATE documents SET heads = '{}', changes = 0, deleted_by = $3, deleted_at = $4
              WHERE document = $1 AND institute = $2",
             &[&id, &self.institute, &by, &Millis(now)],
+        )?;
+        Ok(())
+    }
+
+    fn succeed_document(&self, document: DocumentId, succession: &Succession) -> Result<bool, StoreError> {
+        let RawSuccession { successor, heads, first } = RawSuccession::of(succession);
+        let marked = self.run(
+            "UPDATE documents SET successor = $3, cut_heads = $4, cut_first = $5
+             WHERE document = $1 AND institute = $2 AND successor IS NULL AND deleted_at IS NULL",
+            &[&document.to_string(), &self.institute, &successor, &heads, &first],
+        )?;
+        Ok(marked > 0)
+    }
+
+    fn put_carried(&self, document: DocumentId, carried: &Carried) -> Result<(), StoreError> {
+        let Carried { hash, upto, carried_as } = carried;
+        self.run(
+            "INSERT INTO carried (institute, document, hash, upto, carried_as) VALUES ($1, $2, $3, $4, $5)",
+            &[&self.institute, &document.to_string(), &&hash[..], &&upto[..], &&carried_as[..]],
         )?;
         Ok(())
     }

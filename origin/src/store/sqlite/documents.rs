@@ -2,7 +2,8 @@
 
 use super::transaction::Transaction;
 use crate::store::documents::{
-    ChangeRow, DocumentCounts, LoggedDocument, NewDocument, RawDocument, ReadDocuments, WriteDocuments,
+    Carried, ChangeRow, DocumentCounts, LoggedDocument, NewDocument, RawDocument, RawSuccession,
+    ReadDocuments, Succession, WriteDocuments,
 };
 use crate::store::error::StoreError;
 use crate::store::transaction::{to_i64, to_json, to_u64};
@@ -41,9 +42,36 @@ impl ReadDocuments for Transaction<'_> {
         Ok(self.one(sql, (document.to_string(), self.institute), |_| Ok(()))?.is_some())
     }
 
+    fn succession(&self, document: DocumentId) -> Result<Option<Succession>, StoreError> {
+        let sql = "SELECT successor, cut_heads, cut_first FROM documents
+             WHERE document = ?1 AND institute = ?2 AND successor IS NOT NULL";
+        let found = self.one(sql, (document.to_string(), self.institute), |row| {
+            Ok(RawSuccession { successor: row.get(0)?, heads: row.get(1)?, first: row.get(2)? })
+        })?;
+        found.map(RawSuccession::parse).transpose()
+    }
+
+    fn predecessors(&self, document: DocumentId) -> Result<Vec<DocumentRecord>, StoreError> {
+        let sql = format!("{DOCUMENT} WHERE successor = ?1 AND institute = ?2 AND deleted_at IS NULL");
+        let rows = self.all(&sql, (document.to_string(), self.institute), read_document)?;
+        rows.into_iter().map(|row| row.parse().map(|known| known.record)).collect()
+    }
+
+    fn carried(&self, document: DocumentId, changes: &[[u8; 32]]) -> Result<Vec<Carried>, StoreError> {
+        let sql = "SELECT hash, upto, carried_as FROM carried WHERE document = ?1 AND hash = ?2";
+        let document = document.to_string();
+        let found = changes.iter().map(|hash| {
+            self.one(sql, (&document, &hash[..]), |row| {
+                Ok(Carried { hash: row.get(0)?, upto: row.get(1)?, carried_as: row.get(2)? })
+            })
+        });
+        found.filter_map(Result::transpose).collect()
+    }
+
     fn document_by_subject(&self, kind: &str, subject: &str) -> Result<Option<LoggedDocument>, StoreError> {
-        let sql =
-            format!("{DOCUMENT} WHERE institute = ?1 AND kind = ?2 AND subject = ?3 AND deleted_at IS NULL");
+        let sql = format!(
+            "{DOCUMENT} WHERE institute = ?1 AND kind = ?2 AND subject = ?3 AND deleted_at IS NULL AND successor IS NULL"
+        );
         self.one(&sql, (self.institute, kind, subject), read_document)?.map(RawDocument::parse).transpose()
     }
 
@@ -67,7 +95,7 @@ impl ReadDocuments for Transaction<'_> {
         limit: u32,
     ) -> Result<Vec<DocumentRecord>, StoreError> {
         let sql = format!(
-            "{DOCUMENT} WHERE institute = ?1 AND kind = ?2 AND document > ?3 AND deleted_at IS NULL
+            "{DOCUMENT} WHERE institute = ?1 AND kind = ?2 AND document > ?3 AND deleted_at IS NULL AND successor IS NULL
              ORDER BY document LIMIT ?4"
         );
         let after = after.map(|document| document.to_string()).unwrap_or_default();
@@ -96,7 +124,7 @@ impl ReadDocuments for Transaction<'_> {
 
     fn document_counts(&self) -> Result<DocumentCounts, StoreError> {
         let kinds = self.all(
-            "SELECT kind, count(*), sum(changes) FROM documents WHERE institute = ?1 AND deleted_at IS NULL
+            "SELECT kind, count(*), sum(changes) FROM documents WHERE institute = ?1 AND deleted_at IS NULL AND successor IS NULL
              GROUP BY kind ORDER BY kind",
             (self.institute,),
             |row| Ok((row.get(0)?, to_u64(row.get(1)?), to_u64(row.get(2)?))),
@@ -176,7 +204,7 @@ impl WriteDocuments for Transaction<'_> {
 
     fn delete_document(&self, document: DocumentId, by: &str, now: i64) -> Result<(), StoreError> {
         let id = document.to_string();
-        for table in ["changes", "snapshots", "actors"] {
+        for table in ["changes", "snapshots", "actors", "carried"] {
             self.run(&format!("DELETE FROM {table} WHERE document = ?1"), (&id,))?;
         }
         let sql = "DELETE FROM quarantine WHERE institute = ?1 AND document = ?2";
@@ -185,6 +213,25 @@ impl WriteDocuments for Transaction<'_> {
             "UPDATE documents SET heads = '[]', changes = 0, deleted_by = ?3, deleted_at = ?4
              WHERE document = ?1 AND institute = ?2",
             (&id, self.institute, by, now),
+        )?;
+        Ok(())
+    }
+
+    fn succeed_document(&self, document: DocumentId, succession: &Succession) -> Result<bool, StoreError> {
+        let RawSuccession { successor, heads, first } = RawSuccession::of(succession);
+        let marked = self.run(
+            "UPDATE documents SET successor = ?3, cut_heads = ?4, cut_first = ?5
+             WHERE document = ?1 AND institute = ?2 AND successor IS NULL AND deleted_at IS NULL",
+            (document.to_string(), self.institute, successor, heads, first),
+        )?;
+        Ok(marked > 0)
+    }
+
+    fn put_carried(&self, document: DocumentId, carried: &Carried) -> Result<(), StoreError> {
+        let Carried { hash, upto, carried_as } = carried;
+        self.run(
+            "INSERT INTO carried (institute, document, hash, upto, carried_as) VALUES (?1, ?2, ?3, ?4, ?5)",
+            (self.institute, document.to_string(), &hash[..], &upto[..], &carried_as[..]),
         )?;
         Ok(())
     }

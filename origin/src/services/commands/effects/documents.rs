@@ -18,9 +18,14 @@ pub(super) fn delete(tx: &mut WriteTx<'_>, by: &Account, text: &str, at: i64) ->
     if !kind::may_delete(&record, Member { user: &by.user, role: by.role, batches: &[] }) {
         return Err(forbidden("only an admin, or the owner of a private document, may delete it"));
     }
-    remove_projection(tx, &record)?;
-    tx.delete_document(document, &by.user, at)?;
-    tx.touch_document(document, Vec::new());
+    // What it continues holds the same words.
+    let mut gone = vec![record.clone()];
+    while let Some(old) = gone.pop() {
+        gone.extend(tx.predecessors(old.document)?);
+        remove_projection(tx, &old)?;
+        tx.delete_document(old.document, &by.user, at)?;
+        tx.touch_document(old.document, Vec::new());
+    }
     tx.touch(record.batch.as_deref().map_or_else(|| tag::user(&record.owner), tag::batch));
     outcome(true)
 }
