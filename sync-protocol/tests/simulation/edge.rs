@@ -15,6 +15,7 @@ pub(crate) struct Edge {
     institute: String,
     name: usize,
     memory: usize,
+    kind_version: u32,
     engine: Engine,
     log: MemoryLog,
     incoming: VecDeque<Event>,
@@ -36,18 +37,19 @@ pub(crate) const MEMORY: usize = 64 * 1024;
 pub(crate) const MEMORY_FOR_UNREST: usize = 128 * 1024;
 
 /// Small, so that snapshots, evictions and time-outs all happen within a run.
-fn limits(memory_bytes: usize) -> Limits {
-    Limits { tail_changes: 5, idle_ms: 300, pull_ms: 400, memory_bytes, ..Limits::default() }
+fn limits(memory_bytes: usize, kind_version: u32) -> Limits {
+    Limits { tail_changes: 5, idle_ms: 300, pull_ms: 400, memory_bytes, kind_version, ..Limits::default() }
 }
 
 impl Edge {
-    pub(crate) fn new(institute: &str, name: usize, memory: usize) -> Self {
-        let log = MemoryLog::new(format!("log-{name}"));
+    pub(crate) fn new(institute: &str, name: usize, memory: usize, kind_version: u32) -> Self {
+        let log = MemoryLog::new(format!("log-{name}"), kind_version);
         Self {
             institute: institute.to_owned(),
             name,
             memory,
-            engine: Engine::new(institute, limits(memory), log.position()),
+            kind_version,
+            engine: Engine::new(institute, limits(memory, kind_version), log.position()),
             log,
             incoming: VecDeque::new(),
             outgoing: BTreeMap::new(),
@@ -161,7 +163,8 @@ impl Edge {
 
     fn restart(&mut self) {
         self.incoming.clear();
-        self.engine = Engine::new(&self.institute, limits(self.memory), self.log.position());
+        self.engine =
+            Engine::new(&self.institute, limits(self.memory, self.kind_version), self.log.position());
         let was_up = self.link;
         self.cut_link();
         if was_up {
@@ -237,5 +240,5 @@ impl Edge {
 
 /// The origin answers in tasks of their own, while the feed and the directory come in order.
 fn is_answer(message: &LinkMessage) -> bool {
-    matches!(message, LinkMessage::Document(_) | LinkMessage::Pushed(_))
+    matches!(message, LinkMessage::Document(_) | LinkMessage::Pushed(_) | LinkMessage::Quarantined(_))
 }

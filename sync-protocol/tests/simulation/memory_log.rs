@@ -9,7 +9,8 @@ use sync_protocol::directory::{Directory, DirectoryEntry};
 use sync_protocol::document_id::DocumentId;
 use sync_protocol::engine::{Author, Effect, Event, Position, Source, Stored};
 use sync_protocol::kind::Access;
-use sync_protocol::link::{DocumentRecord, Hash, PushItem};
+use sync_protocol::kind::versions::UNKNOWN_VERSION;
+use sync_protocol::link::{DocumentRecord, Hash, PushItem, QuarantineItem};
 
 #[derive(Clone)]
 struct Row {
@@ -37,11 +38,15 @@ pub(crate) struct MemoryLog {
     refused: BTreeMap<DocumentId, BTreeMap<Hash, String>>,
     /// Those of them that it has not taken after all, and changes of somebody without the right that were taken on a guess.
     unwanted: BTreeMap<DocumentId, BTreeSet<Hash>>,
+    /// Versions of kinds that this edge knows.
+    kind_version: u32,
+    /// Migrations that it has refused because it does not know them, until the origin has them.
+    unknown: Vec<QuarantineItem>,
 }
 
 impl MemoryLog {
-    pub(crate) fn new(log: String) -> Self {
-        Self { log, next: 1, ..Self::default() }
+    pub(crate) fn new(log: String, kind_version: u32) -> Self {
+        Self { log, next: 1, kind_version, ..Self::default() }
     }
 
     pub(crate) fn position(&self) -> Position {
@@ -117,7 +122,12 @@ impl MemoryLog {
                 Effect::SaveBinding { document, binding } => {
                     self.actors.entry(document).or_default().insert(binding.actor.to_vec(), binding);
                 }
-                Effect::ReadQuarantine | Effect::SaveTold(_) => {}
+                Effect::ReadQuarantine => events.push_back(Event::Untold(self.unknown.clone())),
+                Effect::SaveTold(told) => self.unknown.retain(|item| item.sequence > told),
+                Effect::Quarantine { document, author, bytes, code, .. } if code == UNKNOWN_VERSION => {
+                    assert!(self.kind_version == 1, "a migration that is known was refused");
+                    self.keep_unknown(document, author, bytes);
+                }
                 // Who brought it may not write, or carried another's change here before the link did, which brings it.
                 Effect::Quarantine { document, hash, code, .. } => {
                     let known = [FOREIGN_ACTOR, "forbidden"].contains(&code.as_str());
@@ -133,6 +143,14 @@ impl MemoryLog {
                 Effect::Delete(document) => panic!("{document} was deleted"),
             }
         }
+    }
+
+    fn keep_unknown(&mut self, document: DocumentId, author: Author, bytes: Vec<u8>) {
+        let Author { user, device, at: refused_at, .. } = author;
+        let (sequence, code) = (self.next, UNKNOWN_VERSION.into());
+        self.next += 1;
+        let bytes = bytes.into();
+        self.unknown.push(QuarantineItem { sequence, document, user, device, code, refused_at, bytes });
     }
 
     fn discard(&mut self, document: DocumentId, refused: Vec<(u64, String)>) {
