@@ -121,7 +121,7 @@ impl World {
             0..25 => {
                 let document = self.sheets[self.rng.below(self.sheets.len())];
                 // Every other device is of a time when sheets had no remarks, as the sheets are.
-                match device % 2 == 0 && self.rng.chance(30) {
+                match device.is_multiple_of(2) && self.rng.chance(30) {
                     true => self.devices[device].remark(document, &mut self.rng),
                     false => drop(self.devices[device].mark(document, &mut self.rng)),
                 }
