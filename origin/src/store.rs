@@ -59,7 +59,7 @@ pub(crate) use settings::{PostgresConfig, StoreSettings};
 #[cfg(test)]
 pub(crate) use sqlite::plans;
 pub(crate) use timetable::{
-    AttendanceFigures, AttendanceRow, ClassChange, ClassConflict, ClassRow, MarkedClassRow, NewClass,
+    AttendanceFigures, AttendanceRow, ClassChange, ClassConflict, ClassRow, NewClass,
 };
 pub(crate) use transaction::{Committed, Records, WriteTx};
 

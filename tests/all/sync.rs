@@ -14,3 +14,4 @@ mod rights;
 mod samod;
 mod story;
 mod typing;
+mod versions;

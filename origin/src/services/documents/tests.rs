@@ -4,6 +4,7 @@ mod actors;
 mod deletion;
 mod projection;
 mod quarantine;
+mod versions;
 
 use super::*;
 use crate::testing::{TestDatabase, TestOrigin, User};
