@@ -55,9 +55,8 @@ pub(super) struct Sheet {
 impl Sheet {
     /// None of a document of another kind.
     pub(super) fn of(record: &DocumentRecord, doc: &Automerge) -> Option<Self> {
-        let marks = || attendance_marks(doc);
-        let remarks = attendance_remarks(doc, record.document);
-        (record.kind == Kind::Attendance.as_str()).then(|| Self { marks: marks(), remarks })
+        (record.kind == Kind::Attendance.as_str())
+            .then(|| Self { marks: attendance_marks(doc), remarks: attendance_remarks(doc, record.document) })
     }
 }
 
