@@ -14,7 +14,7 @@ use std::time::Duration;
 use sync_protocol::actor;
 use sync_protocol::batch::Priority;
 use sync_protocol::document_id::DocumentId;
-use sync_protocol::kind::{self, Kind, MARKS, SUCCESSOR};
+use sync_protocol::kind::{self, Kind, MARKS, MAX_REMARK_BYTES, SUCCESSOR, versions};
 
 /// A student whose mark was written differently by several devices at once.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -63,7 +63,7 @@ impl Device {
     pub fn successor(&self, document: DocumentId) -> Result<Option<DocumentId>, DeviceError> {
         let mut state = self.inner.lock();
         let named = state.replica(document)?.doc.get(ROOT, SUCCESSOR)?;
-        let url = named.as_ref().and_then(|(value, _)| value.to_str());
+        let url = named.as_ref().and_then(|(value, _)| value.as_str());
         Ok(url.and_then(|url| url.strip_prefix("automerge:")?.parse().ok()))
     }
 
@@ -164,11 +164,37 @@ impl Device {
         Ok(marks.into_iter().map(|(student, mark)| (student, mark.mark)).collect())
     }
 
+    /// Notes something beside a student's mark, at most 500 bytes; an empty text removes it. A sheet of version 1 becomes one of
+    /// version 2 for it, online or not.
+    pub fn remark(&self, sheet: DocumentId, student: &str, text: &str) -> Result<(), DeviceError> {
+        if text.len() > MAX_REMARK_BYTES {
+            return Err(DeviceError::LongRemark(text.len()));
+        }
+        self.inner.migrate(sheet, Kind::Attendance)?;
+        let remarks = self.read(sheet, |doc| versions::container(doc, sheet, "remarks"))?;
+        let remarks = remarks.ok_or_else(|| DeviceError::NoSuchField("remarks".to_owned()))?;
+        self.edit(sheet, |tx| match text {
+            "" => tx.delete(&remarks, student),
+            text => tx.put(&remarks, student, text),
+        })
+    }
+
+    /// The remarks of an attendance sheet by student id.
+    pub fn remarks(&self, sheet: DocumentId) -> Result<BTreeMap<String, String>, DeviceError> {
+        let remarks = self.read(sheet, |doc| kind::attendance_remarks(doc, sheet))?;
+        Ok(remarks.into_iter().map(|(student, remark)| (student, remark.text)).collect())
+    }
+
+    /// The version of a registered document; none of one that has not come yet, or is private.
+    pub fn version(&self, document: DocumentId) -> Result<Option<u32>, DeviceError> {
+        self.read(document, |doc| versions::version(doc, document))
+    }
+
     /// The students of an attendance sheet whom several devices marked differently at once.
     pub fn conflicts(&self, sheet: DocumentId) -> Result<Vec<Conflict>, DeviceError> {
         let marks = self.read(sheet, kind::attendance_marks)?;
         let conflict = |(student, mark): (String, kind::AttendanceMark)| {
-            let mut marks: Vec<String> = mark.values.into_iter().map(|value| value.mark).collect();
+            let mut marks: Vec<String> = mark.values.into_iter().map(|value| value.text).collect();
             marks.sort_unstable();
             marks.dedup();
             (marks.len() > 1).then_some(Conflict { student, shown: mark.mark, marks })
@@ -297,6 +323,27 @@ impl Inner {
             self.changed();
         }
         Ok((value, made))
+    }
+
+    /// Brings a document to the newest version that this build knows of its kind, if it has an older one.
+    ///
+    /// Only what needs the version asks for it: a device may be newer than the edges that it meets.
+    fn migrate(&self, document: DocumentId, kind: Kind) -> Result<(), DeviceError> {
+        let mut state = self.lock();
+        let doc = &mut state.replica(document)?.doc;
+        let migrations = versions::migrate(doc, kind, document);
+        if migrations.is_empty() {
+            return Ok(());
+        }
+        let before = doc.get_heads();
+        doc.apply_changes(migrations)?;
+        let changes = doc.save_after(&before);
+        state.persist(document, &changes)?;
+        state.touched.insert(document);
+        drop(state);
+        self.touched.notify_one();
+        self.changed();
+        Ok(())
     }
 
     /// A new actor of this device, which every edge knows to be its own.

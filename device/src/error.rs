@@ -38,6 +38,8 @@ pub enum DeviceError {
     NoSuchField(String),
     #[error("{0:?} is not a mark, marks are present, absent, late, excused")]
     NotAMark(String),
+    #[error("remark is {0} bytes, the limit is {limit}", limit = sync_protocol::kind::MAX_REMARK_BYTES)]
+    LongRemark(usize),
     #[error("command is not valid: {0}")]
     Command(#[from] sync_protocol::command::CommandError),
     #[error("there is no network")]
@@ -82,6 +84,7 @@ impl DeviceError {
             | DeviceError::Document(_)
             | DeviceError::NoSuchField(_)
             | DeviceError::NotAMark(_)
+            | DeviceError::LongRemark(_)
             | DeviceError::Command(_)
             | DeviceError::Protocol(_) => false,
         }

@@ -2,6 +2,7 @@
 //! actor of a document belongs to the user whose device first brought it, and our own devices carry theirs in the id.
 
 use crate::document_id::DocumentId;
+use crate::kind::versions::is_own_actor;
 use automerge::ActorId;
 use minicbor::bytes::ByteVec;
 use minicbor::{Decode, Encode};
@@ -90,8 +91,8 @@ impl Actors {
     ///
     /// Another device of the same user may: tabs of a browser share a store, and nobody else is harmed.
     pub fn check(&self, document: DocumentId, actor: &ActorId, by: Bringer<'_>) -> Result<(), &'static str> {
-        // The first change of a registered document, which every replica makes.
-        if actor.to_bytes() == document.as_bytes() {
+        // What every replica makes of a registered document.
+        if is_own_actor(document, actor) {
             return Ok(());
         }
         let foreign = self.bound.get(actor).is_some_and(|bound| bound.user != by.user);
@@ -100,7 +101,7 @@ impl Actors {
 
     /// Binds an actor to who brings it, when it is new; gives the binding to write down.
     pub fn bind(&mut self, document: DocumentId, actor: &ActorId, by: Bringer<'_>) -> Option<Binding> {
-        if self.bound.contains_key(actor) || actor.to_bytes() == document.as_bytes() {
+        if self.bound.contains_key(actor) || is_own_actor(document, actor) {
             return None;
         }
         Some(self.set(actor, by))

@@ -74,6 +74,8 @@ pub struct Limits {
     /// How long it waits, then, for another device to bring the document, in milliseconds. Clients give up on the first
     /// 'unavailable' that they hear, and a document's link may travel faster than its content.
     pub await_ms: u64,
+    /// Highest version of a kind that is known, if the build knows more: an engine of yesterday, in tests.
+    pub kind_version: u32,
 }
 
 impl Default for Limits {
@@ -91,6 +93,7 @@ impl Default for Limits {
             idle_ms: 30_000,
             pull_ms: 5_000,
             await_ms: 1_000,
+            kind_version: u32::MAX,
         }
     }
 }
@@ -315,7 +318,6 @@ impl Engine {
             institute: institute.to_owned(),
             peer: format!("rollcall:{institute}"),
             storage: storage_id(institute, &position.log),
-            limits,
             slots: BTreeMap::new(),
             parked: BTreeMap::new(),
             memory: Memory::default(),
@@ -327,7 +329,8 @@ impl Engine {
             refused_changes: BTreeMap::new(),
             questions: BTreeMap::new(),
             receipts: BTreeSet::new(),
-            rights: Rights::new(position.directory.take()),
+            rights: Rights::new(position.directory.take(), limits.kind_version),
+            limits,
             link: LinkState::new(position),
             telling: Telling::default(),
             effects: Vec::new(),

@@ -229,6 +229,13 @@ fn chunk_data(chunk: &[u8]) -> Result<&[u8], GateError> {
     r.prefixed()
 }
 
+/// Whether an operation of the change is on a member of this name of some map, without taking the operations apart.
+pub(crate) fn names_key(change: &Change, key: &str) -> bool {
+    let named = chunk_data(change.raw_bytes()).and_then(|body| columns::names_key(body, key));
+    // Of what cannot be read so, somebody looks more closely.
+    named.unwrap_or(true)
+}
+
 fn check_chunk(kind: ChunkKind, chunk: &[u8], allowance: &mut Allowance) -> Result<(), GateError> {
     let data = chunk_data(chunk)?;
     match kind {

@@ -1,5 +1,7 @@
 //! Document kinds: who may reach a document, how it begins, and what it says to the records.
 
+pub mod versions;
+
 use crate::document_id::DocumentId;
 use crate::link::DocumentRecord;
 use crate::token::{Claims, Role};
@@ -164,13 +166,13 @@ pub struct AttendanceMark {
     /// The value that every replica shows.
     pub mark: String,
     /// All concurrent values, the shown one last. Longer than one: a conflict.
-    pub values: Vec<WrittenMark>,
+    pub values: Vec<Written>,
 }
 
 /// One value that somebody wrote.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct WrittenMark {
-    pub mark: String,
+pub struct Written {
+    pub text: String,
     /// Of the writer, in hex.
     pub actor: String,
     /// The change that wrote it, in hex.
@@ -180,36 +182,77 @@ pub struct WrittenMark {
 /// The marks that an attendance sheet may hold.
 pub const MARKS: [&str; 4] = ["present", "absent", "late", "excused"];
 
+/// Longest remark beside a mark, in bytes of UTF-8: some lines on a phone. With one
+/// for each student of a class of 300 a sheet grows by 150 KB.
+pub const MAX_REMARK_BYTES: usize = 500;
+
+/// One remark on an attendance sheet.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Remark {
+    /// The text that every replica shows; not empty.
+    pub text: String,
+    /// All concurrent texts, the shown one last. Longer than one: a conflict.
+    pub values: Vec<Written>,
+}
+
+/// Reads the remarks of an attendance sheet of version 2 by student id; an empty one is none. Of a sheet of version 1 there
+/// are none, whatever stands in the field.
+pub fn attendance_remarks(doc: &Automerge, document: DocumentId) -> BTreeMap<String, Remark> {
+    let Some(remarks) = versions::container(doc, document, "remarks") else { return BTreeMap::new() };
+    let written = written_in(doc, &remarks, MAX_REMARK_BYTES, |_| true).into_iter();
+    let remark = |(student, values): (String, Vec<Written>)| {
+        let text = values.last().map(|shown| shown.text.clone()).filter(|text| !text.is_empty())?;
+        Some((student, Remark { text, values }))
+    };
+    written.filter_map(remark).collect()
+}
+
 /// Reads the marks of an attendance sheet by student id. Values that are no mark are passed over.
 pub fn attendance_marks(doc: &Automerge) -> BTreeMap<String, AttendanceMark> {
-    let mut marks = BTreeMap::new();
     let Ok(Some((Value::Object(ObjType::Map), sheet))) = doc.get(ROOT, "marks") else {
-        return marks;
+        return BTreeMap::new();
     };
-    for student in doc.keys(&sheet) {
-        let Ok(all) = doc.get_all(&sheet, student.as_str()) else { continue };
-        let values: Vec<WrittenMark> = all
+    let longest = MARKS.iter().map(|mark| mark.len()).max().unwrap_or(0);
+    let written = written_in(doc, &sheet, longest, |text| MARKS.contains(&text)).into_iter();
+    let mark = |(student, values): (String, Vec<Written>)| {
+        let mark = values.last()?.text.clone();
+        Some((student, AttendanceMark { mark, values }))
+    };
+    written.filter_map(mark).collect()
+}
+
+/// All concurrent texts of at most `longest` bytes in each field of a map, of those that count, the shown one last.
+fn written_in(
+    doc: &Automerge,
+    map: &automerge::ObjId,
+    longest: usize,
+    counts: impl Fn(&str) -> bool,
+) -> BTreeMap<String, Vec<Written>> {
+    let mut written = BTreeMap::new();
+    for field in doc.keys(map) {
+        let Ok(all) = doc.get_all(map, field.as_str()) else { continue };
+        let values: Vec<Written> = all
             .into_iter()
             .filter_map(|(value, op)| {
-                let mark = text_of(doc, &value, &op).filter(|mark| MARKS.contains(&mark.as_str()))?;
-                Some(WrittenMark { mark, actor: writer(&op), change: writing_change(doc, &op) })
+                let text = text_of(doc, &value, &op, longest).filter(|text| counts(text))?;
+                Some(Written { text, actor: writer(&op), change: writing_change(doc, &op) })
             })
             .collect();
-        if let Some(shown) = values.last() {
-            marks.insert(student, AttendanceMark { mark: shown.mark.clone(), values });
+        if !values.is_empty() {
+            written.insert(field, values);
         }
     }
-    marks
+    written
 }
 
 /// A text, as Rust clients write it (a scalar) and as JavaScript clients do (a collaborative text).
-fn text_of(doc: &Automerge, value: &Value<'_>, id: &automerge::ObjId) -> Option<String> {
-    let longest = MARKS.iter().map(|mark| mark.len()).max().unwrap_or(0);
-    match value {
+fn text_of(doc: &Automerge, value: &Value<'_>, id: &automerge::ObjId, longest: usize) -> Option<String> {
+    let text = match value {
         Value::Object(ObjType::Text) if doc.length(id) <= longest => doc.text(id).ok(),
         Value::Object(_) => None,
         Value::Scalar(scalar) => scalar.as_str().map(str::to_owned),
-    }
+    };
+    text.filter(|text| text.len() <= longest)
 }
 
 fn writer(op: &automerge::ObjId) -> String {
@@ -326,7 +369,7 @@ mod tests {
         let marks = attendance_marks(&a);
         assert_eq!(marks.len(), 1);
         let s1 = &marks["s1"];
-        let mut values: Vec<&str> = s1.values.iter().map(|value| value.mark.as_str()).collect();
+        let mut values: Vec<&str> = s1.values.iter().map(|value| value.text.as_str()).collect();
         let written: Vec<&str> = s1.values.iter().map(|value| value.change.as_str()).collect();
         let heads = a.get_heads().iter().map(ToString::to_string).collect::<Vec<_>>();
         assert!(heads.iter().any(|head| head == written[0] || head == written[1]), "{written:?}");

@@ -2,10 +2,12 @@
 //! nobody edits another's words.
 //!
 //! A change is judged by its operations against the document that it is about to enter, so the cost follows the change.
-//! Edges and the origin judge alike. Kinds without rules of their own (notes, planner, private) are judged by
-//! [`crate::kind::access`] alone.
+//! Edges and the origin judge alike. Kinds without rules of their own (notes, planner) are judged by [`crate::kind::access`] and
+//! for their version alone, private documents by the first.
 
-use crate::kind::{Kind, MARKS};
+use crate::gate::names_key;
+use crate::kind::versions::{self, UNKNOWN_VERSION, VERSION, container};
+use crate::kind::{Kind, MARKS, MAX_REMARK_BYTES};
 use crate::link::DocumentRecord;
 use automerge::legacy::{ElementId, Key, ObjectId, Op, OpId, OpType};
 use automerge::{Automerge, Change, ObjId, ObjType, Prop, ROOT, ReadDoc as _, ScalarValue, Value};
@@ -15,7 +17,9 @@ use std::collections::HashMap;
 pub const KIND_STRUCTURE: &str = "kind-structure";
 /// A value that is none of [`MARKS`], or a mark that was edited in place.
 pub const INVALID_MARK: &str = "invalid-mark";
-/// A mark for somebody who does not study in the sheet's batch.
+/// A remark that is no text or longer than [`MAX_REMARK_BYTES`], or was edited in place.
+pub const INVALID_REMARK: &str = "invalid-remark";
+/// A mark or a remark for somebody who does not study in the sheet's batch.
 pub const NOT_A_STUDENT: &str = "not-a-student";
 /// Words that somebody else wrote were edited or removed.
 pub const NOT_YOUR_WORDS: &str = "not-your-words";
@@ -63,16 +67,54 @@ pub fn check(
     writer: Writer<'_>,
     studies: impl Fn(&str, &str) -> Option<bool>,
 ) -> Result<(), &'static str> {
+    check_as_of(u32::MAX, doc, record, change, writer, studies)
+}
+
+/// The same by the rules of a build that knows versions of kinds up to `newest`.
+pub fn check_as_of(
+    newest: u32,
+    doc: &Automerge,
+    record: &DocumentRecord,
+    change: &Change,
+    writer: Writer<'_>,
+    studies: impl Fn(&str, &str) -> Option<bool>,
+) -> Result<(), &'static str> {
+    check_version(newest, record, change)?;
     let Ok(kind @ (Kind::Attendance | Kind::Doubt)) = record.kind.parse() else { return Ok(()) };
+    if versions::is_own_actor(record.document, change.actor_id()) {
+        return Ok(());
+    }
     if change.len() > MAX_JUDGED_OPERATIONS {
         return Err(TOO_MANY_OPERATIONS);
     }
     let operations = Operations::of(change);
     match kind {
-        Kind::Attendance => check_attendance(doc, record, &operations, studies),
+        Kind::Attendance => check_attendance(newest, doc, record, &operations, studies),
         Kind::Doubt => check_doubt(doc, record, &operations, writer),
         Kind::Notes | Kind::Planner | Kind::Private => Ok(()),
     }
+}
+
+/// Judges by the version alone, which not even an admin may forge: under an actor of the kind's own there are its first change
+/// and its migrations up to `newest`, and no other change writes the version.
+pub fn check_version(newest: u32, record: &DocumentRecord, change: &Change) -> Result<(), &'static str> {
+    let kind = match record.kind.parse() {
+        Ok(Kind::Private) | Err(_) => return Ok(()),
+        Ok(kind) => kind,
+    };
+    if versions::is_own_actor(record.document, change.actor_id()) {
+        let known = versions::is_own(kind, record.document, change, newest);
+        return if known { Ok(()) } else { Err(UNKNOWN_VERSION) };
+    }
+    if !names_key(change, VERSION) {
+        return Ok(());
+    }
+    if change.len() > MAX_JUDGED_OPERATIONS {
+        return Err(TOO_MANY_OPERATIONS);
+    }
+    let on_version = |op: &Op| op.obj == ObjectId::Root && op.key == Key::Map(VERSION.into());
+    let forged = change.decode().operations.iter().any(on_version);
+    if forged { Err(UNKNOWN_VERSION) } else { Ok(()) }
 }
 
 /// A change's operations with their ids, and the objects that they make.
@@ -152,16 +194,44 @@ fn check_root(op: &Op, fields: &[&str]) -> Result<(), &'static str> {
     }
 }
 
+/// A map of an attendance sheet that holds a text for each student.
+struct SheetField {
+    name: &'static str,
+    /// The version that it came with.
+    since: u32,
+    /// The code of what is no text of it.
+    code: &'static str,
+    takes: fn(&str) -> bool,
+}
+
+const SHEET_FIELDS: [SheetField; 2] = [
+    SheetField { name: "marks", since: 1, code: INVALID_MARK, takes: |text| MARKS.contains(&text) },
+    SheetField {
+        name: "remarks",
+        since: 2,
+        code: INVALID_REMARK,
+        takes: |text| text.len() <= MAX_REMARK_BYTES,
+    },
+];
+
 fn check_attendance(
+    newest: u32,
     doc: &Automerge,
     record: &DocumentRecord,
     operations: &Operations,
     studies: impl Fn(&str, &str) -> Option<bool>,
 ) -> Result<(), &'static str> {
-    let sheet = object(doc, "marks").ok_or(KIND_STRUCTURE)?;
+    let known: Vec<&SheetField> = SHEET_FIELDS.iter().filter(|field| field.since <= newest).collect();
+    // What a version makes that the document does not have yet is kept free for it.
+    let reserved: Vec<&str> = known.iter().map(|field| field.name).chain(["kind"]).collect();
+    let made = known.iter().filter_map(|field| Some((container(doc, record.document, field.name)?, *field)));
+    let made: Vec<(ObjId, &SheetField)> = made.collect();
+    if made.is_empty() {
+        return Err(KIND_STRUCTURE);
+    }
     for (id, op) in &operations.all {
         if op.obj == ObjectId::Root {
-            check_root(op, &["kind", "version", "marks"])?;
+            check_root(op, &reserved)?;
             continue;
         }
         if operations.is_made_here(&op.obj) {
@@ -169,21 +239,24 @@ fn check_attendance(
             continue;
         }
         let at = existing(&op.obj);
-        if at == sheet {
-            let Key::Map(student) = &op.key else { return Err(INVALID_MARK) };
-            if op.action == OpType::Delete {
-                continue;
+        let Some((_, field)) = made.iter().find(|(container, _)| at == *container) else {
+            for (container, field) in &made {
+                if place_in(doc, &at, container)?.is_some() {
+                    return Err(field.code);
+                }
             }
-            let mark = operations.text(id, op).ok_or(INVALID_MARK)?;
-            if !MARKS.contains(&mark.as_str()) {
-                return Err(INVALID_MARK);
-            }
-            let batch = record.batch.as_deref().unwrap_or_default();
-            if studies(student, batch) == Some(false) {
-                return Err(NOT_A_STUDENT);
-            }
-        } else if place_in(doc, &at, &sheet)?.is_some() {
-            return Err(INVALID_MARK);
+            continue;
+        };
+        let Key::Map(student) = &op.key else { return Err(field.code) };
+        if op.action == OpType::Delete {
+            continue;
+        }
+        if !operations.text(id, op).is_some_and(|text| (field.takes)(&text)) {
+            return Err(field.code);
+        }
+        let batch = record.batch.as_deref().unwrap_or_default();
+        if studies(student, batch) == Some(false) {
+            return Err(NOT_A_STUDENT);
         }
     }
     Ok(())
@@ -222,7 +295,7 @@ fn check_doubt(
     let answers = object(doc, "answers").ok_or(KIND_STRUCTURE)?;
     for (id, op) in &operations.all {
         if op.obj == ObjectId::Root {
-            check_root(op, &["kind", "version", "question", "answers"])?;
+            check_root(op, &["kind", "question", "answers"])?;
             continue;
         }
         if operations.is_made_here(&op.obj) {

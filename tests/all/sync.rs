@@ -16,3 +16,4 @@ mod samod;
 mod story;
 mod succession;
 mod typing;
+mod versions;

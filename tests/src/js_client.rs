@@ -119,6 +119,13 @@ impl JsClient {
         texts(&self.ask(asked).await.expect("conflicts can be asked for")["values"])
     }
 
+    /// The hash of the migration to version 2 of an attendance sheet, as the client makes it under this actor.
+    pub async fn migration(&mut self, document: &str, actor: &str) -> String {
+        let asked = json!({"do": "migration", "document": document, "actor": actor});
+        let made = self.ask(asked).await.expect("a migration can be made");
+        made["hash"].as_str().expect("a hash is a text").to_owned()
+    }
+
     /// Closes the connection, and opens none before [`JsClient::go_online`].
     pub async fn go_offline(&mut self) {
         self.ask(json!({"do": "offline"})).await.expect("a client can leave");

@@ -56,6 +56,38 @@ async fn offline_edits_of_two_devices_meet_and_the_conflict_is_told() {
     assert_eq!(conflicts, two.conflicts(sheet).unwrap());
 }
 
+/// The edge has a sheet of version 1. Each device makes it one of version 2, and it is one.
+#[tokio::test]
+async fn devices_that_bring_an_old_sheet_up_to_date_apart_have_one_sheet() {
+    let edge = TestEdge::start().await;
+    let (one, two) = (tempdir().unwrap(), tempdir().unwrap());
+    let (one, two) = (edge.device(&one, "one").open(), edge.device(&two, "two").open());
+    let sheet = one.register(Kind::Attendance, "c1").await.unwrap();
+    assert_eq!(two.register(Kind::Attendance, "c1").await.unwrap(), sheet);
+    in_step(&one, &two, sheet).await;
+    assert_eq!(one.version(sheet).unwrap(), Some(1));
+
+    one.go_offline();
+    two.go_offline();
+    one.remark(sheet, "s1", "the bus").unwrap();
+    one.mark_attendance(sheet, "s1", "late").unwrap();
+    two.mark_attendance(sheet, "s2", "absent").unwrap();
+    two.remark(sheet, "s2", "ill").unwrap();
+    two.remark(sheet, "s3", "?").unwrap();
+    two.remark(sheet, "s3", "").unwrap();
+    let long = "x".repeat(501);
+    assert!(matches!(two.remark(sheet, "s3", &long), Err(DeviceError::LongRemark(501))));
+    one.go_online();
+    two.go_online();
+    in_step(&one, &two, sheet).await;
+    for device in [&one, &two] {
+        assert_eq!(device.version(sheet).unwrap(), Some(2));
+        let remarks: Vec<_> = device.remarks(sheet).unwrap().into_iter().collect();
+        assert_eq!(remarks, [("s1".into(), "the bus".into()), ("s2".into(), "ill".into())]);
+        assert_eq!(device.marks(sheet).unwrap().len(), 2);
+    }
+}
+
 #[tokio::test]
 async fn an_edit_before_a_crash_reaches_the_edge_after_it_under_the_same_actor() {
     let edge = TestEdge::start().await;

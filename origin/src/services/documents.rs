@@ -4,6 +4,7 @@
 //! are kept in memory within a bound. What a device wrote is either in the log or in quarantine, never lost.
 
 mod gate;
+mod migration;
 mod mirror;
 mod projection;
 mod push;
@@ -25,7 +26,8 @@ use sync_protocol::actor::Actors;
 use sync_protocol::directory::{self, DirectoryEntry};
 use sync_protocol::document_id::DocumentId;
 use sync_protocol::gate::MAX_OPERATIONS;
-use sync_protocol::kind::{self, Access, Kind, KindError};
+use sync_protocol::kind::versions::own_changes;
+use sync_protocol::kind::{Access, Kind, KindError};
 use sync_protocol::link::{self, DocumentRecord, Hash, MAX_LINK_MESSAGE_BYTES};
 use sync_protocol::tag;
 use sync_protocol::token::{Claims, TokenError};
@@ -159,6 +161,7 @@ impl DocumentService {
             known.await?
         };
         if let Some(known) = known {
+            self.bring_up_to_date(claims, kind, known.document).await?;
             return Ok(known);
         }
         let made = self.store.write(&claims.inst, move |tx| {
@@ -291,7 +294,7 @@ fn registered(
     Ok(Some(Registered { document, kind, subject, batch }))
 }
 
-/// Makes the document of a kind and subject with its first change, which every replica makes alike.
+/// Makes the document of a kind and subject, of the newest version, with changes that every replica makes alike.
 fn create(
     tx: &mut WriteTx<'_>,
     kind: Kind,
@@ -314,22 +317,11 @@ fn create(
     if member.access(&record) == Access::None {
         return Err(DocumentError::Forbidden);
     }
-    let genesis = kind::genesis(kind, document).ok_or(KindError)?;
-    let genesis = Automerge::load(&genesis)
-        .map_err(|source| DocumentError::Damaged { document, source: Box::new(source) })?;
-    let changes: Vec<ChangeRow> = genesis
-        .get_changes(&[])
-        .iter()
-        .map(|change| ChangeRow {
-            hash: change.hash().0,
-            bytes: change.raw_bytes().to_vec(),
-            user: user.to_owned(),
-            device: device.to_owned(),
-            edge: ORIGIN.to_owned(),
-            received_at: now,
-        })
-        .collect();
-    let heads = replica::hex_heads(&genesis);
+    let own = own_changes(kind, document);
+    let changes: Vec<ChangeRow> =
+        own.iter().map(|change| push::migration_row(change, (user, device), now)).collect();
+    // Each depends on the one before it.
+    let heads = own.last().map(|change| vec![hex::encode(change.hash().0)]).ok_or(KindError)?;
     if !tx.add_document(&NewDocument { record, created_at: now })? {
         return Err(DocumentError::Raced(document));
     }

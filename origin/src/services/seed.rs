@@ -231,6 +231,8 @@ impl<'t, 'c> Loader<'t, 'c> {
                     document: None,
                     heads: None,
                     writers: None,
+                    remark: None,
+                    remark_writers: None,
                 };
                 self.tx.put_attendance(&class, &row)?;
                 self.count(true);

@@ -49,6 +49,18 @@ pub(crate) struct AttendanceRow {
     pub(crate) heads: Option<String>,
     /// Who wrote which of several concurrent values, as a JSON array.
     pub(crate) writers: Option<String>,
+    /// What was noted beside the mark.
+    pub(crate) remark: Option<String>,
+    /// Who noted which of several concurrent remarks, as a JSON array, when they differ.
+    pub(crate) remark_writers: Option<String>,
+}
+
+/// A class in which a student has a mark.
+#[derive(Debug, Clone)]
+pub(crate) struct MarkedClassRow {
+    pub(crate) class: ClassRow,
+    pub(crate) mark: String,
+    pub(crate) remark: Option<String>,
 }
 
 /// How many students have each mark.
@@ -102,7 +114,7 @@ pub(crate) trait ReadTimetable {
     fn mark_of(&self, class: &str, student: &str) -> Result<Option<String>, StoreError>;
 
     /// The classes in which a student has a mark, with it, the newest first.
-    fn marked_classes(&self, student: &str, limit: u32) -> Result<Vec<(ClassRow, String)>, StoreError>;
+    fn marked_classes(&self, student: &str, limit: u32) -> Result<Vec<MarkedClassRow>, StoreError>;
 
     fn class_conflicts(&self, class: &str) -> Result<Vec<ClassConflict>, StoreError>;
 

@@ -8,6 +8,7 @@ use crate::actor::{Actors, Binding};
 use crate::document_id::DocumentId;
 use crate::document_limits::Size;
 use crate::gate::{self, Counters, GateError};
+use crate::kind::versions::is_own;
 use crate::kind::{Access, Kind};
 use crate::link::{DocumentRecord, Hash};
 use crate::rules;
@@ -351,7 +352,12 @@ impl Document {
         Size { changes: self.automerge.stats().num_changes + unmerged as u64, bytes: self.content }
     }
 
+    /// What the kind itself changes has room in any document: there is little of it, and what others write stands on it.
     fn check_size(&self, change: &Change, unmerged: usize, limits: &Limits) -> Result<(), &'static str> {
+        let kind = self.record.as_ref().and_then(|record| record.kind.parse().ok());
+        if kind.is_some_and(|kind| is_own(kind, self.id, change, limits.kind_version)) {
+            return Ok(());
+        }
         limits
             .documents
             .of_document(self.record.as_ref())

@@ -18,17 +18,18 @@ use std::collections::BTreeSet;
 /// Refuses a change of somebody who may not write the document.
 pub(super) const FORBIDDEN: &str = "forbidden";
 
-#[derive(Default)]
 pub(super) struct Rights {
     /// None where no origin has ever sent one: under a host without a link, or before the first.
     pub(super) directory: Option<Directory>,
     /// Pages of a directory that has not come whole yet, and how many they are.
     pages: (u32, Vec<DirectoryEntry>),
+    /// As in [`super::Limits`].
+    kind_version: u32,
 }
 
 impl Rights {
-    pub(super) fn new(entries: Option<Vec<DirectoryEntry>>) -> Self {
-        Self { directory: entries.map(Directory::new), pages: (0, Vec::new()) }
+    pub(super) fn new(entries: Option<Vec<DirectoryEntry>>, kind_version: u32) -> Self {
+        Self { directory: entries.map(Directory::new), pages: (0, Vec::new()), kind_version }
     }
 
     pub(super) fn access(&self, doc: &Document, claims: &Claims) -> Access {
@@ -68,7 +69,7 @@ impl Rights {
             let moderates = matches!(role, Some(Role::Teacher | Role::Admin));
             let writer = Writer { user: &author.user, moderates };
             let studies = |user: &str, batch: &str| self.directory.as_ref()?.studies(user, batch);
-            rules::check(doc, record, change, writer, studies)
+            rules::check_as_of(self.kind_version, doc, record, change, writer, studies)
         }
     }
 

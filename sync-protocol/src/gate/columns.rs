@@ -17,6 +17,8 @@ pub const MAX_REPEATED_TEXT: u64 = 64 * 1024 * 1024;
 const MAX_COLUMNS: u64 = 64;
 /// The column of the counters of the objects that operations are on.
 const OBJECT_COUNTER: u64 = 0x02;
+/// The column of the keys of operations on maps.
+const KEY: u64 = 0x15;
 /// The column of the writers of a document's changes.
 const CHANGE_ACTOR: u64 = 0x01;
 /// Longest actor id, in bytes. Automerge makes ids of 16.
@@ -61,16 +63,22 @@ fn actor(r: &mut Reader<'_>) -> Result<(), GateError> {
     r.take(length).map(drop)
 }
 
-/// The body of a change chunk: dependencies, actor, counters, message, other actors, columns.
-pub(super) fn check_change(body: &[u8], allowance: &mut Allowance) -> Result<(), GateError> {
-    let mut r = Reader(body);
+/// What stands before the columns of a change: dependencies, actor, counters, message, other actors. Gives the counter of its
+/// first operation and the number of its actors.
+fn heading(r: &mut Reader<'_>) -> Result<(u64, u64), GateError> {
     r.hashes("dependencies", super::MAX_HEADS)?;
-    actor(&mut r)?;
+    actor(r)?;
     r.number()?;
     let start_op = r.number()?;
     r.signed()?;
     r.prefixed()?;
-    let actors = 1 + actors(&mut r)?;
+    Ok((start_op, 1 + actors(r)?))
+}
+
+/// The body of a change chunk.
+pub(super) fn check_change(body: &[u8], allowance: &mut Allowance) -> Result<(), GateError> {
+    let mut r = Reader(body);
+    let (start_op, actors) = heading(&mut r)?;
     let columns = column_list(&mut r)?;
     let mut table = Table { actors, most: MAX_OPERATIONS, rows: 0 };
     for (specification, length) in columns {
@@ -81,6 +89,25 @@ pub(super) fn check_change(body: &[u8], allowance: &mut Allowance) -> Result<(),
         }
     }
     table.spend(allowance)
+}
+
+/// Whether one of the operations of a change is on a member of this name of some map. Costs what the keys take, however many
+/// operations they stand for.
+pub(super) fn names_key(body: &[u8], key: &str) -> Result<bool, GateError> {
+    let mut r = Reader(body);
+    let (_, actors) = heading(&mut r)?;
+    let mut named = false;
+    for (specification, length) in column_list(&mut r)? {
+        let data = r.take(length)?;
+        if specification == KEY {
+            let mut table = Table { actors, most: MAX_OPERATIONS, rows: 0 };
+            table.runs(data, |r, _| {
+                named |= r.prefixed()? == key.as_bytes();
+                Ok(())
+            })?;
+        }
+    }
+    Ok(named)
 }
 
 /// An operation is on an object that was made before it. Otherwise two could be made in each other, and who follows their

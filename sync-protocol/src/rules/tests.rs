@@ -177,7 +177,7 @@ fn an_author_that_a_javascript_client_wrote_as_a_text_counts_and_is_not_changed_
 }
 
 #[test]
-fn kinds_without_rules_take_any_change_of_a_writer() {
+fn kinds_without_rules_take_any_other_change_of_a_writer() {
     let mut doc = document(Kind::Notes);
     assert_eq!(judge(&mut doc, Kind::Notes, "tara", |tx| tx.put(ROOT, "text", "replaced").unwrap()), Ok(()));
     assert!(!has_rules(&record(Kind::Notes)) && has_rules(&record(Kind::Doubt)));
@@ -228,4 +228,141 @@ fn an_operation_on_an_object_that_is_not_there_yet_is_refused() {
         let outcome = check(&doc, &record(kind), &Change::from(change), writer, studies);
         assert_eq!(outcome, Err(UNKNOWN_OBJECT));
     }
+}
+
+/// A sheet of version 1 and one of version 2.
+fn sheets() -> [Automerge; 2] {
+    let old = document(Kind::Attendance);
+    let mut new = old.fork();
+    new.apply_changes(versions::migrate(&old, Kind::Attendance, DOCUMENT)).unwrap();
+    [old, new]
+}
+
+#[test]
+fn remarks_are_short_texts_beside_students() {
+    let [_, mut doc] = sheets();
+    let remarks = object(&doc, "remarks").unwrap();
+    let mut judge = |edit: &dyn Fn(&mut Transaction<'_>)| judge(&mut doc, Kind::Attendance, "tara", edit);
+    let long = "x".repeat(MAX_REMARK_BYTES);
+    assert_eq!(judge(&|tx| tx.put(&remarks, "s1", "the bus").unwrap()), Ok(()));
+    assert_eq!(judge(&|tx| tx.put(&remarks, "s1", long.as_str()).unwrap()), Ok(()));
+    assert_eq!(judge(&|tx| tx.put(&remarks, "s1", format!("{long}x")).unwrap()), Err(INVALID_REMARK));
+    assert_eq!(judge(&|tx| tx.put(&remarks, "s1", 1).unwrap()), Err(INVALID_REMARK));
+    assert_eq!(judge(&|tx| drop(tx.put_object(&remarks, "s1", ObjType::List).unwrap())), Err(INVALID_REMARK));
+    assert_eq!(judge(&|tx| tx.put(&remarks, "elsewhere", "who?").unwrap()), Err(NOT_A_STUDENT));
+    let letters = |text: &'static str| {
+        let remarks = remarks.clone();
+        move |tx: &mut Transaction<'_>| {
+            let remark = tx.put_object(&remarks, "s2", ObjType::Text).unwrap();
+            tx.splice_text(&remark, 0, 0, text).unwrap();
+        }
+    };
+    assert_eq!(judge(&letters("as JavaScript writes it")), Ok(()));
+    let edit = |tx: &mut Transaction<'_>| {
+        let (_, remark) = tx.get(&remarks, "s2").unwrap().unwrap();
+        tx.splice_text(&remark, 0, 0, "not ").unwrap();
+    };
+    assert_eq!(judge(&edit), Err(INVALID_REMARK), "who said what would be nobody's to tell");
+    assert_eq!(judge(&|tx| tx.delete(&remarks, "s2").unwrap()), Ok(()));
+    assert_eq!(judge(&|tx| tx.delete(ROOT, "remarks").unwrap()), Err(KIND_STRUCTURE));
+    assert_eq!(judge(&|tx| tx.put(ROOT, "remarks", "none").unwrap()), Err(KIND_STRUCTURE));
+}
+
+#[test]
+fn the_name_of_what_a_version_adds_is_kept_free_in_older_documents() {
+    let [mut old, _] = sheets();
+    let taken = |tx: &mut Transaction<'_>| drop(tx.put_object(ROOT, "remarks", ObjType::Map).unwrap());
+    assert_eq!(judge(&mut old, Kind::Attendance, "tara", taken), Err(KIND_STRUCTURE));
+}
+
+/// The change that brings a document of `kind` from version 1 to `version`, as somebody makes it who may change it before.
+fn migration(kind: Kind, version: u32, forge: impl FnOnce(&mut Transaction<'_>)) -> Change {
+    let actor = versions::migration_actor(DOCUMENT, version);
+    let mut doc = document(kind).with_actor(actor);
+    let mut tx = doc.transaction();
+    tx.put(ROOT, VERSION, i64::from(version)).unwrap();
+    tx.put_object(ROOT, "remarks", ObjType::Map).unwrap();
+    forge(&mut tx);
+    tx.commit_with(automerge::transaction::CommitOptions::default().with_time(0));
+    doc.get_changes(&[]).pop().unwrap()
+}
+
+fn of_anybody(newest: u32, kind: Kind, doc: &Automerge, change: &Change) -> Result<(), &'static str> {
+    let writer = Writer { user: "anybody", moderates: false };
+    check_as_of(newest, doc, &record(kind), change, writer, studies)
+}
+
+#[test]
+fn a_version_is_written_by_its_migration_and_by_nothing_else() {
+    let [old, new] = sheets();
+    let honest = migration(Kind::Attendance, 2, |_| {});
+    assert_eq!(of_anybody(u32::MAX, Kind::Attendance, &old, &honest), Ok(()));
+    assert_eq!(of_anybody(1, Kind::Attendance, &old, &honest), Err(UNKNOWN_VERSION), "a server of yesterday");
+
+    // One operation more; the same under another actor, or behind an edit; again, behind itself; of tomorrow.
+    let more = migration(Kind::Attendance, 2, |tx| tx.put(ROOT, "extra", 1).unwrap());
+    assert_eq!(of_anybody(u32::MAX, Kind::Attendance, &old, &more), Err(UNKNOWN_VERSION));
+    let mut foreign = honest.decode();
+    foreign.actor_id = automerge::ActorId::from([1; 16]);
+    assert_eq!(of_anybody(u32::MAX, Kind::Attendance, &old, &Change::from(foreign)), Err(UNKNOWN_VERSION));
+    let mut edited = document(Kind::Attendance);
+    let mut tx = edited.transaction();
+    tx.put(ROOT, "edit", 1).unwrap();
+    tx.commit();
+    let mut late = edited.clone().with_actor(versions::migration_actor(DOCUMENT, 2));
+    let mut tx = late.transaction();
+    tx.put(ROOT, VERSION, 2_i64).unwrap();
+    tx.put_object(ROOT, "remarks", ObjType::Map).unwrap();
+    tx.commit_with(automerge::transaction::CommitOptions::default().with_time(0));
+    let late = late.get_changes(&[]).pop().unwrap();
+    assert_eq!(of_anybody(u32::MAX, Kind::Attendance, &edited, &late), Err(UNKNOWN_VERSION));
+    let mut again = new.fork().with_actor(versions::migration_actor(DOCUMENT, 2));
+    let mut tx = again.transaction();
+    tx.put(ROOT, "in nobody's name", 1).unwrap();
+    tx.commit();
+    let again = again.get_changes(&[]).pop().unwrap();
+    assert_eq!(
+        (again.seq(), of_anybody(u32::MAX, Kind::Attendance, &new, &again)),
+        (2, Err(UNKNOWN_VERSION))
+    );
+    let future = migration(Kind::Attendance, 3, |_| {});
+    assert_eq!(of_anybody(u32::MAX, Kind::Attendance, &new, &future), Err(UNKNOWN_VERSION));
+}
+
+#[test]
+fn nobody_writes_the_version_of_any_registered_kind() {
+    for kind in [Kind::Attendance, Kind::Notes, Kind::Doubt, Kind::Planner] {
+        let mut doc = document(kind);
+        let write = |tx: &mut Transaction<'_>| tx.put(ROOT, VERSION, 2).unwrap();
+        assert_eq!(judge(&mut doc, kind, "sam", write), Err(UNKNOWN_VERSION), "{kind}");
+        assert_eq!(
+            judge(&mut doc, kind, "sam", |tx| tx.delete(ROOT, VERSION).unwrap()),
+            Err(UNKNOWN_VERSION)
+        );
+        let tomorrow = migration(kind, 2, |tx| tx.put(ROOT, "extra", 1).unwrap());
+        assert_eq!(of_anybody(u32::MAX, kind, &doc, &tomorrow), Err(UNKNOWN_VERSION), "{kind}");
+        // The first change goes in wherever it is not yet.
+        let first = document(kind).get_changes(&[]).remove(0);
+        assert_eq!(of_anybody(u32::MAX, kind, &Automerge::new(), &first), Ok(()), "{kind}");
+    }
+    let mut own = document(Kind::Planner);
+    let inner = |tx: &mut Transaction<'_>| {
+        let item = tx.put_object(ROOT, "item", ObjType::Map).unwrap();
+        tx.put(&item, VERSION, 2).unwrap();
+    };
+    assert_eq!(judge(&mut own, Kind::Planner, "sam", inner), Ok(()), "of something else");
+    let mut private = document(Kind::Planner);
+    assert_eq!(judge(&mut private, Kind::Private, "sam", |tx| tx.put(ROOT, VERSION, 2).unwrap()), Ok(()));
+}
+
+/// A page of text has the letters of the word, and is taken however long it is.
+#[test]
+fn a_long_text_about_versions_is_not_taken_apart() {
+    let mut doc = document(Kind::Notes);
+    let text = object(&doc, "text").unwrap();
+    let page = "the version ".repeat(MAX_JUDGED_OPERATIONS / 10);
+    assert_eq!(
+        judge(&mut doc, Kind::Notes, "tara", |tx| tx.splice_text(&text, 0, 0, &page).unwrap()),
+        Ok(())
+    );
 }

@@ -97,8 +97,8 @@ fn two_devices_of_one_user_may_bring_each_others_changes() {
     let tab = Claims { dev: "vera-tab-2".into(), ..claims("vera", Role::Teacher, &["b1"]) };
     let join = RepoMessage::Join { sender: "tab".into(), versions: vec!["1".into()], extended: true };
     edge.run([Event::Opened { session: 2, claims: tab }, Event::Frame { session: 2, bytes: join.encode() }]);
-    let mut one = writer(&ActorId::from([7; 16]));
-    let mut two = writer(&ActorId::from([8; 16]));
+    let mut one = writer(&ActorId::from([17; 16]));
+    let mut two = writer(&ActorId::from([18; 16]));
     let by_one = [wrote(&mut one, "a", "1"), wrote(&mut one, "a", "2")];
     let by_two = [wrote(&mut two, "b", "1"), wrote(&mut two, "b", "2")];
     let mixed = |first: &Change, second: &Change| [first.clone(), second.clone()];

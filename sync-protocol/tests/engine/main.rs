@@ -10,6 +10,7 @@ mod receipts;
 mod refusals;
 mod remote_heads;
 mod rights;
+mod versions;
 
 use automerge::sync::{Message, State, SyncDoc as _};
 use automerge::transaction::Transactable as _;

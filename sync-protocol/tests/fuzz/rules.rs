@@ -8,7 +8,7 @@ use automerge::{ActorId, Automerge, ObjId, ObjType, ROOT, ReadDoc, ScalarValue, 
 use std::collections::BTreeMap;
 use sync_protocol::document_id::DocumentId;
 use sync_protocol::gate::{self, Counters};
-use sync_protocol::kind::{self, Kind, MARKS};
+use sync_protocol::kind::{self, Kind, MARKS, MAX_REMARK_BYTES, versions};
 use sync_protocol::link::DocumentRecord;
 use sync_protocol::rules::{self, Writer};
 
@@ -16,13 +16,14 @@ const DOCUMENT: DocumentId = DocumentId::from_bytes([3; 16]);
 /// The last one moderates, the first one owns the document.
 const USERS: [&str; 3] = ["sam", "uma", "tara"];
 const KEYS: [&str; 10] =
-    ["marks", "question", "answers", "kind", "version", "author", "body", "s1", "elsewhere", "other"];
+    ["marks", "question", "answers", "kind", "version", "author", "body", "s1", "elsewhere", "remarks"];
 const TEXTS: [&str; 8] = ["present", "late", "asleep", "sam", "uma", "tara", "", "p"];
 
 pub(crate) fn rules(data: &[u8]) {
     let mut input = Input::new(data);
     let kind = input.pick(&[Kind::Attendance, Kind::Doubt]);
     let mut doc = Automerge::load(&kind::genesis(kind, DOCUMENT).unwrap()).unwrap();
+    doc.apply_changes(versions::migrate(&doc, kind, DOCUMENT)).unwrap();
     let record = DocumentRecord {
         document: DOCUMENT,
         kind: kind.as_str().into(),
@@ -53,8 +54,10 @@ pub(crate) fn rules(data: &[u8]) {
             if doc.apply_changes([change]).is_err() {
                 return;
             }
+            let shown = doc.get_all(ROOT, versions::VERSION).unwrap();
+            assert_eq!((shown.len(), versions::version(&doc, DOCUMENT)), (1, Some(kind.version())));
             match kind {
-                Kind::Attendance => marks_are_marks(&doc),
+                Kind::Attendance => texts_of_a_sheet_are_its_own(&doc),
                 Kind::Doubt => words_are_their_authors(&before, &doc, user),
                 Kind::Notes | Kind::Planner | Kind::Private => {}
             }
@@ -139,18 +142,23 @@ fn edit(tx: &mut Transaction<'_>, object: &ObjId, input: &mut Input<'_>) -> Opti
     None
 }
 
-fn marks_are_marks(doc: &Automerge) {
-    let Ok(Some((Value::Object(ObjType::Map), sheet))) = doc.get(ROOT, "marks") else {
-        panic!("the sheet is gone")
+fn texts_of_a_sheet_are_its_own(doc: &Automerge) {
+    each_text(doc, "marks", |mark| MARKS.contains(&mark));
+    each_text(doc, "remarks", |remark| remark.len() <= MAX_REMARK_BYTES);
+}
+
+fn each_text(doc: &Automerge, field: &str, fits: impl Fn(&str) -> bool) {
+    let Ok(Some((Value::Object(ObjType::Map), texts))) = doc.get(ROOT, field) else {
+        panic!("{field} is gone")
     };
-    for student in doc.keys(&sheet) {
-        for (value, id) in doc.get_all(&sheet, student.as_str()).unwrap() {
-            let mark = match value {
+    for student in doc.keys(&texts) {
+        for (value, id) in doc.get_all(&texts, student.as_str()).unwrap() {
+            let text = match value {
                 Value::Object(ObjType::Text) => doc.text(&id).unwrap(),
-                Value::Object(_) => panic!("a mark is an object"),
-                Value::Scalar(scalar) => scalar.as_str().expect("a mark is a text").to_owned(),
+                Value::Object(_) => panic!("an object in {field}"),
+                Value::Scalar(scalar) => scalar.as_str().expect("a text").to_owned(),
             };
-            assert!(MARKS.contains(&mark.as_str()), "{mark:?} is no mark");
+            assert!(fits(&text), "{text:?} in {field}");
         }
     }
 }

@@ -9,7 +9,7 @@ use automerge::{Automerge, Change, ChangeHash, ROOT, ReadDoc as _};
 use std::collections::{BTreeMap, BTreeSet};
 use sync_protocol::actor::registered;
 use sync_protocol::document_id::DocumentId;
-use sync_protocol::kind::{self, Kind, MARKS};
+use sync_protocol::kind::{self, Kind, MARKS, versions};
 use sync_protocol::repo_message::RepoMessage;
 use sync_protocol::token::Claims;
 
@@ -69,6 +69,23 @@ impl Device {
         let (written, _) = tx.commit();
         self.written.extend(written);
         written
+    }
+
+    /// A remark on a sheet, by a device that knows what a remark is; an old document becomes a new one for it, offline or not.
+    pub(crate) fn remark(&mut self, document: DocumentId, rng: &mut Rng) {
+        if kind_of(document) != Kind::Attendance {
+            return;
+        }
+        let student = format!("student-{}", rng.below(5));
+        let doc = self.open(document);
+        let migrations = versions::migrate(doc, Kind::Attendance, document);
+        let made: Vec<ChangeHash> = migrations.iter().map(Change::hash).collect();
+        doc.apply_changes(migrations).unwrap();
+        let remarks = versions::container(doc, document, "remarks").unwrap();
+        let mut tx = doc.transaction();
+        tx.put(&remarks, student, format!("remark {}", rng.below(1_000))).unwrap();
+        let (written, _) = tx.commit();
+        self.written.extend(made.into_iter().chain(written));
     }
 
     pub(crate) fn connect(&mut self, edge: usize, edges: &mut [Edge]) {

@@ -37,14 +37,22 @@ pub(crate) const MEMORY: usize = 64 * 1024;
 pub(crate) const MEMORY_FOR_UNREST: usize = 128 * 1024;
 
 /// Small, so that snapshots, evictions and time-outs all happen within a run.
-pub(crate) fn limits(memory_bytes: usize, documents: &KindLimits) -> Limits {
+pub(crate) fn limits(memory_bytes: usize, documents: &KindLimits, kind_version: u32) -> Limits {
     let documents = documents.clone();
-    Limits { tail_changes: 5, idle_ms: 300, pull_ms: 400, memory_bytes, documents, ..Limits::default() }
+    Limits {
+        tail_changes: 5,
+        idle_ms: 300,
+        pull_ms: 400,
+        memory_bytes,
+        documents,
+        kind_version,
+        ..Limits::default()
+    }
 }
 
 impl Edge {
     pub(crate) fn new(institute: &str, name: usize, limits: Limits) -> Self {
-        let log = MemoryLog::new(format!("log-{name}"), limits.documents.clone());
+        let log = MemoryLog::new(format!("log-{name}"), limits.documents.clone(), limits.kind_version);
         Self {
             institute: institute.to_owned(),
             name,
@@ -248,5 +256,5 @@ impl Edge {
 
 /// The origin answers in tasks of their own, while the feed and the directory come in order.
 fn is_answer(message: &LinkMessage) -> bool {
-    matches!(message, LinkMessage::Document(_) | LinkMessage::Pushed(_))
+    matches!(message, LinkMessage::Document(_) | LinkMessage::Pushed(_) | LinkMessage::Quarantined(_))
 }

@@ -13,14 +13,14 @@ mod memory_log;
 mod origin;
 mod rights;
 
-use automerge::ChangeHash;
+use automerge::{ChangeHash, ROOT, ReadDoc as _};
 use device::Device;
 use edge::Edge;
 use origin::Origin;
 use std::collections::BTreeSet;
 use sync_protocol::document_id::DocumentId;
 use sync_protocol::document_limits::{DocumentLimits, KindLimits};
-use sync_protocol::kind::{self, Access};
+use sync_protocol::kind::{self, Access, Kind, versions};
 use sync_protocol::token::{AUDIENCE, Claims, ISSUER, Role};
 
 const INSTITUTE: &str = "northside.example";
@@ -101,12 +101,15 @@ impl World {
             origin.register(rights::record_of(*document), &genesis);
         }
         let unrest = if seed.is_multiple_of(2) { 0 } else { 3 };
-        let memory = if unrest == 0 { edge::MEMORY } else { edge::MEMORY_FOR_UNREST };
+        // In half of the runs one edge knows no versions but the first: what needs a later one waits there for the origin.
+        let old_edge = seed / 2 % 2 == 1;
+        let memory = if unrest == 0 && !old_edge { edge::MEMORY } else { edge::MEMORY_FOR_UNREST };
+        let known = |edge| if old_edge && edge == 1 { 1 } else { u32::MAX };
         Self {
             rng: Rng(seed),
             now: 1_000,
             devices: (0..4).map(|n| Device::new(claims(n))).collect(),
-            edges: (0..2).map(|n| Edge::new(INSTITUTE, n, edge::limits(memory, &limits))).collect(),
+            edges: (0..2).map(|n| Edge::new(INSTITUTE, n, edge::limits(memory, &limits, known(n)))).collect(),
             origin,
             sheets,
             unrest,
@@ -130,7 +133,11 @@ impl World {
         match self.rng.below(100) {
             0..25 => {
                 let document = self.sheets[self.rng.below(self.sheets.len())];
-                self.devices[device].mark(document, &mut self.rng);
+                // Every other device is of a time when sheets had no remarks, as the sheets are.
+                match device.is_multiple_of(2) && self.rng.chance(30) {
+                    true => self.devices[device].remark(document, &mut self.rng),
+                    false => drop(self.devices[device].mark(document, &mut self.rng)),
+                }
             }
             25..33 => self.devices[device].connect(edge, &mut self.edges),
             33..36 => self.devices[device].lose(&mut self.edges),
@@ -299,6 +306,22 @@ impl World {
         }
     }
 
+    /// Whoever has migrated a sheet, and beside what: it has been migrated once, and no remark is hidden. Gives the remarks.
+    fn check_versions(&self) -> usize {
+        let sheets = self.sheets.iter().filter(|sheet| rights::kind_of(**sheet) == Kind::Attendance);
+        let remarks = sheets.map(|sheet| {
+            let doc = self.origin.document(*sheet);
+            let maps = doc.get_all(ROOT, "remarks").unwrap().len();
+            let version = versions::version(doc, *sheet).unwrap();
+            assert_eq!(
+                (maps, doc.get_all(ROOT, versions::VERSION).unwrap().len()),
+                (version as usize - 1, 1)
+            );
+            kind::attendance_remarks(doc, *sheet).len()
+        });
+        remarks.sum()
+    }
+
     /// A change that was acknowledged before the phone was lost, and refused afterwards, is known to the origin alone.
     fn is_doomed(&self, hash: &ChangeHash, doomed: &BTreeSet<ChangeHash>) -> bool {
         doomed.contains(hash) || self.origin.was_refused(hash)
@@ -309,6 +332,7 @@ impl World {
 #[derive(Default)]
 struct Outcome {
     changes: usize,
+    remarks: usize,
     /// Changes that an edge had no room for, and those that it had taken and the origin had none for.
     full_at_edges: usize,
     full_at_origin: usize,
@@ -318,6 +342,7 @@ impl std::iter::Sum for Outcome {
     fn sum<I: Iterator<Item = Self>>(outcomes: I) -> Self {
         outcomes.fold(Self::default(), |sum, next| Self {
             changes: sum.changes + next.changes,
+            remarks: sum.remarks + next.remarks,
             full_at_edges: sum.full_at_edges + next.full_at_edges,
             full_at_origin: sum.full_at_origin + next.full_at_origin,
         })
@@ -337,6 +362,7 @@ fn simulate(seed: u64) -> Outcome {
     world.check();
     Outcome {
         changes: world.sheets.iter().map(|sheet| world.origin.hashes(*sheet).len()).sum(),
+        remarks: world.check_versions(),
         full_at_edges: world.edges.iter().map(Edge::changes_without_room).sum(),
         full_at_origin: world.origin.changes_without_room(),
     }
@@ -368,11 +394,12 @@ fn replicas_converge_and_nothing_acknowledged_is_lost() {
     });
     // Runs in which nobody gets to write would pass every check. A single one may be that unlucky.
     let runs = seeds.end - seeds.start;
-    let Outcome { changes, full_at_edges, full_at_origin } = outcome;
+    let Outcome { changes, remarks, full_at_edges, full_at_origin } = outcome;
     assert!(runs == 1 || changes as u64 > 10 * runs, "only {changes} changes were made in {runs} runs");
     let full = full_at_edges as u64 > runs / 10 && full_at_origin as u64 > runs / 10;
     assert!(
         runs < 100 || full,
         "no room: {full_at_edges} times at edges, {full_at_origin} times at the origin"
     );
+    assert!(runs == 1 || remarks as u64 > 2 * runs, "only {remarks} remarks were made in {runs} runs");
 }

@@ -10,7 +10,8 @@ use sync_protocol::document_id::DocumentId;
 use sync_protocol::document_limits::{DOCUMENT_FULL, KindLimits};
 use sync_protocol::engine::{Author, Effect, Event, Position, Source, Stored};
 use sync_protocol::kind::Access;
-use sync_protocol::link::{DocumentRecord, Hash, PushItem};
+use sync_protocol::kind::versions::UNKNOWN_VERSION;
+use sync_protocol::link::{DocumentRecord, Hash, PushItem, QuarantineItem};
 
 #[derive(Clone)]
 struct Row {
@@ -41,11 +42,15 @@ pub(crate) struct MemoryLog {
     limits: KindLimits,
     /// Changes that were refused because their document was full.
     without_room: BTreeSet<(DocumentId, Hash)>,
+    /// Versions of kinds that this edge knows.
+    kind_version: u32,
+    /// Migrations that it has refused because it does not know them, until the origin has them.
+    unknown: Vec<QuarantineItem>,
 }
 
 impl MemoryLog {
-    pub(crate) fn new(log: String, limits: KindLimits) -> Self {
-        Self { log, next: 1, limits, ..Self::default() }
+    pub(crate) fn new(log: String, limits: KindLimits, kind_version: u32) -> Self {
+        Self { log, next: 1, limits, kind_version, ..Self::default() }
     }
 
     pub(crate) fn position(&self) -> Position {
@@ -121,7 +126,6 @@ impl MemoryLog {
                 Effect::SaveBinding { document, binding } => {
                     self.actors.entry(document).or_default().insert(binding.actor.to_vec(), binding);
                 }
-                Effect::ReadQuarantine | Effect::SaveTold(_) => {}
                 // A device brings it again with each connection: once is enough to look.
                 Effect::Quarantine { document, hash, code, .. }
                     if code == DOCUMENT_FULL && self.without_room.insert((document, hash)) =>
@@ -131,6 +135,12 @@ impl MemoryLog {
                     assert!(holds >= most, "{document} was called full at {holds} changes of {most}");
                 }
                 Effect::Quarantine { code, .. } if code == DOCUMENT_FULL => {}
+                Effect::ReadQuarantine => events.push_back(Event::Untold(self.unknown.clone())),
+                Effect::SaveTold(told) => self.unknown.retain(|item| item.sequence > told),
+                Effect::Quarantine { document, author, bytes, code, .. } if code == UNKNOWN_VERSION => {
+                    assert!(self.kind_version == 1, "a migration that is known was refused");
+                    self.keep_unknown(document, author, bytes);
+                }
                 // Who brought it may not write, or carried another's change here before the link did, which brings it.
                 Effect::Quarantine { document, hash, code, .. } => {
                     let known = [FOREIGN_ACTOR, "forbidden"].contains(&code.as_str());
@@ -154,6 +164,14 @@ impl MemoryLog {
 
     pub(crate) fn changes_without_room(&self) -> usize {
         self.without_room.len()
+    }
+
+    fn keep_unknown(&mut self, document: DocumentId, author: Author, bytes: Vec<u8>) {
+        let Author { user, device, at: refused_at, .. } = author;
+        let (sequence, code) = (self.next, UNKNOWN_VERSION.into());
+        self.next += 1;
+        let bytes = bytes.into();
+        self.unknown.push(QuarantineItem { sequence, document, user, device, code, refused_at, bytes });
     }
 
     fn discard(&mut self, document: DocumentId, refused: Vec<(u64, String)>) {

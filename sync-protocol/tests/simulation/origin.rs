@@ -6,10 +6,10 @@ use sync_protocol::actor::Binding;
 use sync_protocol::directory::{Directory, DirectoryEntry};
 use sync_protocol::document_id::DocumentId;
 use sync_protocol::document_limits::{KindLimits, Size};
-use sync_protocol::kind::Access;
+use sync_protocol::kind::{Access, Kind, versions};
 use sync_protocol::link::{
     DirectoryPage, Document, DocumentHeads, DocumentRecord, Feed, Follow, Following, Hash, LinkMessage, Pull,
-    Push, Pushed, Refused,
+    Push, PushItem, Pushed, Quarantine, Quarantined, Refused,
 };
 
 /// Users in one page, so that a directory is of several.
@@ -62,6 +62,7 @@ impl Origin {
             LinkMessage::Follow(follow) => self.follow(edge, follow, cursor),
             LinkMessage::Push(push) => vec![self.push(edge, push)],
             LinkMessage::Pull(pull) => vec![self.pull(pull)],
+            LinkMessage::Quarantine(refused) => vec![self.judge_again(refused)],
             other => panic!("an edge does not send {other:?}"),
         }
     }
@@ -92,12 +93,36 @@ impl Origin {
         entries.chunks(PAGE).enumerate().map(page).collect()
     }
 
-    /// Judges by the rights of now, which may be fewer than those that the edge knew.
     fn push(&mut self, edge: usize, push: Push) -> LinkMessage {
+        let last = push.items.iter().map(|item| item.sequence).max().unwrap_or(0);
+        let refused = self.take(&push.institute, push.items);
+        let acknowledged = self.acknowledged.entry(edge).or_default();
+        *acknowledged = last.max(*acknowledged);
+        let acknowledged = *acknowledged;
+        LinkMessage::Pushed(Pushed { institute: push.institute, log: push.log, acknowledged, refused })
+    }
+
+    /// An edge of yesterday has refused what it did not know; what is refused here too, its device offers again.
+    fn judge_again(&mut self, told: Quarantine) -> LinkMessage {
+        let acknowledged = told.items.iter().map(|item| item.sequence).max().unwrap_or(0);
+        let items = told.items.into_iter().map(|item| PushItem {
+            sequence: item.sequence,
+            document: item.document,
+            user: item.user,
+            device: item.device,
+            bytes: item.bytes,
+            logged_at: item.refused_at,
+        });
+        let refused = self.take(&told.institute, items.collect());
+        assert!(refused.is_empty(), "an honest migration was refused: {refused:?}");
+        LinkMessage::Quarantined(Quarantined { institute: told.institute, log: told.log, acknowledged })
+    }
+
+    /// Judges by the rights of now, which may be fewer than those that the edge knew. What the kind itself changes is taken
+    /// from anybody.
+    fn take(&mut self, institute: &str, items: Vec<PushItem>) -> Vec<Refused> {
         let (mut changed, mut refused) = (BTreeSet::new(), Vec::new());
-        let mut last = 0;
-        for item in push.items {
-            last = item.sequence;
+        for item in items {
             let document = item.document;
             let change = Change::from_bytes(item.bytes.into()).unwrap();
             let hash = change.hash();
@@ -106,12 +131,15 @@ impl Origin {
                 continue;
             }
             let size = Size { changes: doc.stats().num_changes, bytes: 0 };
-            let code = if self.directory.access(record, &item.user) != Access::Write {
+            let own = versions::is_own(record.kind.parse().unwrap(), document, &change, u32::MAX);
+            let code = if !own && self.directory.access(record, &item.user) != Access::Write {
                 Some("forbidden")
             } else if change.deps().iter().any(|dep| doc.get_change_meta_by_hash(dep).is_none()) {
                 let waits = change.deps().iter().any(|dep| self.refused.contains(dep));
                 assert!(waits, "an edge pushed a change before what it depends on");
                 Some("missing-dependency")
+            } else if own {
+                None
             } else {
                 let room = self.limits.of_document(Some(record)).check(size, change.raw_bytes().len());
                 self.without_room.extend(room.is_err().then_some(hash));
@@ -124,16 +152,30 @@ impl Origin {
             }
             let actor = change.actor_id().to_bytes().to_vec();
             doc.apply_changes([change]).unwrap();
-            let (user, device, since) = (item.user, item.device, item.logged_at);
-            let binding = Binding { actor: actor.clone().into(), user, device, since };
-            self.actors.entry(document).or_default().entry(actor).or_insert(binding);
+            if !own {
+                let (user, device, since) = (item.user, item.device, item.logged_at);
+                let binding = Binding { actor: actor.clone().into(), user, device, since };
+                self.actors.entry(document).or_default().entry(actor).or_insert(binding);
+            }
             changed.insert(document);
         }
-        let acknowledged = self.acknowledged.entry(edge).or_default();
-        *acknowledged = last.max(*acknowledged);
-        let acknowledged = *acknowledged;
-        self.commit(&push.institute, changed, Vec::new());
-        LinkMessage::Pushed(Pushed { institute: push.institute, log: push.log, acknowledged, refused })
+        for document in &changed {
+            self.migrate(*document);
+        }
+        self.commit(institute, changed, Vec::new());
+        refused
+    }
+
+    /// Brings a document to the newest version, as the first who writes it does.
+    fn migrate(&mut self, document: DocumentId) {
+        let (record, doc) = self.documents.get_mut(&document).unwrap();
+        let kind: Kind = record.kind.parse().unwrap();
+        doc.apply_changes(versions::migrate(doc, kind, document)).unwrap();
+    }
+
+    /// The document as it is.
+    pub(crate) fn document(&self, document: DocumentId) -> &Automerge {
+        &self.documents[&document].1
     }
 
     fn pull(&self, pull: Pull) -> LinkMessage {

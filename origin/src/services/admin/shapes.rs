@@ -113,6 +113,7 @@ pub(crate) struct MarkRecord {
     pub(crate) student: String,
     pub(crate) student_name: String,
     pub(crate) mark: String,
+    pub(crate) remark: Option<String>,
 }
 
 /// An assignment.

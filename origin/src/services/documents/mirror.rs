@@ -8,17 +8,27 @@ use automerge::marks::UpdateSpansConfig;
 use automerge::transaction::{Transactable, Transaction};
 use automerge::{Automerge, AutomergeError, ObjId, ObjType, Prop, ROOT, ReadDoc, ScalarValue, Value};
 use std::collections::BTreeMap;
+use sync_protocol::document_id::DocumentId;
 use sync_protocol::kind::SUCCESSOR;
+use sync_protocol::kind::versions::{VERSION, is_own_actor};
 
 /// Objects of the source and of the target that are to say the same.
 type Pairs = Vec<(ObjId, ObjId)>;
 
-/// Makes the target's root say what the source's does, but for [`SUCCESSOR`], which is of one document alone.
-pub(super) fn mirror(source: &Automerge, target: &mut Transaction<'_>) -> Result<(), AutomergeError> {
+/// What each document says of itself alone.
+const OWN_FIELDS: [&str; 2] = [SUCCESSOR, VERSION];
+
+/// Makes the root of the target, which is `document`, say what the source's does, but for [`OWN_FIELDS`], and for the containers
+/// that the target's kind itself has made, which an older version has not.
+pub(super) fn mirror(
+    source: &Automerge,
+    target: &mut Transaction<'_>,
+    document: DocumentId,
+) -> Result<(), AutomergeError> {
     let mut pairs: Pairs = vec![(ROOT, ROOT)];
     while let Some((from, to)) = pairs.pop() {
         match source.object_type(&from)? {
-            ObjType::Map | ObjType::Table => mirror_map(source, &from, target, &to, &mut pairs)?,
+            ObjType::Map | ObjType::Table => mirror_map(source, &from, target, &to, document, &mut pairs)?,
             ObjType::List => mirror_list(source, &from, target, &to, &mut pairs)?,
             ObjType::Text => mirror_text(source, &from, target, &to)?,
         }
@@ -47,12 +57,17 @@ fn mirror_map(
     from: &ObjId,
     target: &mut Transaction<'_>,
     to: &ObjId,
+    document: DocumentId,
     pairs: &mut Pairs,
 ) -> Result<(), AutomergeError> {
     let (mut said, mut says) = (entries(source, from), entries(target, to));
     if *from == ROOT {
-        said.remove(SUCCESSOR);
-        says.remove(SUCCESSOR);
+        said.retain(|key, _| !OWN_FIELDS.contains(&key.as_str()));
+        says.retain(|key, (value, id)| {
+            let kinds_own =
+                value.is_object() && matches!(id, ObjId::Id(_, actor, _) if is_own_actor(document, actor));
+            !OWN_FIELDS.contains(&key.as_str()) && (said.contains_key(key) || !kinds_own)
+        });
     }
     for key in says.keys().filter(|key| !said.contains_key(*key)) {
         target.delete(to, key.as_str())?;
@@ -202,7 +217,7 @@ mod tests {
 
     fn mirrored(source: &Automerge, target: &mut Automerge) -> usize {
         let mut tx = target.transaction();
-        mirror(source, &mut tx).unwrap();
+        mirror(source, &mut tx, DocumentId::from_bytes([1; 16])).unwrap();
         let operations = tx.pending_ops();
         tx.commit();
         assert_eq!(said(source), said(target));

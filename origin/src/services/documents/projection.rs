@@ -4,21 +4,25 @@ use super::push::TRIES;
 use super::replica::hex_heads;
 use super::{DocumentError, DocumentService};
 use crate::store::{AttendanceRow, StoreError, WriteTx};
+use automerge::Automerge;
 use serde::Serialize;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use sync_protocol::actor::Binding;
 use sync_protocol::document_id::DocumentId;
-use sync_protocol::kind::{AttendanceMark, Kind, attendance_marks};
+use sync_protocol::kind::{AttendanceMark, Kind, Remark, Written, attendance_marks, attendance_remarks};
 use sync_protocol::link::DocumentRecord;
 use sync_protocol::tag;
 
 /// Documents that a rebuilding lists at a time.
 const PAGE: u32 = 256;
 
-/// Who wrote one of several concurrent marks.
+/// Who wrote one of several concurrent marks, or remarks.
 #[derive(Serialize)]
 struct Writer<'a> {
-    mark: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    mark: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    remark: Option<&'a str>,
     actor: &'a str,
     /// Absent for an actor of a time when nobody kept whose it is.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -27,13 +31,43 @@ struct Writer<'a> {
     device: Option<&'a str>,
 }
 
-/// Makes the rows of a class what its sheet says; how many were something else. Rows that came without a sheet stay until
+type Owners = HashMap<String, Binding>;
+
+impl<'a> Writer<'a> {
+    fn of(value: &'a Written, owners: &'a Owners) -> Self {
+        let owner = owners.get(&value.actor);
+        Self {
+            mark: None,
+            remark: None,
+            actor: &value.actor,
+            user: owner.map(|owner| owner.user.as_str()),
+            device: owner.map(|owner| owner.device.as_str()),
+        }
+    }
+}
+
+/// What an attendance sheet says, by student.
+pub(super) struct Sheet {
+    marks: BTreeMap<String, AttendanceMark>,
+    remarks: BTreeMap<String, Remark>,
+}
+
+impl Sheet {
+    /// None of a document of another kind.
+    pub(super) fn of(record: &DocumentRecord, doc: &Automerge) -> Option<Self> {
+        (record.kind == Kind::Attendance.as_str())
+            .then(|| Self { marks: attendance_marks(doc), remarks: attendance_remarks(doc, record.document) })
+    }
+}
+
+/// Makes the rows of a class what its sheet says; how many were something else. A remark stands beside a mark: one of a student
+/// who has none waits in the document until there is one. Rows that came without a sheet stay until
 /// the sheet marks the student; rows of a sheet go that this one, the only one of the class, does not have; students who are
 /// not of the batch have no row.
 pub(super) fn project_attendance(
     tx: &mut WriteTx<'_>,
     record: &DocumentRecord,
-    marks: &BTreeMap<String, AttendanceMark>,
+    sheet: &Sheet,
 ) -> Result<usize, StoreError> {
     let class = &record.subject;
     let Some(batch) = &record.batch else { return Ok(0) };
@@ -44,15 +78,15 @@ pub(super) fn project_attendance(
     let before: HashMap<String, AttendanceRow> =
         tx.attendance(class)?.into_iter().map(|row| (row.student.clone(), row)).collect();
     let mut changed = BTreeSet::new();
-    for (student, mark) in marks {
-        let row = row_of(student, mark, &document, &owners);
+    for (student, mark) in &sheet.marks {
+        let row = row_of(student, (mark, sheet.remarks.get(student)), &document, &owners);
         if before.get(student) != Some(&row) && tx.studies(student, batch)? {
             tx.put_attendance(class, &row)?;
             changed.insert(student);
         }
     }
     for (student, row) in &before {
-        if row.document.is_some() && !marks.contains_key(student) {
+        if row.document.is_some() && !sheet.marks.contains_key(student) {
             tx.remove_attendance(class, student)?;
             changed.insert(student);
         }
@@ -68,34 +102,31 @@ pub(super) fn project_attendance(
 
 fn row_of(
     student: &str,
-    mark: &AttendanceMark,
+    (mark, remark): (&AttendanceMark, Option<&Remark>),
     document: &str,
-    owners: &HashMap<String, Binding>,
+    owners: &Owners,
 ) -> AttendanceRow {
-    let values: Vec<&str> = mark.values.iter().map(|value| value.mark.as_str()).collect();
-    let heads: BTreeSet<&str> = mark.values.iter().map(|value| value.change.as_str()).collect();
-    let agreed = values.iter().all(|value| *value == mark.mark);
-    let writers: Vec<Writer<'_>> = mark
-        .values
-        .iter()
-        .map(|value| {
-            let owner = owners.get(&value.actor);
-            Writer {
-                mark: &value.mark,
-                actor: &value.actor,
-                user: owner.map(|owner| owner.user.as_str()),
-                device: owner.map(|owner| owner.device.as_str()),
-            }
-        })
-        .collect();
+    let noted: &[Written] = remark.map_or(&[], |remark| &remark.values);
+    let values: Vec<&str> = mark.values.iter().map(|value| value.text.as_str()).collect();
+    let heads: BTreeSet<&str> = mark.values.iter().chain(noted).map(|value| value.change.as_str()).collect();
+    let writers =
+        mark.values.iter().map(|value| Writer { mark: Some(&value.text), ..Writer::of(value, owners) });
+    let remarked =
+        noted.iter().map(|value| Writer { remark: Some(&value.text), ..Writer::of(value, owners) });
     AttendanceRow {
         student: student.to_owned(),
         mark: mark.mark.clone(),
-        marks: (!agreed).then(|| json(&values)),
+        marks: differ(&mark.values).then(|| json(&values)),
         document: Some(document.to_owned()),
         heads: Some(json(&heads)),
-        writers: (!agreed).then(|| json(&writers)),
+        writers: differ(&mark.values).then(|| json(&writers.collect::<Vec<_>>())),
+        remark: remark.map(|remark| remark.text.clone()),
+        remark_writers: differ(noted).then(|| json(&remarked.collect::<Vec<_>>())),
     }
+}
+
+fn differ(values: &[Written]) -> bool {
+    values.windows(2).any(|pair| pair[0].text != pair[1].text)
 }
 
 fn json(value: &impl Serialize) -> String {
@@ -142,14 +173,14 @@ impl DocumentService {
         let document = record.document;
         let replica = self.replicas.take(&self.store, institute, document)?;
         let (position, heads) = (replica.changes, hex_heads(&replica.doc));
-        let (record, marks) = (record.clone(), attendance_marks(&replica.doc));
+        let (record, sheet) = (record.clone(), Sheet::of(record, &replica.doc));
         self.replicas.put(document, replica);
         let corrected = self.store.write_blocking::<_, DocumentError, _>(institute, move |tx| {
             // Nothing is appended; it fails when somebody else has, or has deleted the document.
             if !tx.append_changes(document, position, &[], &heads)? {
                 return Err(DocumentError::Raced(document));
             }
-            Ok(project_attendance(tx, &record, &marks)?)
+            sheet.map_or(Ok(0), |sheet| Ok(project_attendance(tx, &record, &sheet)?))
         });
         Ok(corrected?.value)
     }

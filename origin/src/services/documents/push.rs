@@ -1,7 +1,8 @@
 //! The way of pushed changes: gate, merge, log, projection, all of a push in one transaction.
 
+use super::projection::{self, Sheet};
 use super::replica::{Replica, Replicas, has_change, hex_heads};
-use super::{DocumentError, Membership, gate, projection, quarantine, succession};
+use super::{DocumentError, Membership, ORIGIN, gate, quarantine, succession};
 use crate::clock::unix_ms;
 use crate::store::{Carried, ChangeRow, NewDocument, QuarantineRow, Store, StoreError, Succession, WriteTx};
 use automerge::{Change, ChangeHash};
@@ -11,7 +12,8 @@ use sync_protocol::actor::{Actors, Binding, Bringer};
 use sync_protocol::directory::DirectoryEntry;
 use sync_protocol::document_id::DocumentId;
 use sync_protocol::document_limits::{DocumentLimits, KindLimits};
-use sync_protocol::kind::{Access, AttendanceMark, DELETED, Kind, attendance_marks};
+use sync_protocol::kind::versions::{self, is_own};
+use sync_protocol::kind::{Access, DELETED, Kind};
 use sync_protocol::link::{DocumentRecord, Push, PushItem, Pushed, Refused};
 use sync_protocol::rules::{self, Writer};
 use sync_protocol::token::Role;
@@ -62,7 +64,7 @@ pub(super) struct Append {
     changes: Vec<ChangeRow>,
     heads: Vec<String>,
     snapshot: Option<(u64, Vec<u8>)>,
-    marks: Option<BTreeMap<String, AttendanceMark>>,
+    sheet: Option<Sheet>,
     carried: Vec<Carried>,
 }
 
@@ -151,7 +153,10 @@ fn merge_once(
     succession::carry_over(place, &mut works)?;
     let (mut appends, mut moved) = (Vec::new(), Vec::new());
     for work in works.values_mut() {
-        if !work.accepted.is_empty() {
+        if let Some((_, _, last)) = work.accepted.last() {
+            // Whoever writes to an old document makes it a new one.
+            let (user, device) = (last.user.clone(), last.device.clone());
+            work.migrate(now, (&user, &device))?;
             appends.push(append(work));
         } else if !work.new {
             // Only whose they are is news.
@@ -263,13 +268,15 @@ fn admit(
         work.bound.extend(work.actors.hear_again(change.actor_id(), bringer(item)));
         return Ok(Ok(()));
     }
-    if member.access(&work.record) != Access::Write {
+    // What the kind itself changes is the same whoever brings it, and others' changes may depend on it.
+    let own = work.record.kind.parse().is_ok_and(|kind| is_own(kind, item.document, &change, u32::MAX));
+    if !own && member.access(&work.record) != Access::Write {
         return Ok(Err("forbidden"));
     }
     if let Err(code) = work.actors.check(item.document, change.actor_id(), bringer(item)) {
         return Ok(Err(code));
     }
-    if let Err(code) = work.check_size(work.limits(), &change) {
+    if !own && let Err(code) = work.check_size(work.limits(), &change) {
         return Ok(Err(code));
     }
     if work.complete(&change)
@@ -388,6 +395,39 @@ impl Work {
         self.accepted.push((item.sequence, change, row));
         Ok(())
     }
+
+    /// Brings the document up to the newest version of its kind.
+    pub(super) fn migrate(&mut self, now: i64, by: (&str, &str)) -> Result<(), DocumentError> {
+        let document = self.record.document;
+        let Ok(kind) = self.record.kind.parse::<Kind>() else { return Ok(()) };
+        for change in versions::migrate(&self.replica.doc, kind, document) {
+            let Replica { counters, doc, .. } = &mut self.replica;
+            if let Err(code) = counters.check(doc, &change) {
+                // Somebody wrote under its actor before that was forbidden. The document works as it is.
+                tracing::warn!(%document, code, "a document cannot be migrated");
+                break;
+            }
+            self.replica.admit(&change);
+            self.hashes.insert(change.hash());
+            self.accepted.push((0, change.clone(), migration_row(&change, by, now)));
+            let damaged = |source| DocumentError::Damaged { document, source: Box::new(source) };
+            self.replica.doc.apply_changes([change]).map_err(damaged)?;
+            self.applied = self.accepted.len();
+        }
+        Ok(())
+    }
+}
+
+/// A change that the origin itself makes, on behalf of somebody.
+pub(super) fn migration_row(change: &Change, (user, device): (&str, &str), now: i64) -> ChangeRow {
+    ChangeRow {
+        hash: change.hash().0,
+        bytes: change.raw_bytes().to_vec(),
+        user: user.to_owned(),
+        device: device.to_owned(),
+        edge: ORIGIN.to_owned(),
+        received_at: now,
+    }
 }
 
 /// Merges the accepted changes into the replica. When they do not go in together, they go in one by one, and those
@@ -447,7 +487,7 @@ pub(super) fn append(work: &mut Work) -> Append {
     let after = work.replica.changes;
     let snapshot = work.replica.grow(changes.len() as u64, bytes);
     // Rows follow the document that is written on.
-    let sheet = work.record.kind == Kind::Attendance.as_str() && work.succession.is_none();
+    let goes_on = work.succession.is_none();
     Append {
         record: work.record.clone(),
         new: work.new,
@@ -455,7 +495,7 @@ pub(super) fn append(work: &mut Work) -> Append {
         after,
         heads: hex_heads(&work.replica.doc),
         snapshot: snapshot.map(|saved| (work.replica.changes, saved)),
-        marks: sheet.then(|| attendance_marks(&work.replica.doc)),
+        sheet: Sheet::of(&work.record, &work.replica.doc).filter(|_| goes_on),
         carried: std::mem::take(&mut work.newly_carried),
         changes,
     }
@@ -493,8 +533,8 @@ pub(super) fn commit(tx: &mut WriteTx<'_>, appends: &[Append]) -> Result<(), Doc
         let hashes: Vec<[u8; 32]> = append.changes.iter().map(|change| change.hash).collect();
         tx.settle_arrived(document, &hashes, now)?;
         tx.touch_document(document, append.heads.clone());
-        if let Some(marks) = &append.marks {
-            projection::project_attendance(tx, &append.record, marks)?;
+        if let Some(sheet) = &append.sheet {
+            projection::project_attendance(tx, &append.record, sheet)?;
         }
     }
     Ok(())

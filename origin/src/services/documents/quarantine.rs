@@ -13,9 +13,11 @@ use sync_protocol::actor::FOREIGN_ACTOR;
 use sync_protocol::description::{self, Description};
 use sync_protocol::document_id::DocumentId;
 use sync_protocol::document_limits::DocumentLimits;
+use sync_protocol::kind::versions::UNKNOWN_VERSION;
 use sync_protocol::kind::{Access, DELETED};
 use sync_protocol::link::{self, DocumentRecord, PushItem, Quarantined};
 use sync_protocol::quarantine::{Usage, has_room};
+use sync_protocol::rules;
 use sync_protocol::token::Claims;
 use utoipa::ToSchema;
 
@@ -23,6 +25,9 @@ use utoipa::ToSchema;
 const MAX_FOLLOWERS: u32 = 1_000;
 /// The code of a change that depends on one that is not there.
 const MISSING_DEPENDENCY: &str = "missing-dependency";
+
+/// Codes of what an edge refuses only because it knows less than the origin.
+const DOUBTFUL: [&str; 2] = [FOREIGN_ACTOR, UNKNOWN_VERSION];
 
 /// Keeps refused changes, as many as there is room for.
 pub(super) fn keep<'a>(
@@ -102,8 +107,8 @@ pub(crate) struct Acceptance {
 impl DocumentService {
     /// Keeps what an edge has refused. When this returns, the edge need not say it again.
     ///
-    /// Whose an actor is the edge may not know, which has met its device less often than others have: such a change is
-    /// judged again here.
+    /// Whose an actor is the edge may not know, which has met its device less often than others have, nor a version of the
+    /// kind that is newer than it is itself: such a change is judged again here.
     pub(crate) async fn quarantine(
         &self,
         edge: &str,
@@ -111,7 +116,7 @@ impl DocumentService {
     ) -> Result<Quarantined, DocumentError> {
         let link::Quarantine { institute, log, items } = refused;
         let (doubtful, items): (Vec<_>, Vec<_>) =
-            items.into_iter().partition(|item| item.code == FOREIGN_ACTOR);
+            items.into_iter().partition(|item| DOUBTFUL.contains(&item.code.as_str()));
         let acknowledged = doubtful.iter().chain(&items).map(|item| item.sequence).max().unwrap_or(0);
         self.judge_again(edge, &institute, doubtful).await?;
         let edge = edge.to_owned();
@@ -368,6 +373,8 @@ fn admit(
     row: &QuarantineRow,
 ) -> Result<(), &'static str> {
     let change = gate::decode(&row.bytes)?;
+    // A forged migration would keep out the true one, here and on every device.
+    rules::check_version(u32::MAX, &work.record, &change)?;
     if work.holds(&change.hash()) {
         return Err("already-there");
     }

@@ -18,7 +18,8 @@ use serde_json::json;
 use std::collections::{BTreeMap, HashMap};
 use sync_protocol::document_id::DocumentId;
 use sync_protocol::gate::MAX_OPERATIONS;
-use sync_protocol::kind::{self, Kind, SUCCESSOR};
+use sync_protocol::kind::versions::{newest_migration, own_changes};
+use sync_protocol::kind::{Kind, SUCCESSOR};
 use sync_protocol::link::{DocumentRecord, PushItem};
 use sync_protocol::tag;
 use sync_protocol::token::Claims;
@@ -108,7 +109,11 @@ fn open(place: Place<'_>, document: DocumentId) -> Result<Work, DocumentError> {
 
 /// Carries what `old` has taken since it last was.
 fn carry(place: Place<'_>, old: &mut Work, new: &mut Work) -> Result<(), DocumentError> {
-    let late = old.accepted[old.accepted.len() - old.uncarried()..].iter();
+    let late = &old.accepted[old.accepted.len() - old.uncarried()..];
+    if let Some((_, _, first)) = late.first() {
+        new.migrate(place.now, (&first.user, &first.device))?;
+    }
+    let late = late.iter();
     let runs = runs(late.map(|(_, change, row)| (change, row.user.as_str(), row.device.as_str())));
     for run in runs {
         carry_run(place, old, new, &run)?;
@@ -118,6 +123,7 @@ fn carry(place: Place<'_>, old: &mut Work, new: &mut Work) -> Result<(), Documen
 }
 
 fn carry_run(place: Place<'_>, old: &mut Work, new: &mut Work, run: &Run) -> Result<(), DocumentError> {
+    let (document, successor) = (old.record.document, new.record.document);
     let succession = old.succession.clone().ok_or(DocumentError::Raced(old.record.document))?;
     let stands_on = old.mirrors_of(place, run.changes[0].deps())?;
     let mut after: Vec<ChangeHash> = succession.heads.iter().map(|hash| ChangeHash(*hash)).collect();
@@ -128,14 +134,16 @@ fn carry_run(place: Place<'_>, old: &mut Work, new: &mut Work, run: &Run) -> Res
     if base.is_empty() {
         base.push(ChangeHash(succession.first));
     }
+    // What a later version has added there is not to be made a second time.
+    let kind = new.record.kind.parse::<Kind>().ok();
+    base.extend(kind.and_then(|kind| newest_migration(kind, successor)).filter(|hash| new.holds(hash)));
     base.sort_unstable();
     base.dedup();
 
-    let (document, successor) = (old.record.document, new.record.document);
     let damaged = |document| move |source| DocumentError::Damaged { document, source: Box::new(source) };
     let source = old.replica.doc.fork_at(&after).map_err(damaged(document))?;
     let mut target = new.replica.doc.fork_at(&base).map_err(damaged(successor))?;
-    let made = write(&source, &mut target, run.last().timestamp()).map_err(damaged(successor))?;
+    let made = write(&source, &mut target, successor, run.last().timestamp()).map_err(damaged(successor))?;
     let (carried_as, upto) = (made.hash().0, run.last().hash().0);
     add(place, new, made, &run.user, &run.device)?;
     for change in &run.changes {
@@ -147,10 +155,15 @@ fn carry_run(place: Place<'_>, old: &mut Work, new: &mut Work, run: &Run) -> Res
 }
 
 /// Makes a fork say what the source says, in one change: an empty one where it says so already.
-fn write(source: &Automerge, target: &mut Automerge, time: i64) -> Result<Change, AutomergeError> {
+fn write(
+    source: &Automerge,
+    target: &mut Automerge,
+    document: DocumentId,
+    time: i64,
+) -> Result<Change, AutomergeError> {
     let options = || CommitOptions::default().with_time(time);
     let mut tx = target.transaction();
-    mirror(source, &mut tx)?;
+    mirror(source, &mut tx, document)?;
     let (made, _) = tx.commit_with(options());
     let hash = match made {
         Some(hash) => hash,
@@ -291,17 +304,16 @@ fn succeed(
     let damaged = |source| DocumentError::Damaged { document, source: Box::new(source) };
     let successor = DocumentId::from_bytes(*uuid::Uuid::new_v4().as_bytes());
     let record = DocumentRecord { document: successor, ..old.record.clone() };
-    let genesis = record.kind.parse::<Kind>().ok().and_then(|kind| kind::genesis(kind, successor));
+    let kind = record.kind.parse::<Kind>();
     let mut new = Work::open(place, record, true)?;
-    if let Some(genesis) = genesis {
-        for change in Automerge::load(&genesis).map_err(damaged)?.get_changes(&[]) {
-            add(place, &mut new, change, &admin.sub, &admin.dev)?;
-        }
+    // A new document is of the newest version.
+    for change in kind.map_or_else(|_| Vec::new(), |kind| own_changes(kind, successor)) {
+        add(place, &mut new, change, &admin.sub, &admin.dev)?;
     }
     let agreed: Vec<ChangeHash> = heads.iter().map(|hash| ChangeHash(*hash)).collect();
     let source = old.replica.doc.fork_at(&agreed).map_err(damaged)?;
     let mut target = new.replica.doc.fork().with_actor(ActorId::random());
-    let made = write(&source, &mut target, place.now / 1_000).map_err(damaged)?;
+    let made = write(&source, &mut target, successor, place.now / 1_000).map_err(damaged)?;
     // What devices may bring in one change; edges and devices take no more at once.
     if made.len() > MAX_OPERATIONS as usize {
         return Err(DocumentError::TooLargeToCut(made.len()));

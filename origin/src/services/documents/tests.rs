@@ -6,6 +6,7 @@ mod limits;
 mod projection;
 mod quarantine;
 mod succession;
+mod versions;
 
 use super::*;
 use crate::testing::{TestDatabase, TestOrigin, User};

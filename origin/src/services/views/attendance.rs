@@ -24,6 +24,9 @@ struct MarkedClass {
     #[serde(flatten)]
     class: ClassView,
     mark: String,
+    /// What was noted beside the mark, at most 500 bytes.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    remark: Option<String>,
 }
 
 pub(super) fn attendance(scene: &Scene<'_>) -> Result<Attendance, StoreError> {
@@ -32,6 +35,12 @@ pub(super) fn attendance(scene: &Scene<'_>) -> Result<Attendance, StoreError> {
     Ok(Attendance {
         student: scene.person(),
         attendance: StudentAttendance::of(&scene.records.student_figures(student)?),
-        classes: classes.map(|(class, mark)| MarkedClass { class: scene.class_view(&class), mark }).collect(),
+        classes: classes
+            .map(|row| MarkedClass {
+                class: scene.class_view(&row.class),
+                mark: row.mark,
+                remark: row.remark,
+            })
+            .collect(),
     })
 }

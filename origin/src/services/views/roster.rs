@@ -24,6 +24,9 @@ struct RosterStudent {
     name: String,
     /// What the class's merged sheet says; null as long as it says nothing.
     mark: Option<String>,
+    /// What it notes beside the mark, at most 500 bytes.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    remark: Option<String>,
 }
 
 /// The roster and what it depends on.
@@ -40,11 +43,12 @@ pub(super) fn roster(scene: &Scene<'_>, class: &str) -> Result<(Roster, Vec<Stri
         return Err(ViewError::NotTheirClass);
     }
     let marks = scene.records.attendance(class)?.into_iter();
-    let mut marks: HashMap<String, String> = marks.map(|row| (row.student, row.mark)).collect();
+    let mut marks: HashMap<String, (String, Option<String>)> =
+        marks.map(|row| (row.student, (row.mark, row.remark))).collect();
     let students = scene.records.batch_students(&found.batch, STUDENTS)?.into_iter();
     let students = students.map(|(student, name)| {
-        let mark = marks.remove(&student);
-        RosterStudent { student, name, mark }
+        let (mark, remark) = marks.remove(&student).unzip();
+        RosterStudent { student, name, mark, remark: remark.flatten() }
     });
     let roster = Roster { class: scene.class_view(&found), students: students.collect() };
     // A teacher who loses the batch loses the roster: that touches the batch.

@@ -404,6 +404,7 @@ pub(crate) static ATTENDANCE: Collection = Collection {
         column("student", "m.student", Kind::Text),
         column("student_name", "u.name", Kind::Text),
         column("mark", "m.mark", Kind::Text),
+        column("remark", "m.remark", Kind::Text),
     ],
     key: &["class", "student"],
     filters: &[equal("class", "m.class"), equal("student", "m.student")],

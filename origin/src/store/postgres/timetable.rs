@@ -3,8 +3,8 @@
 use super::transaction::{Millis, Transaction, millis};
 use crate::store::error::StoreError;
 use crate::store::timetable::{
-    AttendanceFigures, AttendanceRow, ClassChange, ClassConflict, ClassRow, NewClass, ReadTimetable,
-    WriteTimetable,
+    AttendanceFigures, AttendanceRow, ClassChange, ClassConflict, ClassRow, MarkedClassRow, NewClass,
+    ReadTimetable, WriteTimetable,
 };
 use crate::store::transaction::to_u64;
 use tokio_postgres::Row;
@@ -107,14 +107,16 @@ impl ReadTimetable for Transaction<'_> {
         self.one(sql, &[&self.institute, &class, &student], |row| row.try_get(0))
     }
 
-    fn marked_classes(&self, student: &str, limit: u32) -> Result<Vec<(ClassRow, String)>, StoreError> {
+    fn marked_classes(&self, student: &str, limit: u32) -> Result<Vec<MarkedClassRow>, StoreError> {
         self.all(
-            r#"SELECT c.class, c.batch, c.title, c.room, c.teacher, u.name, c.starts_at, c.ends_at, a.mark
+            r#"SELECT c.class, c.batch, c.title, c.room, c.teacher, u.name, c.starts_at, c.ends_at, a.mark, a.remark
              FROM attendance a JOIN classes c ON c.institute = a.institute AND c.class = a.class
              JOIN users u ON u."user" = c.teacher
              WHERE a.institute = $1 AND a.student = $2 ORDER BY c.starts_at DESC, c.class LIMIT $3"#,
             &[&self.institute, &student, &i64::from(limit)],
-            |row| Ok((read_class(row)?, row.try_get(8)?)),
+            |row| {
+                Ok(MarkedClassRow { class: read_class(row)?, mark: row.try_get(8)?, remark: row.try_get(9)? })
+            },
         )
     }
 
@@ -131,7 +133,8 @@ impl ReadTimetable for Transaction<'_> {
 
     fn attendance(&self, class: &str) -> Result<Vec<AttendanceRow>, StoreError> {
         self.all(
-            "SELECT student, mark, marks::text, document, heads::text, writers::text FROM attendance
+            "SELECT student, mark, marks::text, document, heads::text, writers::text, remark,
+                    remark_writers::text FROM attendance
              WHERE institute = $1 AND class = $2
              ORDER BY student",
             &[&self.institute, &class],
@@ -143,6 +146,8 @@ impl ReadTimetable for Transaction<'_> {
                     document: row.try_get(3)?,
                     heads: row.try_get(4)?,
                     writers: row.try_get(5)?,
+                    remark: row.try_get(6)?,
+                    remark_writers: row.try_get(7)?,
                 })
             },
         )
@@ -209,11 +214,14 @@ impl WriteTimetable for Transaction<'_> {
 
     fn put_attendance(&self, class: &str, row: &AttendanceRow) -> Result<(), StoreError> {
         self.run(
-            "INSERT INTO attendance (institute, class, student, mark, marks, document, heads, writers)
-             VALUES ($1, $2, $3, $4, $5::text::json, $6, $7::text::json, $8::text::json)
+            "INSERT INTO attendance (institute, class, student, mark, marks, document, heads, writers,
+                                     remark, remark_writers)
+             VALUES ($1, $2, $3, $4, $5::text::json, $6, $7::text::json, $8::text::json,
+                     $9, $10::text::json)
              ON CONFLICT (institute, class, student) DO UPDATE
              SET mark = excluded.mark, marks = excluded.marks, document = excluded.document,
-                 heads = excluded.heads, writers = excluded.writers",
+                 heads = excluded.heads, writers = excluded.writers,
+                 remark = excluded.remark, remark_writers = excluded.remark_writers",
             &[
                 &self.institute,
                 &class,
@@ -223,6 +231,8 @@ impl WriteTimetable for Transaction<'_> {
                 &row.document,
                 &row.heads,
                 &row.writers,
+                &row.remark,
+                &row.remark_writers,
             ],
         )?;
         Ok(())

@@ -3,8 +3,8 @@
 use super::transaction::Transaction;
 use crate::store::error::StoreError;
 use crate::store::timetable::{
-    AttendanceFigures, AttendanceRow, ClassChange, ClassConflict, ClassRow, NewClass, ReadTimetable,
-    WriteTimetable,
+    AttendanceFigures, AttendanceRow, ClassChange, ClassConflict, ClassRow, MarkedClassRow, NewClass,
+    ReadTimetable, WriteTimetable,
 };
 use crate::store::transaction::to_u64;
 use rusqlite::Row;
@@ -112,15 +112,17 @@ impl ReadTimetable for Transaction<'_> {
         self.one(sql, (self.institute, class, student), |row| row.get(0))
     }
 
-    fn marked_classes(&self, student: &str, limit: u32) -> Result<Vec<(ClassRow, String)>, StoreError> {
+    fn marked_classes(&self, student: &str, limit: u32) -> Result<Vec<MarkedClassRow>, StoreError> {
         self.all(
-            "SELECT c.class, c.batch, c.title, c.room, c.teacher, u.name, c.starts_at, c.ends_at, a.mark
+            "SELECT c.class, c.batch, c.title, c.room, c.teacher, u.name, c.starts_at, c.ends_at, a.mark, a.remark
              FROM attendance a INDEXED BY attendance_by_student
              CROSS JOIN classes c ON c.institute = a.institute AND c.class = a.class
              JOIN users u ON u.user = c.teacher
              WHERE a.institute = ?1 AND a.student = ?2 ORDER BY c.starts_at DESC, c.class LIMIT ?3",
             (self.institute, student, limit),
-            |row| Ok((read_class(row)?, row.get(8)?)),
+            |row| {
+                Ok(MarkedClassRow { class: read_class(row)?, mark: row.get(8)?, remark: row.get(9)? })
+            },
         )
     }
 
@@ -135,7 +137,7 @@ impl ReadTimetable for Transaction<'_> {
 
     fn attendance(&self, class: &str) -> Result<Vec<AttendanceRow>, StoreError> {
         self.all(
-            "SELECT student, mark, marks, document, heads, writers FROM attendance WHERE institute = ?1 AND class = ?2
+            "SELECT student, mark, marks, document, heads, writers, remark, remark_writers FROM attendance WHERE institute = ?1 AND class = ?2
              ORDER BY student",
             (self.institute, class),
             |row| {
@@ -146,6 +148,8 @@ impl ReadTimetable for Transaction<'_> {
                     document: row.get(3)?,
                     heads: row.get(4)?,
                     writers: row.get(5)?,
+                    remark: row.get(6)?,
+                    remark_writers: row.get(7)?,
                 })
             },
         )
@@ -212,11 +216,13 @@ impl WriteTimetable for Transaction<'_> {
 
     fn put_attendance(&self, class: &str, row: &AttendanceRow) -> Result<(), StoreError> {
         self.run(
-            "INSERT INTO attendance (institute, class, student, mark, marks, document, heads, writers)
-             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)
+            "INSERT INTO attendance (institute, class, student, mark, marks, document, heads, writers,
+                                     remark, remark_writers)
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10)
              ON CONFLICT (institute, class, student) DO UPDATE
              SET mark = excluded.mark, marks = excluded.marks, document = excluded.document,
-                 heads = excluded.heads, writers = excluded.writers",
+                 heads = excluded.heads, writers = excluded.writers,
+                 remark = excluded.remark, remark_writers = excluded.remark_writers",
             (
                 self.institute,
                 class,
@@ -226,6 +232,8 @@ impl WriteTimetable for Transaction<'_> {
                 &row.document,
                 &row.heads,
                 &row.writers,
+                &row.remark,
+                &row.remark_writers,
             ),
         )?;
         Ok(())

@@ -62,7 +62,16 @@ fn a_cancelled_class_is_on_no_timetable_and_keeps_its_marks(TestStore { store, .
         let (student, mark) = ("ann".into(), "late".into());
         tx.put_attendance(
             "c1",
-            &AttendanceRow { student, mark, marks: None, document: None, heads: None, writers: None },
+            &AttendanceRow {
+                student,
+                mark,
+                marks: None,
+                document: None,
+                heads: None,
+                writers: None,
+                remark: None,
+                remark_writers: None,
+            },
         )?;
         assert!(tx.cancel_class("c1", AT)?);
         assert!(!tx.cancel_class("c1", AT + 1)?);
@@ -247,7 +256,16 @@ fn a_student_has_marked_classes_and_a_batch_its_active_students(TestStore { stor
         let (student, mark) = ("ann".into(), "late".into());
         tx.put_attendance(
             "c1",
-            &AttendanceRow { student, mark, marks: None, document: None, heads: None, writers: None },
+            &AttendanceRow {
+                student,
+                mark,
+                marks: None,
+                document: None,
+                heads: None,
+                writers: None,
+                remark: None,
+                remark_writers: None,
+            },
         )?;
         tx.set_deactivated("bob", Some(AT))?;
         Ok(())
@@ -255,7 +273,7 @@ fn a_student_has_marked_classes_and_a_batch_its_active_students(TestStore { stor
     .unwrap();
     read(store, |records| {
         let marked = records.marked_classes("ann", 10)?;
-        assert_eq!((marked[0].0.class.as_str(), marked[0].1.as_str()), ("c1", "late"));
+        assert_eq!((marked[0].class.class.as_str(), marked[0].mark.as_str()), ("c1", "late"));
         assert!(records.marked_classes("bob", 10)?.is_empty());
         assert_eq!(records.batch_students("maths", 10)?, [("ann".to_owned(), "ANN".to_owned())]);
         Ok(())

@@ -277,6 +277,8 @@ fn attendance_is_counted_by_mark_and_by_conflict(TestStore { store, .. }: &TestS
             document: Some("sheet".into()),
             heads: Some(r#"["ab"]"#.into()),
             writers: marks.map(|_| r#"[{"mark":"late"}]"#.into()),
+            remark: marks.map(|_| "the bus".into()),
+            remark_writers: marks.map(|_| r#"[{"remark":"the bus"}]"#.into()),
         };
         tx.put_attendance("c1", &row("ann", "absent", None))?;
         tx.put_attendance("c1", &row("ann", "late", Some(r#"["present","late"]"#)))?;
@@ -294,6 +296,10 @@ fn attendance_is_counted_by_mark_and_by_conflict(TestStore { store, .. }: &TestS
         let ann = &records.attendance("c1")?[0];
         assert_eq!(ann.heads.as_deref(), Some(r#"["ab"]"#));
         assert_eq!(ann.writers.as_deref(), Some(r#"[{"mark":"late"}]"#));
+        assert_eq!(ann.remark.as_deref(), Some("the bus"));
+        assert_eq!(ann.remark_writers.as_deref(), Some(r#"[{"remark":"the bus"}]"#));
+        assert_eq!(records.attendance("c1")?[1].remark, None);
+        assert_eq!(records.marked_classes("ann", 1)?[0].remark.as_deref(), Some("the bus"));
         assert_eq!(records.mark_of("c1", "bob")?.as_deref(), Some("present"));
         Ok(())
     });

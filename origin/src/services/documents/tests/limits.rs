@@ -4,6 +4,7 @@ use super::*;
 use crate::testing::Answer;
 use serde_json::Value;
 use sync_protocol::document_limits::{ATTENDANCE_BYTES, ATTENDANCE_CHANGES, DOCUMENT_FULL};
+use sync_protocol::kind;
 
 /// Writes beside the marks, where a sheet takes what it does not know.
 fn remark(doc: &mut Automerge, text: &str) -> Vec<u8> {

@@ -6,14 +6,14 @@ use crate::store::AttendanceRow;
 use serde_json::Value;
 use sync_protocol::token::Role;
 
-async fn rows(origin: &TestOrigin, class: &str) -> Vec<AttendanceRow> {
+pub(super) async fn rows(origin: &TestOrigin, class: &str) -> Vec<AttendanceRow> {
     let class = class.to_owned();
     let rows = origin.app.store.read(NORTHSIDE, move |records| records.attendance(&class));
     let rows: Result<_, StoreError> = rows.await;
     rows.unwrap()
 }
 
-async fn rebuild(origin: &TestOrigin) -> Rebuilt {
+pub(super) async fn rebuild(origin: &TestOrigin) -> Rebuilt {
     // A process of its own has no replicas in memory.
     let documents = DocumentService::new(origin.app.store.clone());
     let rebuilt = tokio::task::spawn_blocking(move || documents.rebuild_projections(NORTHSIDE));

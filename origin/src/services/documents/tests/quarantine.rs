@@ -123,7 +123,7 @@ async fn an_accepted_change_is_merged_projected_and_fed_and_what_waited_for_it_f
     // The third breaks the rules, whoever accepted what it stands on.
     assert_eq!(accepted["accepted"].as_array().unwrap().len(), 2, "{accepted}");
     let merged = replica(&origin, sheet).await;
-    let marks = kind::attendance_marks(&merged);
+    let marks = sync_protocol::kind::attendance_marks(&merged);
     assert_eq!(marks[&student.claims.sub].mark, "late");
     let schedule = origin.get(&student, "/api/students/schedule").await.json();
     let today = schedule["classes"].as_array().unwrap().iter().find(|c| c["class"] == *class).unwrap();

@@ -4,6 +4,7 @@ use super::*;
 use crate::testing::Answer;
 use automerge::ObjId;
 use mirror::said;
+use sync_protocol::kind;
 
 async fn cut_at(origin: &TestOrigin, user: &User, document: DocumentId, heads: &[String]) -> Answer {
     origin.post(user, &format!("/admin/v1/documents/{document}/cut-history"), json!({"heads": heads})).await
@@ -169,7 +170,7 @@ async fn late_marks_that_disagree_are_a_conflict_of_the_successor() {
     push(&origin, vec![item(2, sheet, &assistant, &late)]).await;
     let marks = kind::attendance_marks(&replica(&origin, successor).await);
     let mut values: Vec<&str> =
-        marks[&student.claims.sub].values.iter().map(|value| value.mark.as_str()).collect();
+        marks[&student.claims.sub].values.iter().map(|value| value.text.as_str()).collect();
     values.sort_unstable();
     assert_eq!(values, ["late", "present"]);
     let view = origin.get(&teacher, "/api/teachers/dashboard").await.json();
