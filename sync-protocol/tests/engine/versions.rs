@@ -95,7 +95,7 @@ fn what_an_older_edge_does_not_know_waits_there_for_the_origin() {
     let sent = edge.say(1, SHEET, carrying(&taras, &[step.clone(), remark.clone()]));
     assert_eq!(refusals(&sent), [(step.hash().into(), UNKNOWN_VERSION)]);
     let marked = put(&mut toms, "marks", "late");
-    edge.say(2, SHEET, carrying(&toms, &[marked.clone()]));
+    edge.say(2, SHEET, carrying(&toms, std::slice::from_ref(&marked)));
     assert_eq!((edge.appended(), edge.quarantined()), (1, vec![UNKNOWN_VERSION]));
     assert!(edge.written.contains(&Effect::ReadQuarantine), "the origin is to hear of it");
 
@@ -132,6 +132,6 @@ fn a_document_of_tomorrow_is_kept_passed_on_and_judged_by_what_is_known() {
     let sent = edge.say(1, SHEET, carrying(&doc, &[good]));
     assert_eq!(refusals(&sent), []);
     let bad = put(&mut doc, "remarks", &"x".repeat(501));
-    let sent = edge.say(1, SHEET, carrying(&doc, &[bad.clone()]));
+    let sent = edge.say(1, SHEET, carrying(&doc, std::slice::from_ref(&bad)));
     assert_eq!(refusals(&sent), [(bad.hash().into(), "invalid-remark")]);
 }

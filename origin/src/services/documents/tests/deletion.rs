@@ -61,7 +61,7 @@ async fn a_deleted_sheet_takes_its_rows_along_and_comes_back_by_nobodys_copy() {
         .collect();
     let pushed = push(&origin, all).await;
     assert!(codes(&pushed).iter().all(|(_, code)| *code == "document-deleted"), "{pushed:?}");
-    assert_eq!(pushed.refused.len(), 5);
+    assert_eq!(pushed.refused.len(), 6);
     assert_eq!(changes_left(&origin, sheet).await, 0);
     let answer = pull(&origin, sheet, &[]).await;
     assert!(answer.deleted && answer.record.is_none());

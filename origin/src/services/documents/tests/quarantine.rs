@@ -69,7 +69,7 @@ async fn what_an_edge_refused_is_kept_once_and_told_to_admins_alone_in_words() {
     assert_eq!((broken.get("change"), &broken["bytes"]), (None, &json!(9)));
 
     let entry = origin.get(&admin, &format!("/admin/v1/documents/{sheet}")).await.json();
-    let expected = json!({"document": sheet.to_string(), "kind": "attendance", "subject": class, "changes": 2,
+    let expected = json!({"document": sheet.to_string(), "kind": "attendance", "subject": class, "changes": 3,
         "quarantined": 2, "last_refusal": "forbidden"});
     for (name, value) in expected.as_object().unwrap() {
         assert_eq!(&entry[name], value, "{name} of {entry}");
