@@ -63,7 +63,7 @@ impl Device {
     pub fn successor(&self, document: DocumentId) -> Result<Option<DocumentId>, DeviceError> {
         let mut state = self.inner.lock();
         let named = state.replica(document)?.doc.get(ROOT, SUCCESSOR)?;
-        let url = named.as_ref().and_then(|(value, _)| value.to_str());
+        let url = named.as_ref().and_then(|(value, _)| value.as_str());
         Ok(url.and_then(|url| url.strip_prefix("automerge:")?.parse().ok()))
     }
 
