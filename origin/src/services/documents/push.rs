@@ -134,23 +134,8 @@ fn merge_once(
 ) -> Result<Merged, DocumentError> {
     let last = items.iter().map(|item| item.sequence).max().unwrap_or(0);
     let known = load_known(store, institute, &items)?;
-    let mut refused = Vec::new();
-    let mut works = BTreeMap::new();
-    let now = unix_ms();
-    let place = Place { store, replicas, institute, edge, now };
-    for item in items {
-        let document = item.document;
-        if let Err(code) = admit(place, &known, &mut works, &item)? {
-            refused.push(refuse(place, item, code));
-        } else if let Some(work) = works.get_mut(&document).filter(|work| rules::has_rules(&work.record)) {
-            // The rules look at the document as it is with all changes before.
-            apply(place, work, &mut refused)?;
-        }
-    }
-    for work in works.values_mut() {
-        apply(place, work, &mut refused)?;
-    }
-    succession::carry_over(place, &mut works)?;
+    let place = Place { store, replicas, institute, edge, now: unix_ms() };
+    let (mut works, refused) = take_in(place, &known, items)?;
     let (mut appends, mut moved) = (Vec::new(), Vec::new());
     for work in works.values_mut() {
         if let Some((_, _, last)) = work.accepted.last() {
@@ -201,6 +186,29 @@ fn merge_once(
         }
     }
     Ok(Merged { acknowledged: committed.value, refused: answer })
+}
+
+/// Takes in what can be taken, and gives what cannot.
+fn take_in(
+    place: Place<'_>,
+    known: &Known,
+    items: Vec<PushItem>,
+) -> Result<(BTreeMap<DocumentId, Work>, Vec<(u64, QuarantineRow)>), DocumentError> {
+    let (mut works, mut refused) = (BTreeMap::new(), Vec::new());
+    for item in items {
+        let document = item.document;
+        if let Err(code) = admit(place, known, &mut works, &item)? {
+            refused.push(refuse(place, item, code));
+        } else if let Some(work) = works.get_mut(&document).filter(|work| rules::has_rules(&work.record)) {
+            // The rules look at the document as it is with all changes before.
+            apply(place, work, &mut refused)?;
+        }
+    }
+    for work in works.values_mut() {
+        apply(place, work, &mut refused)?;
+    }
+    succession::carry_over(place, &mut works)?;
+    Ok((works, refused))
 }
 
 fn load_known(store: &Store, institute: &str, items: &[PushItem]) -> Result<Known, StoreError> {
