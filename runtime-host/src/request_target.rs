@@ -17,7 +17,7 @@ pub fn normalise<B>(
     host: Option<Authority>,
 ) -> Result<(), Problem> {
     let uri = request.uri();
-    let target = uri.path_and_query().ok_or_else(|| bad_target("the target has no path"))?;
+    let target = uri.path_and_query().cloned().ok_or_else(|| bad_target("the target has no path"))?;
     if target.as_str().len() > limits::MAX_TARGET_BYTES {
         let detail = format!("the target is over {} bytes", limits::MAX_TARGET_BYTES);
         let problem = Problem::new(StatusCode::URI_TOO_LONG, "uri-too-long", detail);
@@ -32,15 +32,18 @@ pub fn normalise<B>(
     }
     let asked = authority(request)?;
     let authority = host.unwrap_or(asked);
-    let host = HeaderValue::try_from(authority.as_str()).map_err(|_| bad_host("the host is no host"))?;
+    let told = request.headers().get(header::HOST).is_some_and(|host| host == authority.as_str());
+    if !told {
+        let host = HeaderValue::try_from(authority.as_str()).map_err(|_| bad_host("the host is no host"))?;
+        request.headers_mut().insert(header::HOST, host);
+    }
     let uri = Uri::builder()
         .scheme(scheme)
         .authority(authority)
-        .path_and_query(target.clone())
+        .path_and_query(target)
         .build()
         .map_err(|_| bad_target("the target is no address"))?;
     *request.uri_mut() = uri;
-    request.headers_mut().insert(header::HOST, host);
     Ok(())
 }
 
