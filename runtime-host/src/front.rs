@@ -106,6 +106,7 @@ impl Front {
         client: Client,
         running: RunningRequest,
     ) -> Response<AnswerBody> {
+        request_target::detach(&mut request);
         // Room for what is added below, made once.
         request.headers_mut().reserve(limits::HEADERS_ADDED);
         let forwarded = self.proxies.read(request.headers_mut(), client.peer.ip(), client.address);

@@ -296,7 +296,7 @@ impl Guest {
         loop {
             let reply = match self.handler {
                 Some(Handler::P3(_)) => self.place(job, institute.as_deref()).await?.await,
-                Some(Handler::P2(_)) => self.start(job, institute.as_deref(), None).await?.await,
+                Some(Handler::P2(_)) => Box::pin(self.start(job, institute.as_deref(), None)).await?.await,
                 None => return Err(GuestFailure::Failed),
             };
             match reply {
@@ -315,7 +315,8 @@ impl Guest {
             return Ok(waiting);
         }
         match job {
-            Some(job) => self.start(job, institute, Some(scope)).await,
+            // Seldom, and apart, so that what waits for an answer is small: it is moved with each request.
+            Some(job) => Box::pin(self.start(job, institute, Some(scope))).await,
             None => Err(GuestFailure::Failed),
         }
     }

@@ -5,8 +5,35 @@
 
 use crate::limits;
 use crate::problem::Problem;
-use http::uri::{Authority, Scheme};
+use bytes::{Bytes, BytesMut};
+use http::uri::{Authority, PathAndQuery, Scheme};
 use http::{HeaderValue, Request, StatusCode, Uri, Version, header};
+
+/// Copies the head out of the buffer that it was read into.
+///
+/// While anything of it is held, the reader of an HTTP/1.1 connection takes another 8 KiB to see whether the client goes away,
+/// so that each request would cost one, and hold one for as long as it runs. Called before anything is waited for.
+pub fn detach<B>(request: &mut Request<B>) {
+    let path = request.uri().path_and_query().map(|path| Bytes::copy_from_slice(path.as_str().as_bytes()));
+    let uri = request.uri();
+    if let (None, None, Some(Ok(path))) =
+        (uri.scheme(), uri.authority(), path.map(PathAndQuery::from_maybe_shared))
+    {
+        *request.uri_mut() = path.into();
+    }
+    let headers = request.headers_mut();
+    let mut values = BytesMut::with_capacity(headers.values().map(HeaderValue::len).sum());
+    headers.values().for_each(|value| values.extend_from_slice(value.as_bytes()));
+    let mut values = values.freeze();
+    for value in headers.values_mut() {
+        let copied = values.split_to(value.len());
+        // It was valid before.
+        if let Ok(mut copied) = HeaderValue::from_maybe_shared(copied) {
+            copied.set_sensitive(value.is_sensitive());
+            *value = copied;
+        }
+    }
+}
 
 /// Checks the target, and makes it absolute: guests build addresses with it. `Host` says afterwards what the target says.
 ///
@@ -178,6 +205,23 @@ mod tests {
         ] {
             assert_eq!(path(good), Ok(()), "{good}");
         }
+    }
+
+    #[test]
+    fn a_detached_head_is_the_same_and_lets_go_of_what_it_was_read_into() {
+        let read = Bytes::from(b"/a/b?c=deedge.examplegzip".to_vec());
+        let path = PathAndQuery::from_maybe_shared(read.slice(..9)).unwrap();
+        let value = |range| HeaderValue::from_maybe_shared(read.slice(range)).unwrap();
+        let mut request = Request::builder().uri(path).body(()).unwrap();
+        let headers = request.headers_mut();
+        headers.append(header::HOST, value(9..21));
+        headers.append(header::ACCEPT_ENCODING, value(21..25));
+        headers.append(header::ACCEPT_ENCODING, HeaderValue::from_static("br"));
+        headers.append(header::ACCEPT, HeaderValue::from_static(""));
+        let (uri, before) = (request.uri().to_string(), format!("{:?}", request.headers()));
+        detach(&mut request);
+        assert_eq!((request.uri().to_string(), format!("{:?}", request.headers())), (uri, before));
+        assert!(read.is_unique());
     }
 
     #[test]
