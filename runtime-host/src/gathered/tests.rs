@@ -1,3 +1,5 @@
+//! Bodies that come in pieces, late, with trailers or with a fault.
+
 use super::*;
 use http::HeaderMap;
 use std::convert::Infallible;
