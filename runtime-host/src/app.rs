@@ -101,6 +101,8 @@ impl App {
         stop: CancellationToken,
     ) -> Result<Self, AppError> {
         let manifest = manifest(config)?;
+        // They are wanted below, and take as long as the engine does.
+        std::thread::Builder::new().name("roots".into()).spawn(system_roots).map_err(AppError::Threads)?;
         let folder = Arc::new(DataFolder::open(&config.data)?);
         let engine = GuestEngine::new(&folder.compiled_code())?;
         let runtime_config = runtime_config(config)?;

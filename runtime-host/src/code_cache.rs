@@ -1,8 +1,9 @@
 //! Compiled code on disk, so that a start does not compile again what an earlier one has.
 //!
 //! A file is named after everything that decides its content: the component's bytes, the compiler's version and the engine's
-//! settings. It begins with a digest of the rest, because machine code that the disk has garbled must not run: wasmtime checks
-//! that code was made by it, and not that it is whole.
+//! settings. It ends with a checksum of the rest, because machine code that the disk has garbled must not run: wasmtime checks
+//! that code was made by it, and not that it is whole. The code itself is mapped from the file: what no request needs is never in memory,
+//! and what is there belongs to the system's cache of files.
 
 use sha2::{Digest as _, Sha256};
 use std::fs::{self, File};
@@ -16,7 +17,11 @@ use wasmtime::component::Component;
 /// Code that no start has used for so long is removed.
 const UNUSED: Duration = Duration::from_secs(30 * 24 * 3600);
 const SUFFIX: &str = "cwasm";
-const DIGEST_BYTES: usize = 32;
+/// CRC-32, as file systems have it. It is to find what a disk has garbled; whoever can write into the folder could write any sum.
+/// A cryptographic digest took half of the time of a start.
+const SUM_BYTES: usize = 4;
+/// How a file is made up, so that one of another make is not taken for a damaged one.
+const LAYOUT: &[u8] = b"code, crc-32";
 
 pub struct CodeCache {
     folder: PathBuf,
@@ -80,6 +85,7 @@ pub fn holds(folder: &Path, engine: &Engine, wasm: &[u8]) -> bool {
 
 fn path(folder: &Path, engine: &Engine, wasm: &[u8]) -> PathBuf {
     let mut digest = Digesting(Sha256::new());
+    digest.write(LAYOUT);
     engine.precompile_compatibility_hash().hash(&mut digest);
     digest.write(wasm);
     let name: String = digest.0.finalize().iter().map(|byte| format!("{byte:02x}")).collect();
@@ -88,23 +94,23 @@ fn path(folder: &Path, engine: &Engine, wasm: &[u8]) -> PathBuf {
 
 fn load(engine: &Engine, path: &Path) -> Option<Component> {
     let mut file = File::open(path).ok()?;
-    let mut content = Vec::new();
-    if let Err(error) = file.read_to_end(&mut content) {
-        tracing::warn!(path = %path.display(), %error, "compiled code cannot be read");
-        return None;
+    match is_whole(&mut file) {
+        Ok(true) => {}
+        Ok(false) => {
+            tracing::warn!(path = %path.display(), "compiled code is damaged; compiling again");
+            return None;
+        }
+        Err(error) => {
+            tracing::warn!(path = %path.display(), %error, "compiled code cannot be read");
+            return None;
+        }
     }
-    let whole = content
-        .split_at_checked(DIGEST_BYTES)
-        .filter(|(digest, code)| *digest == Sha256::digest(code).as_slice());
-    let Some((_, code)) = whole else {
-        tracing::warn!(path = %path.display(), "compiled code is damaged; compiling again");
-        return None;
-    };
     // So that it does not count as unused. Where it cannot be written, it is compiled again once in a while.
     let _ = file.set_modified(SystemTime::now());
     // SAFETY: the file is in the edge's own data folder, is whole, and its name says that a compiler of this version with these
-    // settings made it from this component. Whoever can write there can replace the edge's databases and keys as well.
-    match unsafe { Component::deserialize(engine, code) } {
+    // settings made it from this component. Nobody of ours writes into it while it is mapped: it is replaced by renaming, and
+    // removed. Whoever else can write there can replace the edge's databases and keys as well.
+    match unsafe { Component::deserialize_file(engine, path) } {
         Ok(component) => Some(component),
         Err(error) => {
             tracing::warn!(path = %path.display(), error = format!("{error:#}"), "compiled code is not used");
@@ -113,12 +119,28 @@ fn load(engine: &Engine, path: &Path) -> Option<Component> {
     }
 }
 
+/// Whether the file's end is the sum of what stands before it. Read in pieces, for the code is mapped and not held.
+fn is_whole(file: &mut File) -> io::Result<bool> {
+    const PIECE_BYTES: usize = 64 * 1024;
+    let Some(mut left) = file.metadata()?.len().checked_sub(SUM_BYTES as u64) else { return Ok(false) };
+    let (mut sum, mut piece) = (crc32fast::Hasher::new(), vec![0; PIECE_BYTES]);
+    while left > 0 {
+        let wanted = left.min(PIECE_BYTES as u64) as usize;
+        file.read_exact(&mut piece[..wanted])?;
+        sum.update(&piece[..wanted]);
+        left -= wanted as u64;
+    }
+    let mut expected = [0; SUM_BYTES];
+    file.read_exact(&mut expected)?;
+    Ok(expected == sum.finalize().to_le_bytes())
+}
+
 /// Whole or not at all, also when two processes store the same.
 fn store(path: &Path, code: &[u8]) -> io::Result<()> {
     let new = path.with_extension(format!("new-{}", std::process::id()));
     let mut file = File::create(&new)?;
-    file.write_all(&Sha256::digest(code))?;
     file.write_all(code)?;
+    file.write_all(&crc32fast::hash(code).to_le_bytes())?;
     fs::rename(&new, path)
 }
 
@@ -162,14 +184,16 @@ mod tests {
         source(&cache, &engine);
         let path = path(&cache.folder, &engine, &wasm());
         let whole = fs::read(&path).unwrap();
-        for damage in [0, DIGEST_BYTES, whole.len() / 2, whole.len() - 1] {
+        for damage in
+            [0, whole.len() / 2, whole.len() - SUM_BYTES - 1, whole.len() - SUM_BYTES, whole.len() - 1]
+        {
             let mut garbled = whole.clone();
             garbled[damage] ^= 0x10;
             fs::write(&path, garbled).unwrap();
             assert_eq!(source(&cache, &engine), Source::Compiled, "byte {damage}");
             assert_eq!(source(&cache, &engine), Source::Cache, "what was compiled replaces it");
         }
-        for length in [0, 7, DIGEST_BYTES, whole.len() - 1] {
+        for length in [0, 7, SUM_BYTES, whole.len() - 1] {
             fs::write(&path, &whole[..length]).unwrap();
             assert_eq!(source(&cache, &engine), Source::Compiled, "cut at {length}");
         }

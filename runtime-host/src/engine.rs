@@ -1,9 +1,11 @@
-//! wasmtime as this node sets it up: one engine for all components, and the clock that interrupts busy guests.
+//! wasmtime as this node sets it up: one engine for all components.
 
 use crate::code_cache::{self, CodeCache, Source};
+use crate::epoch_clock::EpochClock;
 use crate::guest_state::GuestState;
 use crate::{component_depth, host, limits};
 use std::path::Path;
+use std::sync::Arc;
 use wasmtime::component::{Component, Linker};
 use wasmtime::{Config, Engine, InstanceAllocationStrategy, PoolingAllocationConfig};
 
@@ -20,6 +22,7 @@ pub struct GuestEngine {
     engine: Engine,
     linker: Linker<GuestState>,
     cache: CodeCache,
+    epochs: Arc<EpochClock>,
 }
 
 impl GuestEngine {
@@ -29,8 +32,8 @@ impl GuestEngine {
         let cache =
             CodeCache::open(cache).map_err(|source| EngineError::Cache { path: cache.to_owned(), source })?;
         let linker = host::linker(&engine).map_err(EngineError::Start)?;
-        start_clock(&engine).map_err(|e| EngineError::Start(e.into()))?;
-        Ok(Self { engine, linker, cache })
+        let epochs = EpochClock::start(&engine).map_err(|e| EngineError::Start(e.into()))?;
+        Ok(Self { engine, linker, cache, epochs })
     }
 
     pub fn engine(&self) -> &Engine {
@@ -39,6 +42,11 @@ impl GuestEngine {
 
     pub fn linker(&self) -> &Linker<GuestState> {
         &self.linker
+    }
+
+    /// The clock that must be told when guests run.
+    pub fn epochs(&self) -> &Arc<EpochClock> {
+        &self.epochs
     }
 
     /// The code of a component, and whether it had to be compiled.
@@ -84,18 +92,4 @@ fn pool() -> PoolingAllocationConfig {
         .linear_memory_keep_resident(512 * limits::KIB)
         .table_keep_resident(16 * limits::KIB);
     pool
-}
-
-/// Advances the engine's epoch until the engine is gone. A thread of its own, so that it runs whatever the guests do to the
-/// asynchronous ones.
-fn start_clock(engine: &Engine) -> std::io::Result<()> {
-    let engine = engine.weak();
-    let tick = move || {
-        while let Some(engine) = engine.upgrade() {
-            engine.increment_epoch();
-            drop(engine);
-            std::thread::sleep(limits::EPOCH_PERIOD);
-        }
-    };
-    std::thread::Builder::new().name("epoch".into()).spawn(tick).map(drop)
 }

@@ -5,6 +5,7 @@ use crate::application::{Application, Endpoint, RouteAnswer, RouteTarget};
 use crate::body::{self, LimitedBody};
 use crate::connection_activity::RunningRequest;
 use crate::delivery;
+use crate::gathered::gather;
 use crate::identity::{self, Asker, Identity, IdentityError};
 use crate::limits;
 use crate::manifest::StaticResponse;
@@ -105,6 +106,9 @@ impl Front {
         client: Client,
         running: RunningRequest,
     ) -> Response<AnswerBody> {
+        request_target::detach(&mut request);
+        // Room for what is added below, made once.
+        request.headers_mut().reserve(limits::HEADERS_ADDED);
         let forwarded = self.proxies.read(request.headers_mut(), client.peer.ip(), client.address);
         let Forwarded { client: address, scheme, host } = forwarded;
         identity::remove_host_headers(request.headers_mut());
@@ -209,6 +213,7 @@ impl Front {
         record: &mut AccessRecord,
     ) -> Result<Response<WasiBody>, Problem> {
         let Arrival { mut request, client, trace } = arrival;
+        let method = request.method().clone();
         let limit = endpoint.manifest.body_bytes_max;
         let asker = self.identify(request.headers(), endpoint, path).map_err(|error| error.problem());
         let asker = match asker.and_then(|asker| check_length(&request, limit).map(|()| asker)) {
@@ -240,7 +245,7 @@ impl Front {
             }
             response.headers_mut().remove(delivery::PENDING_HEADER);
         }
-        Ok(response)
+        Ok(gather(&method, response).await)
     }
 
     fn identify(&self, headers: &HeaderMap, endpoint: &Endpoint, path: &str) -> Result<Asker, IdentityError> {

@@ -6,6 +6,7 @@ mod load;
 mod metrics;
 mod pool;
 mod task;
+mod turns;
 mod worker;
 
 pub use load::LoadError;
@@ -18,6 +19,7 @@ pub fn describe() {
 use crate::data_folder::DataFolder;
 use crate::database::{DatabaseFile, Databases};
 use crate::engine::GuestEngine;
+use crate::epoch_clock::EpochClock;
 use crate::execution::Execution;
 use crate::guest_files::MountedFiles;
 use crate::guest_state::{CpuClock, CpuExceeded, GuestPolicy, GuestState};
@@ -72,6 +74,7 @@ pub struct SharedHost {
 pub struct Guest {
     policy: Arc<GuestPolicy>,
     engine: Engine,
+    epochs: Arc<EpochClock>,
     handler: Option<Handler>,
     sync_engine: Option<bindings::GuestPre<GuestState>>,
     databases: Vec<(String, DatabasePlace)>,
@@ -168,6 +171,7 @@ impl Guest {
         Ok(Self {
             policy: Arc::new(policy),
             engine: engine.engine().clone(),
+            epochs: engine.epochs().clone(),
             handler: handler(&pre),
             sync_engine: bindings::GuestPre::new(pre).ok(),
             databases: database_places(manifest, shared)?,
@@ -225,6 +229,11 @@ impl Guest {
             Some((name.clone(), self.shared.databases.file(path)))
         };
         self.databases.iter().filter_map(file).collect()
+    }
+
+    /// What counts an instance's processor time and bounds it by `limit`.
+    pub fn clock(&self, limit: Duration) -> Arc<CpuClock> {
+        CpuClock::new(limit, self.epochs.clone())
     }
 
     /// A store for a new instance that works for `institute`.
@@ -287,7 +296,7 @@ impl Guest {
         loop {
             let reply = match self.handler {
                 Some(Handler::P3(_)) => self.place(job, institute.as_deref()).await?.await,
-                Some(Handler::P2(_)) => self.start(job, institute.as_deref(), None).await?.await,
+                Some(Handler::P2(_)) => Box::pin(self.start(job, institute.as_deref(), None)).await?.await,
                 None => return Err(GuestFailure::Failed),
             };
             match reply {
@@ -306,7 +315,8 @@ impl Guest {
             return Ok(waiting);
         }
         match job {
-            Some(job) => self.start(job, institute, Some(scope)).await,
+            // Seldom, and apart, so that what waits for an answer is small: it is moved with each request.
+            Some(job) => Box::pin(self.start(job, institute, Some(scope))).await,
             None => Err(GuestFailure::Failed),
         }
     }
@@ -323,7 +333,7 @@ impl Guest {
         let execution = if scope.is_some() { self.execution } else { once };
         let worker = Worker::new(execution, self.shared.running.clone());
         let waiting = worker.offer(&mut Some(job)).ok_or(GuestFailure::Failed)?;
-        let clock = CpuClock::new(self.cpu);
+        let clock = self.clock(self.cpu);
         let place = scope.map(|scope| self.pool.add(scope, &worker));
         let driver = self.clone().drive(institute.map(str::to_owned), clock.clone(), worker.clone());
         tokio::spawn(InstanceTask::new(self.clone(), worker, clock, driver, place, permit));

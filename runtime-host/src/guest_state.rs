@@ -1,6 +1,7 @@
 //! What the host holds for one instance of a component: its world, and the limits that stop it.
 
 use crate::database::DatabaseFile;
+use crate::epoch_clock::EpochClock;
 use crate::guest_files::MountedFiles;
 use crate::host::outbound_http::{OutboundHttp, OutboundTrace, Traces};
 use crate::host::outbound_postgres::PostgresConnections;
@@ -188,6 +189,8 @@ impl ResourceLimiter for MemoryLimit {
 /// is not charged for what others used.
 #[derive(Debug)]
 pub struct CpuClock {
+    /// Interrupts the guest.
+    epochs: Arc<EpochClock>,
     origin: Instant,
     spent_micros: AtomicU64,
     /// Spent before the last restart.
@@ -202,8 +205,9 @@ pub struct CpuClock {
 }
 
 impl CpuClock {
-    pub fn new(limit: Duration) -> Arc<Self> {
+    pub fn new(limit: Duration, epochs: Arc<EpochClock>) -> Arc<Self> {
         Arc::new(Self {
+            epochs,
             origin: Instant::now(),
             spent_micros: AtomicU64::new(0),
             earlier_micros: AtomicU64::new(0),
@@ -229,6 +233,11 @@ impl CpuClock {
     /// Whether the guest was interrupted since the last call because it held its thread for too long.
     pub fn take_overran(&self) -> bool {
         self.overran.load(Ordering::Relaxed) && self.overran.swap(false, Ordering::Relaxed)
+    }
+
+    /// Whether it was, without forgetting it.
+    pub fn overran(&self) -> bool {
+        self.overran.load(Ordering::Relaxed)
     }
 
     fn now_micros(&self) -> u64 {
@@ -277,6 +286,7 @@ impl CpuClock {
 
     /// Polls `future` on this clock.
     pub fn poll<F: Future + ?Sized>(&self, future: Pin<&mut F>, cx: &mut Context<'_>) -> Poll<F::Output> {
+        let _running = self.epochs.poll();
         let started = self.now_micros();
         self.poll_started_micros.store(started, Ordering::Relaxed);
         let result = future.poll(cx);

@@ -21,6 +21,14 @@ pub const MAX_LOGGED_PATH_BYTES: usize = 512;
 /// Most headers of a request. Browsers send about 20, and a chain of proxies adds as many again.
 pub const MAX_HEADERS: usize = 100;
 
+/// Headers that a request has more when a component sees it: Spin's, the trace, the identity.
+pub const HEADERS_ADDED: usize = 12;
+
+/// As much of an answer's body is put together before its head goes out: one piece that a guest writes at a time, commonly.
+pub const GATHERED_BYTES: usize = 16 * KIB;
+/// How often the guest gets its turn for that.
+pub const GATHER_TURNS: usize = 2;
+
 /// HTTP/1.1 headers are read up to here, so that who passes the limits above by less is told so by a problem; who passes this
 /// gets a bare 431.
 pub const MAX_HEADERS_READ: usize = 2 * MAX_HEADERS;
@@ -120,6 +128,12 @@ pub const MAX_TABLE_ELEMENTS: usize = 100_000;
 /// The period of the clock by which running guests are looked at. Shorter costs wake-ups, longer makes a busy guest hold its
 /// thread longer before others get it.
 pub const EPOCH_PERIOD: Duration = Duration::from_millis(5);
+/// The clock rests after so many periods without a guest: some, so that a request every few milliseconds does not put it to
+/// sleep and wake it each time.
+pub const QUIET_EPOCHS: u32 = 4;
+/// A guest that says after its turn that it has more to do is given its next one at once for this long, before the other tasks
+/// of its thread: waking costs more than most turns take. Far below an epoch, which a single turn may take.
+pub const TURNS_IN_A_ROW: Duration = Duration::from_micros(500);
 
 /// Processor time of one request when the manifest names none. The three components need milliseconds.
 pub const DEFAULT_CPU: Duration = Duration::from_secs(5);

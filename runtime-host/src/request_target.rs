@@ -5,8 +5,35 @@
 
 use crate::limits;
 use crate::problem::Problem;
-use http::uri::{Authority, Scheme};
+use bytes::{Bytes, BytesMut};
+use http::uri::{Authority, PathAndQuery, Scheme};
 use http::{HeaderValue, Request, StatusCode, Uri, Version, header};
+
+/// Copies the head out of the buffer that it was read into.
+///
+/// While anything of it is held, the reader of an HTTP/1.1 connection takes another 8 KiB to see whether the client goes away,
+/// so that each request would cost one, and hold one for as long as it runs. Called before anything is waited for.
+pub fn detach<B>(request: &mut Request<B>) {
+    let path = request.uri().path_and_query().map(|path| Bytes::copy_from_slice(path.as_str().as_bytes()));
+    let uri = request.uri();
+    if let (None, None, Some(Ok(path))) =
+        (uri.scheme(), uri.authority(), path.map(PathAndQuery::from_maybe_shared))
+    {
+        *request.uri_mut() = path.into();
+    }
+    let headers = request.headers_mut();
+    let mut values = BytesMut::with_capacity(headers.values().map(HeaderValue::len).sum());
+    headers.values().for_each(|value| values.extend_from_slice(value.as_bytes()));
+    let mut values = values.freeze();
+    for value in headers.values_mut() {
+        let copied = values.split_to(value.len());
+        // It was valid before.
+        if let Ok(mut copied) = HeaderValue::from_maybe_shared(copied) {
+            copied.set_sensitive(value.is_sensitive());
+            *value = copied;
+        }
+    }
+}
 
 /// Checks the target, and makes it absolute: guests build addresses with it. `Host` says afterwards what the target says.
 ///
@@ -17,7 +44,7 @@ pub fn normalise<B>(
     host: Option<Authority>,
 ) -> Result<(), Problem> {
     let uri = request.uri();
-    let target = uri.path_and_query().ok_or_else(|| bad_target("the target has no path"))?;
+    let target = uri.path_and_query().cloned().ok_or_else(|| bad_target("the target has no path"))?;
     if target.as_str().len() > limits::MAX_TARGET_BYTES {
         let detail = format!("the target is over {} bytes", limits::MAX_TARGET_BYTES);
         let problem = Problem::new(StatusCode::URI_TOO_LONG, "uri-too-long", detail);
@@ -32,15 +59,18 @@ pub fn normalise<B>(
     }
     let asked = authority(request)?;
     let authority = host.unwrap_or(asked);
-    let host = HeaderValue::try_from(authority.as_str()).map_err(|_| bad_host("the host is no host"))?;
+    let told = request.headers().get(header::HOST).is_some_and(|host| host == authority.as_str());
+    if !told {
+        let host = HeaderValue::try_from(authority.as_str()).map_err(|_| bad_host("the host is no host"))?;
+        request.headers_mut().insert(header::HOST, host);
+    }
     let uri = Uri::builder()
         .scheme(scheme)
         .authority(authority)
-        .path_and_query(target.clone())
+        .path_and_query(target)
         .build()
         .map_err(|_| bad_target("the target is no address"))?;
     *request.uri_mut() = uri;
-    request.headers_mut().insert(header::HOST, host);
     Ok(())
 }
 
@@ -175,6 +205,23 @@ mod tests {
         ] {
             assert_eq!(path(good), Ok(()), "{good}");
         }
+    }
+
+    #[test]
+    fn a_detached_head_is_the_same_and_lets_go_of_what_it_was_read_into() {
+        let read = Bytes::from(b"/a/b?c=deedge.examplegzip".to_vec());
+        let path = PathAndQuery::from_maybe_shared(read.slice(..9)).unwrap();
+        let value = |range| HeaderValue::from_maybe_shared(read.slice(range)).unwrap();
+        let mut request = Request::builder().uri(path).body(()).unwrap();
+        let headers = request.headers_mut();
+        headers.append(header::HOST, value(9..21));
+        headers.append(header::ACCEPT_ENCODING, value(21..25));
+        headers.append(header::ACCEPT_ENCODING, HeaderValue::from_static("br"));
+        headers.append(header::ACCEPT, HeaderValue::from_static(""));
+        let (uri, before) = (request.uri().to_string(), format!("{:?}", request.headers()));
+        detach(&mut request);
+        assert_eq!((request.uri().to_string(), format!("{:?}", request.headers())), (uri, before));
+        assert!(read.is_unique());
     }
 
     #[test]

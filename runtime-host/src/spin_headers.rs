@@ -44,7 +44,7 @@ impl SpinHeaders {
         headers.insert(COMPONENT_ROUTE, self.fixed_part.clone());
         let made = [
             (PATH_INFO, found.rest.clone()),
-            (FULL_URL, uri.to_string()),
+            (FULL_URL, full_url(uri)),
             (CLIENT_ADDRESS, client.to_string()),
         ];
         for (name, value) in made {
@@ -58,6 +58,14 @@ impl SpinHeaders {
                 headers.insert(name, value);
             }
         }
+    }
+}
+
+/// As [`Uri`] writes it, for one that has a scheme, a host and a path, as [`crate::request_target::normalise`] makes it.
+fn full_url(uri: &Uri) -> String {
+    match (uri.scheme_str(), uri.authority(), uri.path_and_query()) {
+        (Some(scheme), Some(host), Some(path)) => [scheme, "://", host.as_str(), path.as_str()].concat(),
+        _ => uri.to_string(),
     }
 }
 

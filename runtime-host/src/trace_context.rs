@@ -61,8 +61,19 @@ impl TraceContext {
     }
 
     fn header(&self) -> HeaderValue {
-        let text = format!("00-{:032x}-{:016x}-{:02x}", self.trace, self.span, self.flags);
-        HeaderValue::try_from(text).expect("hexadecimal digits and hyphens are a header value")
+        let mut text = *b"00-................................-................-..";
+        write_hex(&mut text[3..35], self.trace);
+        write_hex(&mut text[36..52], u128::from(self.span));
+        write_hex(&mut text[53..], u128::from(self.flags));
+        HeaderValue::from_bytes(&text).expect("hexadecimal digits and hyphens are a header value")
+    }
+}
+
+/// Fills `place` with the last digits of `value`, in lower case. Each request has three numbers to write.
+fn write_hex(place: &mut [u8], mut value: u128) {
+    for digit in place.iter_mut().rev() {
+        *digit = b"0123456789abcdef"[(value & 0xf) as usize];
+        value >>= 4;
     }
 }
 

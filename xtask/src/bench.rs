@@ -6,6 +6,7 @@ use crate::{components, packages, test_run};
 /// The edge host beside others: `runtime-host/bench`.
 pub(crate) fn host(arguments: &[String]) -> anyhow::Result<()> {
     packages::openssl()?;
+    components::build()?;
     components::build_guests()?;
     build_programs()?;
     run(command(program("host-bench", true)).args(arguments))

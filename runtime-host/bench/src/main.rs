@@ -22,7 +22,7 @@ struct Cli {
     /// Seconds of each measurement.
     #[arg(long, default_value_t = 4)]
     seconds: u32,
-    /// Only scenarios whose name contains this.
+    /// Only what contains this in its name: a scenario's, `start` or `idle`.
     #[arg(long)]
     only: Option<String>,
     /// Folder with the built guests.
@@ -31,6 +31,9 @@ struct Cli {
     /// The edge host to measure.
     #[arg(long, default_value = "target/release/rollcall-edge")]
     edge: PathBuf,
+    /// The application whose start is measured, components built.
+    #[arg(long, default_value = "spin.toml")]
+    application: PathBuf,
 }
 
 #[derive(Subcommand)]
@@ -111,6 +114,10 @@ fn measure(cli: &Cli) -> anyhow::Result<()> {
     let place = server::Place {
         guests: cli.guests.canonicalize().with_context(|| format!("{}: no guests", cli.guests.display()))?,
         edge: cli.edge.canonicalize().with_context(|| format!("{}: no edge host", cli.edge.display()))?,
+        application: cli
+            .application
+            .canonicalize()
+            .with_context(|| format!("{}", cli.application.display()))?,
         folder: tempfile::tempdir()?,
     };
     println!("{}", report::heading(cli.rounds, cli.seconds));
@@ -119,8 +126,11 @@ fn measure(cli: &Cli) -> anyhow::Result<()> {
         let table = run(scenario, cli, &place)?;
         println!("{table}");
     }
-    if cli.only.is_none() {
+    let wanted = |part: &str| cli.only.as_ref().is_none_or(|only| part.contains(only.as_str()));
+    if wanted("start") {
         println!("{}", report::starts(&server::starts(&place, cli.rounds)?));
+    }
+    if wanted("idle") {
         println!("{}", report::idle_components(&server::idle_components(&place)?));
     }
     Ok(())
@@ -130,6 +140,8 @@ fn measure(cli: &Cli) -> anyhow::Result<()> {
 fn run(scenario: &Scenario, cli: &Cli, place: &server::Place) -> anyhow::Result<String> {
     let mut servers = Vec::new();
     for kind in scenario.servers.iter().filter(|kind| kind.is_there()) {
+        // Once before: memory in which code was compiled is not what serving takes, and the peers keep theirs from run to run.
+        drop(Server::start(*kind, scenario.guest, place)?);
         servers.push(Server::start(*kind, scenario.guest, place)?);
     }
     let load = Load { connections: scenario.connections, seconds: cli.seconds, script: None };

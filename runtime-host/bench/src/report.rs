@@ -46,19 +46,14 @@ pub(crate) fn scenario(
     table
 }
 
-pub(crate) fn starts(times: &[(Kind, Vec<Duration>)]) -> String {
+pub(crate) fn starts(times: &[(String, Vec<Duration>)]) -> String {
     let mut table =
         "### Start with compiled code, until the first answer\n\n| server | median | slowest |\n|---|---|---|\n".to_owned();
-    for (kind, times) in times {
+    for (name, times) in times {
         let seconds: Vec<f64> = times.iter().map(Duration::as_secs_f64).collect();
         let slowest = seconds.iter().copied().fold(0.0, f64::max);
-        let _ = writeln!(
-            table,
-            "| {} | {} | {} |",
-            kind.name(),
-            milliseconds(median(seconds)),
-            milliseconds(slowest)
-        );
+        let _ =
+            writeln!(table, "| {} | {} | {} |", name, milliseconds(median(seconds)), milliseconds(slowest));
     }
     table
 }

@@ -2,9 +2,11 @@
 //! to the threads for busy guests when it holds its thread for too long.
 
 use super::pool::Place;
+use super::turns::Turns;
 use super::worker::{Due, Verdict, Worker};
 use super::{Guest, GuestFailure};
 use crate::guest_state::CpuClock;
+use crate::limits;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
@@ -20,6 +22,7 @@ pub(super) struct InstanceTask(Option<Box<Running>>);
 
 struct Running {
     driver: Driver,
+    turns: Turns,
     clock: Arc<CpuClock>,
     worker: Arc<Worker>,
     guest: Arc<Guest>,
@@ -39,7 +42,16 @@ impl InstanceTask {
     ) -> Self {
         guest.metrics.instance_made();
         let timer = Box::pin(tokio::time::sleep(guest.execution.idle));
-        Self(Some(Box::new(Running { driver, clock, worker, guest, place, timer, _permit: permit })))
+        Self(Some(Box::new(Running {
+            driver,
+            turns: Turns::new(),
+            clock,
+            worker,
+            guest,
+            place,
+            timer,
+            _permit: permit,
+        })))
     }
 }
 
@@ -68,8 +80,7 @@ impl Future for InstanceTask {
 
 impl Running {
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<GuestFailure> {
-        self.worker.wake_with(cx.waker());
-        if let Poll::Ready(failure) = self.clock.poll(self.driver.as_mut(), cx) {
+        if let Some(failure) = self.poll_driver(cx) {
             return Poll::Ready(failure);
         }
         if let Verdict::End(failure) = self.worker.after_poll() {
@@ -89,6 +100,24 @@ impl Running {
             }
         }
         Poll::Pending
+    }
+}
+
+impl Running {
+    fn poll_driver(&mut self, cx: &mut Context<'_>) -> Option<GuestFailure> {
+        let Self { driver, turns, clock, worker, .. } = self;
+        worker.wake_with(turns.waker());
+        let turn = |cx: &mut Context<'_>| match clock.poll(driver.as_mut(), cx) {
+            Poll::Ready(failure) => Some(failure),
+            Poll::Pending => None,
+        };
+        let mut end = None;
+        let more = || {
+            let now = Instant::now();
+            // One that held its thread moves to another.
+            !clock.overran() && now < *end.get_or_insert(now + limits::TURNS_IN_A_ROW)
+        };
+        turns.take(cx, turn, more)
     }
 }
 

@@ -4,7 +4,7 @@ use super::bindings::fermyon::spin as v2;
 use super::bindings::wasi::config::store as wasi_config;
 use super::bindings::wasi::keyvalue::{atomics, batch, store as wasi_store};
 use crate::guest::Guest;
-use crate::guest_state::{CpuClock, GuestState};
+use crate::guest_state::GuestState;
 use crate::limits;
 use crate::test_host::TestHost;
 use std::sync::Arc;
@@ -55,7 +55,7 @@ fn loaded(host: &TestHost, settings: &str) -> Arc<Guest> {
 }
 
 fn instance(guest: &Guest) -> Store<GuestState> {
-    guest.store(None, &CpuClock::new(limits::DEFAULT_CPU)).unwrap()
+    guest.store(None, &guest.clock(limits::DEFAULT_CPU)).unwrap()
 }
 
 fn lent<T: 'static>(resource: &Resource<T>) -> Resource<T> {

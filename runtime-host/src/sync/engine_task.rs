@@ -358,7 +358,7 @@ impl EngineTask {
     }
 
     async fn start_with(&self, guest: &Guest) -> Result<Instance, EngineFailure> {
-        let clock = CpuClock::new(limits::ENGINE_CPU);
+        let clock = guest.clock(limits::ENGINE_CPU);
         let mut store = guest.store(Some(&self.institute), &clock)?;
         let pre = guest.sync_engine().map_err(|e| EngineFailure::GaveUp(e.to_string()))?;
         let work = async {

@@ -66,6 +66,12 @@ fn is_of_this_machine(ip: IpAddr) -> bool {
 
 /// The roots of the system, or Mozilla's where the system has none, as in small containers.
 pub fn system_roots() -> RootCertStore {
+    /// Some two hundred files, of which two stores are made at a start.
+    static ROOTS: OnceLock<RootCertStore> = OnceLock::new();
+    ROOTS.get_or_init(read_system_roots).clone()
+}
+
+fn read_system_roots() -> RootCertStore {
     let mut roots = RootCertStore::empty();
     let found = rustls_native_certs::load_native_certs();
     for error in &found.errors {
