@@ -56,19 +56,29 @@ pub(crate) async fn register(claims: Claims, request: Request) -> Result<Answer,
             eprintln!("registration: the origin's answer: {error}");
             Problem::origin_unavailable()
         })?;
-        hold(&claims, &registered).map_err(|error| store_problem(&error))?;
+        hold(&claims, &registered, &headers).await.map_err(|error| store_problem(&error))?;
     }
     let content_type = answered.header("content-type").unwrap_or("application/json").to_owned();
     Ok(answer::bytes(answered.status, &content_type, answered.body))
 }
 
-/// Writes a registered document and its first change down, so that devices can open it while the origin is away.
-fn hold(claims: &Claims, registered: &Registered) -> Result<(), LogError> {
+/// Writes a registered document down, so that devices can open it while the origin is away: as the origin has it, or its first
+/// change if the origin cannot be asked.
+async fn hold(claims: &Claims, registered: &Registered, headers: &HeaderMap) -> Result<(), LogError> {
     let mut log = Log::open(&claims.inst)?;
-    let Ok(kind) = registered.kind.parse::<Kind>() else { return Ok(()) };
     if log.has_record(registered.document)? {
         return Ok(());
     }
+    match fetch(&mut log, registered.document, headers).await {
+        Ok(Ok(true)) => Ok(()),
+        Ok(Err(error)) => Err(error),
+        // The engine fetches the rest when it has a link.
+        Ok(Ok(false)) | Err(_) => hold_first_change(&mut log, registered),
+    }
+}
+
+fn hold_first_change(log: &mut Log, registered: &Registered) -> Result<(), LogError> {
+    let Ok(kind) = registered.kind.parse::<Kind>() else { return Ok(()) };
     let owner = match kind {
         Kind::Planner => registered.subject.clone(),
         // The origin's word on who registered it first comes with the first pull; rights do not depend on it.
@@ -82,7 +92,7 @@ fn hold(claims: &Claims, registered: &Registered) -> Result<(), LogError> {
         owner,
     };
     let chunks = kind::genesis(kind, registered.document).into_iter().collect();
-    store(&mut log, record, chunks, Vec::new())
+    store(log, record, chunks, Vec::new())
 }
 
 /// Fetches a document that the log does not have. True when it is there now.

@@ -308,6 +308,10 @@ impl Engine {
         for binding in stored.actors {
             doc.actors.put(binding);
         }
+        // A registration has put its first change here; the origin may have had more of it before this edge followed.
+        if stored.committed.is_empty() && !doc.unconfirmed {
+            self.pull_later(vec![document]);
+        }
         self.make_ready(now, document, doc, waiting);
     }
 

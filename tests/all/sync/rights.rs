@@ -99,8 +99,10 @@ async fn a_device_is_told_which_change_broke_the_rules_and_nobody_else_sees_it()
     {
         device.register(Kind::Attendance, &class.id).await.unwrap();
         let marks = device.field(sheet, "marks").unwrap();
+        let before = device.heads(sheet).unwrap();
         device.edit(sheet, |tx| tx.put(&marks, &class.students[0], "asleep")).unwrap();
-        let bad = device.heads(sheet).unwrap();
+        let mut bad = device.heads(sheet).unwrap();
+        bad.retain(|head| !before.contains(head));
         if who == "batch" {
             let report = device.sync_batch().await.unwrap();
             assert_eq!(report.refused.get(&sheet).map(String::as_str), Some("invalid-mark"));

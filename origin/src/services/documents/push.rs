@@ -100,6 +100,9 @@ pub(super) fn merge(
     Ok(Pushed { institute, log, acknowledged: merged.acknowledged, refused: merged.refused })
 }
 
+/// What is refused, with the sequence numbers by which the edge knows it.
+type Refusals = Vec<(u64, QuarantineRow)>;
+
 /// What came of a merge.
 pub(super) struct Merged {
     acknowledged: u64,
@@ -141,7 +144,7 @@ fn merge_once(
         if let Some((_, _, last)) = work.accepted.last() {
             // Whoever writes to an old document makes it a new one.
             let (user, device) = (last.user.clone(), last.device.clone());
-            work.migrate(now, (&user, &device))?;
+            work.migrate(place.now, (&user, &device))?;
             appends.push(append(work));
         } else if !work.new {
             // Only whose they are is news.
@@ -193,7 +196,7 @@ fn take_in(
     place: Place<'_>,
     known: &Known,
     items: Vec<PushItem>,
-) -> Result<(BTreeMap<DocumentId, Work>, Vec<(u64, QuarantineRow)>), DocumentError> {
+) -> Result<(BTreeMap<DocumentId, Work>, Refusals), DocumentError> {
     let (mut works, mut refused) = (BTreeMap::new(), Vec::new());
     for item in items {
         let document = item.document;
@@ -440,11 +443,7 @@ pub(super) fn migration_row(change: &Change, (user, device): (&str, &str), now: 
 
 /// Merges the accepted changes into the replica. When they do not go in together, they go in one by one, and those
 /// that the merge refuses leave `accepted`.
-pub(super) fn apply(
-    place: Place<'_>,
-    work: &mut Work,
-    refused: &mut Vec<(u64, QuarantineRow)>,
-) -> Result<(), DocumentError> {
+pub(super) fn apply(place: Place<'_>, work: &mut Work, refused: &mut Refusals) -> Result<(), DocumentError> {
     let changes: Vec<Change> =
         work.accepted[work.applied..].iter().map(|(_, change, _)| change.clone()).collect();
     if changes.is_empty() || merged(&mut work.replica, changes) {
