@@ -6,6 +6,8 @@ ALTER TABLE documents ADD COLUMN cut_first TEXT;
 DROP INDEX documents_by_subject;
 CREATE UNIQUE INDEX documents_by_subject ON documents (institute, kind, subject)
     WHERE deleted_at IS NULL AND successor IS NULL;
+-- Lists show those too that were cut.
+CREATE INDEX documents_listed ON documents (institute, kind, subject) WHERE deleted_at IS NULL;
 CREATE INDEX documents_by_successor ON documents (successor) WHERE successor IS NOT NULL;
 
 -- Changes that came after the cut, and what each was carried over as.

@@ -9,6 +9,7 @@ mod mirror;
 mod projection;
 mod push;
 mod quarantine;
+mod races;
 mod replica;
 mod succession;
 

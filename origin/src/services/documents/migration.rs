@@ -1,7 +1,8 @@
 //! Documents of an older version of their kind, which become new ones when somebody asks for them by kind and subject; those
 //! that somebody writes do with what is written ([`super::push`]).
 
-use super::push::{Place, TRIES, Work, append, commit};
+use super::push::{Place, Work, append, commit};
+use super::races::retried;
 use super::{DocumentError, DocumentService, ORIGIN};
 use crate::clock::unix_ms;
 use crate::store::StoreError;
@@ -30,13 +31,7 @@ impl DocumentService {
         let (service, by) = (self.clone(), by.clone());
         let migrated = tokio::task::spawn_blocking(move || {
             let _turn = turn;
-            for _ in 1..TRIES {
-                match service.migrate_blocking(&by, document) {
-                    Err(DocumentError::Raced(_)) => {}
-                    migrated => return migrated,
-                }
-            }
-            service.migrate_blocking(&by, document)
+            retried(|| service.migrate_blocking(&by, document))
         });
         migrated.await.unwrap_or(Err(DocumentError::Panicked))
     }

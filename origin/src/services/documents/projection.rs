@@ -1,6 +1,6 @@
 //! Documents as rows: what an attendance sheet says of each student, and the way back from the log to all rows.
 
-use super::push::TRIES;
+use super::races::retried;
 use super::replica::hex_heads;
 use super::{DocumentError, DocumentService};
 use crate::store::{AttendanceRow, StoreError, WriteTx};
@@ -160,13 +160,7 @@ impl DocumentService {
     }
 
     fn rebuild(&self, institute: &str, record: &DocumentRecord) -> Result<usize, DocumentError> {
-        for _ in 1..TRIES {
-            match self.rebuild_once(institute, record) {
-                Err(DocumentError::Raced(_)) => {}
-                rebuilt => return rebuilt,
-            }
-        }
-        self.rebuild_once(institute, record)
+        retried(|| self.rebuild_once(institute, record))
     }
 
     fn rebuild_once(&self, institute: &str, record: &DocumentRecord) -> Result<usize, DocumentError> {

@@ -1,6 +1,7 @@
 //! The way of pushed changes: gate, merge, log, projection, all of a push in one transaction.
 
 use super::projection::{self, Sheet};
+use super::races::retried;
 use super::replica::{Replica, Replicas, has_change, hex_heads};
 use super::{DocumentError, Membership, ORIGIN, gate, quarantine, succession};
 use crate::clock::unix_ms;
@@ -17,10 +18,6 @@ use sync_protocol::kind::{Access, DELETED, Kind};
 use sync_protocol::link::{DocumentRecord, Push, PushItem, Pushed, Refused};
 use sync_protocol::rules::{self, Writer};
 use sync_protocol::token::Role;
-
-/// How often a push is merged anew because other processes were faster. Each time one of them has succeeded, so losing
-/// that often in a row means that the document is busier than any class is.
-pub(super) const TRIES: u32 = 20;
 
 /// What is known before any change is looked at.
 struct Known {
@@ -117,15 +114,7 @@ pub(super) fn merge_items(
     from: (&str, Option<&str>),
     items: &[PushItem],
 ) -> Result<Merged, DocumentError> {
-    for _ in 1..TRIES {
-        match merge_once(store, replicas, edge, from, items.to_vec()) {
-            Err(DocumentError::Raced(document)) => {
-                tracing::debug!(%document, "another process was faster, merging again");
-            }
-            merged => return merged,
-        }
-    }
-    merge_once(store, replicas, edge, from, items.to_vec())
+    retried(|| merge_once(store, replicas, edge, from, items.to_vec()))
 }
 
 fn merge_once(

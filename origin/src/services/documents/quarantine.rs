@@ -1,6 +1,7 @@
 //! Changes that were refused, here or at an edge: kept within bounds, shown to admins, and accepted or dropped by them.
 
 use super::push::{self, Place, Work};
+use super::races::retried;
 use super::{DocumentError, DocumentService, Membership, ORIGIN, gate, succession};
 use crate::clock::unix_ms;
 use crate::store::{AuditEntry, QuarantineOutcome, QuarantineRow, StoreError, WriteTx};
@@ -245,13 +246,7 @@ impl DocumentService {
         let turn = self.turns.take(&admin.inst).await;
         let accepted = tokio::task::spawn_blocking(move || {
             let _turn = turn;
-            for _ in 1..push::TRIES {
-                match service.accept_blocking(&admin, document, hash) {
-                    Err(DocumentError::Raced(_)) => {}
-                    accepted => return accepted,
-                }
-            }
-            service.accept_blocking(&admin, document, hash)
+            retried(|| service.accept_blocking(&admin, document, hash))
         });
         accepted.await.unwrap_or(Err(DocumentError::Panicked))
     }

@@ -8,6 +8,7 @@
 
 use super::mirror::mirror;
 use super::push::{self, Place, Work};
+use super::races::retried;
 use super::{DocumentError, DocumentService, ORIGIN};
 use crate::clock::unix_ms;
 use crate::store::{AuditEntry, Carried, StoreError, Succession, WriteTx};
@@ -233,13 +234,7 @@ impl DocumentService {
         let turn = self.turns.take(&admin.inst).await;
         let cut = tokio::task::spawn_blocking(move || {
             let _turn = turn;
-            for _ in 1..push::TRIES {
-                match service.cut_blocking(&admin, document, &heads) {
-                    Err(DocumentError::Raced(_)) => {}
-                    cut => return cut,
-                }
-            }
-            service.cut_blocking(&admin, document, &heads)
+            retried(|| service.cut_blocking(&admin, document, &heads))
         });
         cut.await.unwrap_or(Err(DocumentError::Panicked))
     }
