@@ -359,7 +359,6 @@ impl Inner {
     /// Takes a registered document up, with the first change that every replica makes alike.
     fn add_registered(&self, kind: Kind, subject: &str, document: DocumentId) -> Result<(), DeviceError> {
         let mut state = self.lock();
-        state.store.free_name(document, kind.as_str(), subject)?;
         if state.replica(document).is_ok_and(|replica| replica.stored) {
             return state.store.name_document(document, kind.as_str(), subject);
         }

@@ -6,7 +6,7 @@
 use crate::error::DeviceError;
 use crate::outbox::{CommandState, OutboxEntry};
 use automerge::{ActorId, ChangeHash};
-use rusqlite::{Connection, OptionalExtension as _, params};
+use rusqlite::{Connection, OptionalExtension as _, Transaction, params};
 use std::collections::BTreeMap;
 use std::path::Path;
 use sync_protocol::batch::Priority;
@@ -171,7 +171,11 @@ impl Store {
 
     pub(crate) fn add_document(&mut self, new: &NewDocument<'_>) -> Result<(), DeviceError> {
         let (kind, subject) = new.registered.unzip();
-        self.connection.execute(
+        let transaction = self.connection.transaction()?;
+        if let Some(name) = new.registered {
+            free(&transaction, name)?;
+        }
+        transaction.execute(
             "INSERT INTO documents (document, kind, subject, priority, actor, snapshot) VALUES (?1, ?2, ?3, ?4, ?5, ?6)",
             params![
                 new.document.as_bytes(),
@@ -182,7 +186,7 @@ impl Store {
                 new.snapshot
             ],
         )?;
-        Ok(())
+        Ok(transaction.commit()?)
     }
 
     /// Forgets a document, with what was not handed over.
@@ -195,32 +199,20 @@ impl Store {
         Ok(transaction.commit()?)
     }
 
-    /// Notes that a document that is here already is the one of `kind` and `subject`.
+    /// Notes that a document that is here already is the one of `kind` and `subject`, and no other is.
     pub(crate) fn name_document(
         &mut self,
         document: DocumentId,
         kind: &str,
         subject: &str,
     ) -> Result<(), DeviceError> {
-        self.connection.execute(
+        let transaction = self.connection.transaction()?;
+        free(&transaction, (kind, subject))?;
+        transaction.execute(
             "UPDATE documents SET kind = ?2, subject = ?3 WHERE document = ?1",
             params![document.as_bytes(), kind, subject],
         )?;
-        Ok(())
-    }
-
-    /// Takes the name from a document that had it before `document`.
-    pub(crate) fn free_name(
-        &mut self,
-        document: DocumentId,
-        kind: &str,
-        subject: &str,
-    ) -> Result<(), DeviceError> {
-        self.connection.execute(
-            "UPDATE documents SET kind = NULL, subject = NULL WHERE kind = ?2 AND subject = ?3 AND document <> ?1",
-            params![document.as_bytes(), kind, subject],
-        )?;
-        Ok(())
+        Ok(transaction.commit()?)
     }
 
     pub(crate) fn find_document(&self, kind: &str, subject: &str) -> Result<Option<DocumentId>, DeviceError> {
@@ -442,6 +434,13 @@ fn entry_of(row: &rusqlite::Row<'_>) -> rusqlite::Result<OutboxEntry> {
 
 fn heads_of(bytes: &[u8]) -> Vec<ChangeHash> {
     bytes.as_chunks::<32>().0.iter().map(|hash| ChangeHash(*hash)).collect()
+}
+
+/// Takes a name from the document that has it.
+fn free(transaction: &Transaction<'_>, (kind, subject): (&str, &str)) -> Result<(), DeviceError> {
+    let sql = "UPDATE documents SET kind = NULL, subject = NULL WHERE kind = ?1 AND subject = ?2";
+    transaction.execute(sql, (kind, subject))?;
+    Ok(())
 }
 
 fn priority_number(priority: Priority) -> i64 {

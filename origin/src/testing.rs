@@ -54,6 +54,39 @@ impl TestDatabase {
     pub(crate) fn sql(&self, sql: &str) -> String {
         self.server.sql(&self.name, sql)
     }
+
+    /// Has the server explain in its log whatever connections that begin from now on execute, within functions too.
+    pub(crate) fn explain_statements(&self) {
+        for setting in [
+            "session_preload_libraries = 'auto_explain'",
+            "auto_explain.log_min_duration = 0",
+            "auto_explain.log_nested_statements = on",
+        ] {
+            self.sql(&format!("ALTER DATABASE {} SET {setting}", self.name));
+        }
+    }
+}
+
+/// How many statements a server's log explains.
+pub(crate) fn plans(log: &str) -> usize {
+    log.matches("Query Text:").count()
+}
+
+/// Scans of whole tables that a server's log explains, each with its statement, but for those that cost no more than `nothing` by
+/// the planner's count: a table or partition of no rows may be read.
+pub(crate) fn scans_of(log: &str, tables: &[&str], nothing: f64) -> Vec<String> {
+    let (mut statement, mut scans) = ("", Vec::new());
+    for line in log.lines() {
+        if line.contains("Query Text:") {
+            statement = line;
+        }
+        let cost = line.split("..").nth(1).and_then(|rest| rest.split(' ').next()?.parse::<f64>().ok());
+        let costly = cost.is_none_or(|cost| cost > nothing);
+        if costly && tables.iter().any(|table| line.contains(&format!("Seq Scan on {table}"))) {
+            scans.push(format!("{line}\n    of {statement}"));
+        }
+    }
+    scans
 }
 
 /// A running origin; the store goes with it.

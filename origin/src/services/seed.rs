@@ -224,16 +224,7 @@ impl<'t, 'c> Loader<'t, 'c> {
                     _ => "present",
                 };
                 let student = self.user(&student.local);
-                let row = AttendanceRow {
-                    student,
-                    mark: mark.to_owned(),
-                    marks: None,
-                    document: None,
-                    heads: None,
-                    writers: None,
-                    remark: None,
-                    remark_writers: None,
-                };
+                let row = AttendanceRow::without_sheet(student, mark.to_owned());
                 self.tx.put_attendance(&class, &row)?;
                 self.count(true);
             }

@@ -81,6 +81,14 @@ impl Kept {
         Self { strategy: Strategy::Dashboard, name, of: String::new(), until_midnight: true, student: None }
     }
 
+    /// Of the student that the claims name, or of `student`, of whom they name the guardian or an admin.
+    fn of_student(self, claims: &Claims, student: Option<String>) -> Result<Self, ViewError> {
+        if student.is_none() && claims.role != Role::Student {
+            return Err(ViewError::WrongRole(Role::Student));
+        }
+        Ok(Self { student, ..self })
+    }
+
     /// Of a day, which is today without a date.
     fn day(name: &'static str, date: Option<Date>) -> Self {
         let of = date.map_or_else(String::new, |date| date.to_string());
@@ -202,7 +210,12 @@ impl ViewService {
     ) -> Result<Served, ViewError> {
         // An invoice is overdue from one day to the next.
         let kept = Kept { until_midnight: true, ..Kept::records("student-fees", String::new()) };
-        self.of_student(claims, student, seen, kept, fees::student_fees).await
+        // What happens in the student's batches changes nothing of it.
+        let compute = |scene: &Scene<'_>| {
+            let tags = vec![tag::EVERYTHING.to_owned(), tag::user(&scene.account.user)];
+            Ok((fees::student_fees(scene)?, tags))
+        };
+        self.keep(claims, seen, kept.of_student(claims, student)?, compute).await
     }
 
     pub(crate) async fn admin_fees(
@@ -223,10 +236,7 @@ impl ViewService {
         kept: Kept,
         compute: impl FnOnce(&Scene<'_>) -> Result<T, StoreError> + Send + 'static,
     ) -> Result<Served, ViewError> {
-        if student.is_none() && claims.role != Role::Student {
-            return Err(ViewError::WrongRole(Role::Student));
-        }
-        let kept = Kept { student, ..kept };
+        let kept = kept.of_student(claims, student)?;
         self.keep(claims, seen, kept, move |scene| Ok((compute(scene)?, scene.tags()))).await
     }
 
@@ -537,10 +547,7 @@ mod tests {
         let store = Store::connect(&database.config()).unwrap();
         crate::services::seed::load(&store, unix_ms()).unwrap();
         database.sql(LARGE);
-        // Every statement of a connection that begins from now on is explained in the server's log.
-        for setting in ["session_preload_libraries = 'auto_explain'", "auto_explain.log_min_duration = 0"] {
-            database.sql(&format!("ALTER DATABASE {} SET {setting}", database.name));
-        }
+        database.explain_statements();
         drop(store);
         let store = Store::connect(&database.config()).unwrap();
         // The way of readers, whose statements are planned for any value.
@@ -563,7 +570,7 @@ mod tests {
         });
         tokio::runtime::Runtime::new().unwrap().block_on(read).unwrap();
         let log = database.server.whole_log();
-        let plans = log.matches("Query Text:").count();
+        let plans = crate::testing::plans(&log);
         assert!(plans > 25, "{plans} plans in the log");
         let large = [
             "submissions",
@@ -575,12 +582,8 @@ mod tests {
             "payments",
             "ledger",
         ];
-        let scans: Vec<&str> = log
-            .lines()
-            // A partition of a quarter to come is empty, and reading nothing costs nothing.
-            .filter(|line| !line.contains("(cost=0.00..0.00 "))
-            .filter(|line| large.iter().any(|table| line.contains(&format!("Seq Scan on {table}"))))
-            .collect();
+        // A partition of a quarter to come is empty, and reading nothing costs nothing.
+        let scans = crate::testing::scans_of(&log, &large, 0.0);
         assert!(scans.is_empty(), "{scans:#?}");
     }
 

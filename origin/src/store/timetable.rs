@@ -55,6 +55,14 @@ pub(crate) struct AttendanceRow {
     pub(crate) remark_writers: Option<String>,
 }
 
+impl AttendanceRow {
+    /// A mark that no sheet says.
+    pub(crate) fn without_sheet(student: String, mark: String) -> Self {
+        let (marks, document, heads, writers, remark, remark_writers) = (None, None, None, None, None, None);
+        Self { student, mark, marks, document, heads, writers, remark, remark_writers }
+    }
+}
+
 /// A class in which a student has a mark.
 #[derive(Debug, Clone)]
 pub(crate) struct MarkedClassRow {

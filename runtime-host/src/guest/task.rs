@@ -101,9 +101,7 @@ impl Running {
         }
         Poll::Pending
     }
-}
 
-impl Running {
     fn poll_driver(&mut self, cx: &mut Context<'_>) -> Option<GuestFailure> {
         let Self { driver, turns, clock, worker, .. } = self;
         worker.wake_with(turns.waker());

@@ -1,6 +1,6 @@
 //! How Postgres finds what commands and sign-in ask for, in an institute of the Open University's size.
 
-use crate::testing::{Answer, TestDatabase, TestOrigin};
+use crate::testing::{Answer, TestDatabase, TestOrigin, User, plans, scans_of};
 use axum::http::StatusCode;
 use serde_json::{Value, json};
 
@@ -18,7 +18,7 @@ const LARGE_TABLES: [&str; 9] = [
     "notifications",
 ];
 
-async fn done(origin: &TestOrigin, user: &crate::testing::User, command: Value) -> Value {
+async fn done(origin: &TestOrigin, user: &User, command: Value) -> Value {
     let key = uuid::Uuid::new_v4().to_string();
     let answer: Answer = origin.command(user, &key, command.clone()).await;
     assert_eq!(answer.status, StatusCode::OK, "{command}: {answer:?}");
@@ -35,26 +35,8 @@ async fn explaining(database: &TestDatabase) -> TestOrigin {
          UPDATE users SET role = 'admin' WHERE \"user\" = 'teacher-220';
          ANALYZE",
     );
-    for setting in ["session_preload_libraries = 'auto_explain'", "auto_explain.log_min_duration = 0"] {
-        database.sql(&format!("ALTER DATABASE {} SET {setting}", database.name));
-    }
+    database.explain_statements();
     TestOrigin::start_on_postgres(database.config()).await
-}
-
-/// Scans of whole large tables, each with its statement.
-fn scans(log: &str) -> Vec<String> {
-    let (mut statement, mut scans) = ("", Vec::new());
-    for line in log.lines() {
-        if line.contains("Query Text:") {
-            statement = line;
-        }
-        // A partition of a quarter to come is empty, and reading nothing costs nothing.
-        let costly = !line.contains("(cost=0.00..0.00 ");
-        if costly && LARGE_TABLES.iter().any(|table| line.contains(&format!("Seq Scan on {table}"))) {
-            scans.push(format!("{line}\n    of {statement}"));
-        }
-    }
-    scans
 }
 
 #[tokio::test]
@@ -112,8 +94,9 @@ async fn no_command_scans_a_large_table_of_postgres() {
 
     let log = database.server.whole_log();
     let log = &log[before..];
-    let plans = log.matches("Query Text:").count();
+    let plans = plans(log);
     assert!(plans > 60, "{plans} plans in the log");
-    let scans = scans(log);
+    // A partition of a quarter to come is empty, and reading nothing costs nothing.
+    let scans = scans_of(log, &LARGE_TABLES, 0.0);
     assert!(scans.is_empty(), "{}", scans.join("\n"));
 }

@@ -328,10 +328,7 @@ impl DocumentService {
         let Some(member) = member.filter(|member| member.access(&work.record) == Access::Write) else {
             return Ok(false);
         };
-        if !work.complete(&change) {
-            return Ok(false);
-        }
-        if push::judge(place, work, &change, &member.entry).is_err() {
+        if !work.complete(&change) || push::judge(place, work, &change, &member.entry).is_err() {
             return Ok(false);
         }
         if admit(place, work, work.limits(), row).is_err() {

@@ -114,8 +114,7 @@ fn carry(place: Place<'_>, old: &mut Work, new: &mut Work) -> Result<(), Documen
     if let Some((_, _, first)) = late.first() {
         new.migrate(place.now, (&first.user, &first.device))?;
     }
-    let late = late.iter();
-    let runs = runs(late.map(|(_, change, row)| (change, row.user.as_str(), row.device.as_str())));
+    let runs = runs(late.iter().map(|(_, change, row)| (change, row.user.as_str(), row.device.as_str())));
     for run in runs {
         carry_run(place, old, new, &run)?;
     }
@@ -125,7 +124,7 @@ fn carry(place: Place<'_>, old: &mut Work, new: &mut Work) -> Result<(), Documen
 
 fn carry_run(place: Place<'_>, old: &mut Work, new: &mut Work, run: &Run) -> Result<(), DocumentError> {
     let (document, successor) = (old.record.document, new.record.document);
-    let succession = old.succession.clone().ok_or(DocumentError::Raced(old.record.document))?;
+    let succession = old.succession.clone().ok_or(DocumentError::Raced(document))?;
     let stands_on = old.mirrors_of(place, run.changes[0].deps())?;
     let mut after: Vec<ChangeHash> = succession.heads.iter().map(|hash| ChangeHash(*hash)).collect();
     after.extend(stands_on.values().map(|carried| ChangeHash(carried.upto)));

@@ -59,20 +59,7 @@ fn records_change_where_something_is_named_and_stay_elsewhere(TestStore { store,
 fn a_cancelled_class_is_on_no_timetable_and_keeps_its_marks(TestStore { store, .. }: &TestStore) {
     school(store);
     write(store, |tx| {
-        let (student, mark) = ("ann".into(), "late".into());
-        tx.put_attendance(
-            "c1",
-            &AttendanceRow {
-                student,
-                mark,
-                marks: None,
-                document: None,
-                heads: None,
-                writers: None,
-                remark: None,
-                remark_writers: None,
-            },
-        )?;
+        tx.put_attendance("c1", &AttendanceRow::without_sheet("ann".into(), "late".into()))?;
         assert!(tx.cancel_class("c1", AT)?);
         assert!(!tx.cancel_class("c1", AT + 1)?);
         Ok(())
@@ -253,20 +240,7 @@ fn people_are_found_by_words_of_their_names_addresses_and_ids(TestStore { store,
 fn a_student_has_marked_classes_and_a_batch_its_active_students(TestStore { store, .. }: &TestStore) {
     school(store);
     write(store, |tx| {
-        let (student, mark) = ("ann".into(), "late".into());
-        tx.put_attendance(
-            "c1",
-            &AttendanceRow {
-                student,
-                mark,
-                marks: None,
-                document: None,
-                heads: None,
-                writers: None,
-                remark: None,
-                remark_writers: None,
-            },
-        )?;
+        tx.put_attendance("c1", &AttendanceRow::without_sheet("ann".into(), "late".into()))?;
         tx.set_deactivated("bob", Some(AT))?;
         Ok(())
     })
