@@ -3,6 +3,7 @@
 //! Under `rollcall-edge` each institute has a database of its own; other hosts give one to all, so every row names its
 //! institute. Several instances may write to one log: each looks for the others' rows when it takes the write lock.
 
+mod appends;
 mod figures;
 mod quarantine;
 
@@ -12,7 +13,7 @@ use std::collections::BTreeSet;
 use sync_protocol::actor::Binding;
 use sync_protocol::directory::DirectoryEntry;
 use sync_protocol::document_id::DocumentId;
-use sync_protocol::engine::{Author, Effect, Position, Source, Stored};
+use sync_protocol::engine::{Effect, Position, Stored};
 use sync_protocol::link::{DocumentRecord, Hash, MAX_PUSH_BYTES, MAX_PUSH_ITEMS, PushItem};
 
 /// Applied when a log is opened; each statement may run again.
@@ -376,12 +377,11 @@ impl Log {
         Ok(rows.into_iter().filter_map(item).collect())
     }
 
-    /// Writes an effect down. Those that write nothing are not passed here.
+    /// Writes an effect down. Those that write nothing, or changes, are not passed here.
     pub(crate) fn write(&mut self, effect: Effect) -> Result<(), LogError> {
         self.begin()?;
         match effect {
             Effect::SaveRecord(record) => self.save_record(record),
-            Effect::Append { document, hash, author, bytes } => self.append(document, hash, &author, bytes),
             Effect::Snapshot { document, bytes } => self.snapshot(document, bytes),
             Effect::Quarantine { document, hash, author, bytes, code } => {
                 self.quarantine(document, hash, author, bytes, code)
@@ -399,7 +399,9 @@ impl Log {
             Effect::SaveDirectory { entries, whole } => self.save_directory(entries, whole),
             Effect::MarkBehind(document) => self.mark(document, 1),
             Effect::MarkCurrent(document) => self.mark(document, 0),
-            Effect::Send { .. }
+            // Logged by `append`, as many as there are.
+            Effect::Append { .. }
+            | Effect::Send { .. }
             | Effect::Close { .. }
             | Effect::Link(_)
             | Effect::Load(_)
@@ -431,43 +433,6 @@ impl Log {
                 Value::Text(record.owner),
             ],
         )
-    }
-
-    fn append(
-        &self,
-        document: DocumentId,
-        hash: Hash,
-        author: &Author,
-        bytes: Vec<u8>,
-    ) -> Result<(), LogError> {
-        let source = match author.source {
-            Source::Device => 0,
-            Source::Origin => 1,
-        };
-        let insert = "INSERT OR IGNORE INTO changes (institute, document, hash, user, device, source, bytes, logged_at)
-             VALUES (?, ?, ?, ?, ?, ?, ?, ?) RETURNING sequence";
-        let row = [
-            self.own(),
-            blob(document.as_bytes()),
-            blob(&hash.0),
-            Value::Text(author.user.clone()),
-            Value::Text(author.device.clone()),
-            Value::Integer(source),
-            Value::Blob(bytes),
-            integer(author.at),
-        ];
-        if !self.connection.execute(insert, &row)?.rows.is_empty() {
-            return Ok(());
-        }
-        // It is there. A row that a snapshot counts as covered is not loaded again, and after a discard the next snapshot may
-        // lack what is still to be pushed: brought again, it is logged anew, behind the snapshot.
-        self.run(
-            "DELETE FROM changes WHERE institute = ?1 AND document = ?2 AND hash = ?3 AND sequence <= (
-                SELECT upto FROM snapshots WHERE institute = ?1 AND document = ?2)",
-            vec![self.own(), blob(document.as_bytes()), blob(&hash.0)],
-        )?;
-        self.connection.execute(insert, &row)?;
-        Ok(())
     }
 
     fn snapshot(&self, document: DocumentId, bytes: Vec<u8>) -> Result<(), LogError> {

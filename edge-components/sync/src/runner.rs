@@ -4,7 +4,7 @@
 use crate::log::{Log, LogError};
 use std::collections::VecDeque;
 use sync_protocol::document_id::DocumentId;
-use sync_protocol::engine::{Effect, Engine, Event, Inspection, Limits, Reply, SessionId};
+use sync_protocol::engine::{Author, Effect, Engine, Event, Inspection, Limits, Reply, SessionId};
 use sync_protocol::link::Hash;
 use sync_protocol::token::Claims;
 
@@ -63,8 +63,18 @@ impl Runner {
         events: &mut VecDeque<Event>,
         outgoing: &mut Vec<Effect>,
     ) -> Result<(), LogError> {
-        for effect in effects {
+        let mut effects = effects.into_iter().peekable();
+        while let Some(effect) = effects.next() {
             match effect {
+                Effect::Append { document, hash, author, bytes } => {
+                    let mut changes = vec![(hash, bytes)];
+                    while let Some(Effect::Append { hash, bytes, .. }) =
+                        effects.next_if(|next| is_append_by(next, document, &author))
+                    {
+                        changes.push((hash, bytes));
+                    }
+                    self.log.append(document, &author, changes)?;
+                }
                 // In front of what else waits: the engine parks messages for a document until it is loaded.
                 Effect::Load(document) => events.push_front(self.load(document)?),
                 Effect::ReadLog { after } => {
@@ -83,7 +93,6 @@ impl Runner {
                 Effect::Report(message) => eprintln!("sync engine: {message}"),
                 Effect::Send { .. } | Effect::Close { .. } | Effect::Link(_) => outgoing.push(effect),
                 Effect::SaveRecord(_)
-                | Effect::Append { .. }
                 | Effect::Snapshot { .. }
                 | Effect::Quarantine { .. }
                 | Effect::Discard { .. }
@@ -158,4 +167,8 @@ impl Runner {
     pub(crate) fn log(&mut self) -> &mut Log {
         &mut self.log
     }
+}
+
+fn is_append_by(effect: &Effect, of: DocumentId, by: &Author) -> bool {
+    matches!(effect, Effect::Append { document, author, .. } if *document == of && author == by)
 }

@@ -78,3 +78,34 @@ async fn a_device_that_was_offline_over_a_restart_of_everything_still_delivers_i
     in_step(&[&teacher, &assistant], notes).await;
     assert_eq!(assistant.text(notes, "text").unwrap(), "Written in the basement.");
 }
+
+/// They are logged in statements of many rows, and what is left over in statements of one.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn hundreds_of_offline_edits_survive_an_edge_that_is_killed_and_reach_the_origin() {
+    const EDITS: usize = 300;
+    let mut house = House::start().await;
+    let class = house.class().await;
+    let teacher = house.device(TEACHER, "phone");
+    let notes = teacher.register(Kind::Notes, &class.id).await.unwrap();
+    in_step(&[&teacher], notes).await;
+    house.link.cut();
+    teacher.go_offline();
+    for edit in 0..EDITS {
+        teacher.splice_text(notes, "text", 0, 0, &format!("{edit} ")).unwrap();
+    }
+    teacher.go_online();
+    teacher.wait_until_acknowledged(notes, SOON).await.unwrap();
+    house.edge.kill9().await;
+    let heads = teacher.heads(notes).unwrap();
+    teacher.close().await;
+    house.edge.start_again().await;
+
+    house.link.mend();
+    let assistant = house.device(ASSISTANT, "tablet");
+    assistant.find(notes, SOON).await.unwrap();
+    in_step(&[&assistant], notes).await;
+    assert_eq!(assistant.heads(notes).unwrap(), heads);
+    let written: String = (0..EDITS).rev().map(|edit| format!("{edit} ")).collect();
+    assert_eq!(assistant.text(notes, "text").unwrap(), written);
+    assistant.wait_until_committed(notes, SOON).await.unwrap();
+}
