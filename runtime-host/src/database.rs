@@ -75,6 +75,8 @@ struct Guards {
     deadline_ms: AtomicU64,
     /// The guest made something that outlives its use of the connection, such as a temporary table.
     marked: AtomicBool,
+    /// The statement that is prepared is the host's own.
+    by_host: AtomicBool,
 }
 
 impl Databases {
@@ -114,7 +116,7 @@ impl DatabaseFile {
             Some(connection) => connection,
             None => Guarded::open(&self.path)?,
         };
-        Ok(Connection { file: self.clone(), guarded: Some(connection), written: false })
+        Ok(Connection { file: self.clone(), guarded: Some(connection), written: false, writes: 0 })
     }
 }
 
@@ -129,8 +131,9 @@ impl Guarded {
         // FULL: what is committed is on disk, in the write-ahead log, when COMMIT returns.
         sql.execute_batch(&format!(
             "PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; PRAGMA max_page_count = {};
-             PRAGMA trusted_schema = OFF; PRAGMA cell_size_check = ON;",
-            limits::SQLITE_PAGES
+             PRAGMA trusted_schema = OFF; PRAGMA cell_size_check = ON; PRAGMA cache_size = -{};",
+            limits::SQLITE_PAGES,
+            limits::SQLITE_CACHE_KIB
         ))?;
         sql.set_limit(Limit::SQLITE_LIMIT_ATTACHED, 0)?;
         sql.set_limit(Limit::SQLITE_LIMIT_SQL_LENGTH, limits::SQLITE_STATEMENT_BYTES)?;
@@ -139,6 +142,7 @@ impl Guarded {
             opened: Instant::now(),
             deadline_ms: AtomicU64::new(u64::MAX),
             marked: AtomicBool::new(false),
+            by_host: AtomicBool::new(false),
         });
         let marking = guards.clone();
         sql.authorizer(Some(move |context: AuthContext<'_>| authorize(&context, &marking)))?;
@@ -147,6 +151,14 @@ impl Guarded {
         let timing = guards.clone();
         sql.progress_handler(STEPS, Some(move || timing.late()))?;
         Ok(Self { sql, guards })
+    }
+
+    /// What is over the new size and in nobody's use goes at once.
+    fn set_cache(&self, kib: i32) -> rusqlite::Result<()> {
+        self.guards.by_host.store(true, Ordering::Relaxed);
+        let outcome = self.sql.execute_batch(&format!("PRAGMA cache_size = -{kib}"));
+        self.guards.by_host.store(false, Ordering::Relaxed);
+        outcome
     }
 }
 
@@ -209,6 +221,9 @@ fn authorize(context: &AuthContext<'_>, guards: &Guards) -> Authorization {
 }
 
 fn pragma(name: &str, value: Option<&str>, guards: &Guards) -> Authorization {
+    if guards.by_host.load(Ordering::Relaxed) {
+        return Authorization::Allow;
+    }
     let name = name.to_ascii_lowercase();
     let value = value.map(str::to_ascii_lowercase);
     let allowed = match (name.as_str(), value.as_deref()) {
@@ -229,6 +244,8 @@ pub struct Connection {
     guarded: Option<Guarded>,
     /// Whether this guest has written: before, the connection's counters are those of another.
     written: bool,
+    /// Statements of the open transaction that have written.
+    writes: u32,
 }
 
 impl Connection {
@@ -267,7 +284,24 @@ impl Connection {
         drop(found);
         drop(prepared);
         self.written |= writes;
+        self.fit_cache(writes)?;
         Ok(Rows { columns, rows })
+    }
+
+    /// A large transaction has a large cache, as long as it lasts.
+    fn fit_cache(&mut self, writes: bool) -> Result<(), DatabaseError> {
+        if !self.in_transaction() {
+            let before = std::mem::take(&mut self.writes);
+            if before >= limits::SQLITE_LARGE_TRANSACTION {
+                self.guarded().set_cache(limits::SQLITE_CACHE_KIB)?;
+            }
+        } else if writes {
+            self.writes += 1;
+            if self.writes == limits::SQLITE_LARGE_TRANSACTION {
+                self.guarded().set_cache(limits::SQLITE_LARGE_CACHE_KIB)?;
+            }
+        }
+        Ok(())
     }
 
     pub fn last_insert_rowid(&self) -> i64 {
@@ -293,7 +327,10 @@ impl Drop for Connection {
     fn drop(&mut self) {
         let Some(guarded) = self.guarded.take() else { return };
         guarded.guards.start_statement();
-        let clean = guarded.sql.is_autocommit() || guarded.sql.execute_batch("ROLLBACK").is_ok();
+        let mut clean = guarded.sql.is_autocommit() || guarded.sql.execute_batch("ROLLBACK").is_ok();
+        if self.writes >= limits::SQLITE_LARGE_TRANSACTION {
+            clean &= guarded.set_cache(limits::SQLITE_CACHE_KIB).is_ok();
+        }
         if clean && !guarded.guards.marked.load(Ordering::Relaxed) {
             self.file.databases.put(&self.file.path, guarded);
         }
@@ -379,6 +416,46 @@ mod tests {
         drop(first);
         let mut second = file.connect().unwrap();
         assert!(second.execute("SELECT * FROM secret", &[]).is_err());
+    }
+
+    fn cache_kib(connection: &Connection) -> i64 {
+        let guarded = connection.guarded();
+        guarded.guards.by_host.store(true, Ordering::Relaxed);
+        let size: i64 = guarded.sql.query_row("PRAGMA cache_size", [], |row| row.get(0)).unwrap();
+        guarded.guards.by_host.store(false, Ordering::Relaxed);
+        -size
+    }
+
+    /// Begins a transaction that becomes large.
+    fn write_much(connection: &mut Connection) {
+        connection.execute("BEGIN IMMEDIATE", &[]).unwrap();
+        for n in 0..i64::from(limits::SQLITE_LARGE_TRANSACTION) {
+            connection.execute("INSERT INTO t VALUES (?)", &[Value::Integer(n)]).unwrap();
+        }
+    }
+
+    #[test]
+    fn a_large_transaction_has_a_large_cache_until_it_ends() {
+        let (_folder, file) = database();
+        let [small, large] = [limits::SQLITE_CACHE_KIB, limits::SQLITE_LARGE_CACHE_KIB].map(i64::from);
+        let mut connection = file.connect().unwrap();
+        connection.execute("CREATE TABLE t (x)", &[]).unwrap();
+        for end in ["COMMIT", "ROLLBACK"] {
+            assert_eq!(cache_kib(&connection), small);
+            write_much(&mut connection);
+            assert_eq!(cache_kib(&connection), large);
+            connection.execute(end, &[]).unwrap();
+        }
+        assert_eq!(cache_kib(&connection), small);
+        for n in 0..i64::from(limits::SQLITE_LARGE_TRANSACTION) {
+            connection.execute("INSERT INTO t VALUES (?)", &[Value::Integer(n)]).unwrap();
+        }
+        assert_eq!(cache_kib(&connection), small, "transactions of one statement each are small");
+        write_much(&mut connection);
+        drop(connection);
+        assert_eq!(cache_kib(&file.connect().unwrap()), small, "the next user's is small again");
+        let sized = file.connect().unwrap().execute("PRAGMA cache_size = 1000000", &[]);
+        assert!(sized.is_err(), "a guest does not choose");
     }
 
     #[test]

@@ -242,6 +242,13 @@ pub const SQLITE_VALUE_BYTES: i32 = 32 * MIB as i32;
 pub const SQLITE_PAGES: u32 = 4 * 1024 * 1024;
 /// Prepared statements kept for each connection.
 pub const SQLITE_CACHED_STATEMENTS: usize = 64;
+/// Memory for pages of a database, in KiB: what SQLite takes by itself.
+pub const SQLITE_CACHE_KIB: i32 = 2_000;
+/// And while a transaction lasts that has become large: the index over the hashes of 260,000 changes has 27 MB, and its pages are
+/// written to in no order. With less, most of them are written to the log and read again many times before the commit.
+pub const SQLITE_LARGE_CACHE_KIB: i32 = 32 * KIB as i32;
+/// Statements that write, after which a transaction is large: a device that was away writes a thousand.
+pub const SQLITE_LARGE_TRANSACTION: u32 = 128;
 /// Connections that one instance may hold open: four for each of the requests that it answers at once.
 pub const SQLITE_CONNECTIONS_PER_GUEST: usize = 4 * CONCURRENT_PER_INSTANCE;
 /// Idle connections kept for one database, and for all of them together (each holds two file descriptors).
