@@ -9,7 +9,7 @@ const GUARDIAN: &str = "guardian@northside.example";
 
 async fn id_of(origin: &TestOrigin, admin: &User, local: &str) -> String {
     let found = origin.get(admin, &format!("/admin/v1/search?q={local}@northside.example")).await.json();
-    found["items"][0]["id"].as_str().unwrap_or_else(|| panic!("{local}: {found}")).to_owned()
+    found["hits"][0]["id"].as_str().unwrap_or_else(|| panic!("{local}: {found}")).to_owned()
 }
 
 async fn on_both_engines(test: impl AsyncFn(&TestOrigin)) {

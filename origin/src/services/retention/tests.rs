@@ -195,7 +195,8 @@ async fn old_quarters_go_whole_once_and_by_one_of_several_origins() {
     partitions_of_the_past(&database, now).await;
     let before = partitions(&database);
     assert!(before.len() >= 18, "{before:?}");
-    let others = Store::connect(&database.config()).unwrap();
+    let config = database.config();
+    let others = tokio::task::spawn_blocking(move || Store::connect(&config).unwrap()).await.unwrap();
     let (one, other) = (keeping(&store, Some(400)), keeping(&others, Some(400)));
     let (one, other) = tokio::join!(one.trim(now), other.trim(now));
     // Who comes while another is at it goes on with other things: a second time finds what is left.
