@@ -63,10 +63,10 @@ impl App {
         edge_secret: Option<EdgeSecret>,
         parts: Parts,
     ) -> Result<Self, AuthError> {
-        let auth = AuthService::open(store.clone(), parts.mail.map(Post::open).transpose()?)?;
+        let cache = Cache::new(store.clone(), &parts.cache);
+        let auth = AuthService::open(store.clone(), &cache, parts.mail.map(Post::open).transpose()?)?;
         let documents = DocumentService::new(store.clone());
         let commands = CommandService::new(store.clone());
-        let cache = Cache::new(store.clone(), &parts.cache);
         Ok(Self {
             admin: AdminService::new(store.clone(), commands.clone()),
             views: ViewService::new(store.clone(), cache.clone()),

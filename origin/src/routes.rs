@@ -86,6 +86,7 @@ fn views() -> OpenApiRouter<App> {
         .routes(routes!(views::student_attendance))
         .routes(routes!(views::teacher_dashboard))
         .routes(routes!(views::teacher_schedule))
+        .routes(routes!(views::guardian_dashboard))
         .routes(routes!(views::admin_dashboard))
         .routes(routes!(views::admin_fees))
         .routes(routes!(views::class_roster))

@@ -6,6 +6,7 @@
 
 mod accounts;
 mod activities;
+mod attempts;
 mod audit;
 pub(crate) mod collections;
 mod copy;
@@ -52,6 +53,7 @@ pub(crate) use notifications::{NewNotification, NotificationId, NotificationRow}
 pub(crate) use outbox::{AfterFailure, OutboxFigures, SetAside, Work};
 pub(crate) use postgres::{Role, ServerFigures, migrate};
 pub(crate) use quarantine::{QuarantineOutcome, QuarantineRow};
+pub(crate) use retention::{Left, Trimmed};
 #[cfg(test)]
 pub(crate) use sessions::Session;
 pub(crate) use sessions::{Device, PasswordReset};

@@ -59,6 +59,8 @@ pub enum Command {
     },
     /// To one user of the institute, or to all members of a batch.
     PostMessage { to: Recipient, text: String },
+    /// By an admin: nobody reads the text any more, and its readers see that there was one.
+    RetractMessage { message: String, reason: String },
     /// By the student who is signed in.
     SubmitAssignment { assignment: String, text: String },
     /// By an admin.
@@ -89,13 +91,16 @@ pub enum Command {
     },
     /// By an admin. The origin makes the id; the user cannot sign in before they have a password.
     CreateUser { email: String, name: String, role: Role },
-    /// By an admin. What is absent stays as it is, here and in the other commands that change a record.
+    /// By an admin. What is absent stays as it is, here and in the other commands that change a record. The one role that
+    /// somebody changes to is guardian: a student who was made to be one before there was the role.
     ChangeUser {
         user: String,
         #[serde(default, skip_serializing_if = "Option::is_none")]
         name: Option<String>,
         #[serde(default, skip_serializing_if = "Option::is_none")]
         email: Option<String>,
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        role: Option<Role>,
     },
     /// By an admin.
     CreateBatch { batch: String, title: String },
@@ -223,12 +228,13 @@ impl CommandError {
 }
 
 /// The names by which clients call the commands.
-pub const NAMES: [&str; 28] = [
+pub const NAMES: [&str; 29] = [
     "grade-submission",
     "void-invoice",
     "refund-payment",
     "record-payment",
     "post-message",
+    "retract-message",
     "submit-assignment",
     "enroll-student",
     "withdraw-student",
@@ -296,6 +302,7 @@ impl Command {
             Command::RefundPayment { .. } => "refund-payment",
             Command::RecordPayment { .. } => "record-payment",
             Command::PostMessage { .. } => "post-message",
+            Command::RetractMessage { .. } => "retract-message",
             Command::SubmitAssignment { .. } => "submit-assignment",
             Command::EnrollStudent { .. } => "enroll-student",
             Command::WithdrawStudent { .. } => "withdraw-student",
@@ -405,6 +412,7 @@ mod tests {
             ("refund-payment", r#","payment":"stripe:pi_1","amount_minor":1"#),
             ("record-payment", r#","invoice":"i","amount_minor":1,"method":"cash""#),
             ("post-message", r#","to":{"user":"u"},"text":"t""#),
+            ("retract-message", r#","message":"m","reason":"not for everybody""#),
             ("submit-assignment", r#","assignment":"a","text":"t""#),
             ("enroll-student", r#","student":"s","batch":"b""#),
             ("withdraw-student", r#","student":"s","batch":"b""#),

@@ -89,7 +89,7 @@ impl<'a> From<&'a Claims> for Member<'a> {
 ///
 /// A kind that this build does not know can be reached by its owner and by admins alone.
 pub fn access(record: &DocumentRecord, member: Member<'_>) -> Access {
-    let owner = record.owner == member.user;
+    let owner = owns(record, member);
     let in_batch = record.batch.as_ref().is_some_and(|batch| member.batches.contains(batch));
     let admin = member.role == Role::Admin;
     let teacher = member.role == Role::Teacher && in_batch;
@@ -114,11 +114,16 @@ pub fn access(record: &DocumentRecord, member: Member<'_>) -> Access {
 ///
 /// A doubt belongs to its batch once there are answers, and a sheet or notes to the class.
 pub fn may_delete(record: &DocumentRecord, member: Member<'_>) -> bool {
-    let own = record.owner == member.user;
+    let own = owns(record, member);
     match record.kind.parse() {
         Ok(Kind::Attendance | Kind::Notes | Kind::Doubt) => member.role == Role::Admin,
         Ok(Kind::Planner | Kind::Private) | Err(KindError) => own || member.role == Role::Admin,
     }
+}
+
+/// A guardian has no documents: what a guardian may read is a student's.
+fn owns(record: &DocumentRecord, member: Member<'_>) -> bool {
+    record.owner == member.user && member.role != Role::Guardian
 }
 
 /// The code of what reaches a document that was deleted.
@@ -310,6 +315,16 @@ mod tests {
             assert!(may_delete(&record, admin));
             assert!(!may_delete(&record, other));
             assert_eq!(may_delete(&record, owner), matches!(kind, Kind::Planner | Kind::Private), "{kind}");
+        }
+    }
+
+    #[test]
+    fn a_guardian_has_no_documents_of_their_own() {
+        let b1 = ["b1".to_owned()];
+        let guardian = member("owner", Role::Guardian, &b1);
+        for kind in [Kind::Attendance, Kind::Notes, Kind::Doubt, Kind::Planner, Kind::Private] {
+            assert_eq!(access(&record(kind), guardian), Access::None, "{kind}");
+            assert!(!may_delete(&record(kind), guardian), "{kind}");
         }
     }
 

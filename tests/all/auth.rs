@@ -172,3 +172,28 @@ async fn without_the_origin_the_edge_still_knows_whom_it_knew() {
     let answer = teacher.log_in("rollcall", "phone").await;
     assert_eq!(answer.problem(503), "origin-unavailable");
 }
+
+/// Two processes, asked in turn: the account has as many tries as one of them alone would give it.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn who_guesses_has_no_more_tries_at_two_origins_than_at_one() {
+    /// As many as an account has at once, and some that it may earn back while a busy machine checks them: far fewer
+    /// than two origins would give.
+    const TRIES: std::ops::Range<usize> = 20..35;
+    let house = House::start_on_postgres().await;
+    let (_second, edge) = house.second_origin().await;
+    let edges = [house.edge.url().to_owned(), edge.url().to_owned()];
+    let body = json!({"email": "ghost@northside.example", "password": "guess"});
+    let mut tries = 0;
+    let stopped = loop {
+        let answer = house.stranger().at(&edges[tries % 2]).post("/api/auth/login", &body).await;
+        if answer.status != 401 {
+            break answer;
+        }
+        tries += 1;
+        assert!(tries < TRIES.end, "never stopped");
+    };
+    assert_eq!(stopped.problem(429), "too-many-attempts");
+    assert!(tries >= TRIES.start, "{tries}");
+    let other = house.stranger().at(&edges[(tries + 1) % 2]).post("/api/auth/login", &body).await;
+    assert_eq!(other.problem(429), "too-many-attempts");
+}

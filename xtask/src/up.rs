@@ -167,7 +167,7 @@ fn edge_secret(file: &Path) -> anyhow::Result<String> {
 fn invitation(edge: &str) -> String {
     format!(
         r#"
-Sign in as admin@, teacher@ or student@northside.example, or the same at riverside.example.
+Sign in as admin@, teacher@, student@ or guardian@northside.example, or the same at riverside.example.
 The password of all of them is rollcall.
 
 In another terminal:

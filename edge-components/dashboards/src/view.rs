@@ -1,4 +1,4 @@
-//! The nine views: their paths, their query, who may read them, and where they are kept.
+//! The ten views: their paths, their query, who may read them, and where they are kept.
 
 use rollcall_guest::Problem;
 use sync_protocol::command::MAX_ID_BYTES;
@@ -26,9 +26,10 @@ enum ViewKind {
     AdminFees,
     StudentGrades,
     StudentAttendance,
+    GuardianDashboard,
 }
 
-const VIEWS: [ViewKind; 9] = [
+const VIEWS: [ViewKind; 10] = [
     ViewKind::StudentDashboard,
     ViewKind::TeacherDashboard,
     ViewKind::AdminDashboard,
@@ -38,6 +39,7 @@ const VIEWS: [ViewKind; 9] = [
     ViewKind::AdminFees,
     ViewKind::StudentGrades,
     ViewKind::StudentAttendance,
+    ViewKind::GuardianDashboard,
 ];
 
 impl ViewKind {
@@ -52,6 +54,7 @@ impl ViewKind {
             ViewKind::AdminFees => "/api/admin/fees",
             ViewKind::StudentGrades => "/api/students/grades",
             ViewKind::StudentAttendance => "/api/students/attendance",
+            ViewKind::GuardianDashboard => "/api/guardians/dashboard",
         }
     }
 
@@ -64,6 +67,7 @@ impl ViewKind {
             | ViewKind::StudentAttendance => Role::Student,
             ViewKind::TeacherDashboard | ViewKind::TeacherSchedule => Role::Teacher,
             ViewKind::AdminDashboard | ViewKind::AdminFees => Role::Admin,
+            ViewKind::GuardianDashboard => Role::Guardian,
         }
     }
 
@@ -280,7 +284,10 @@ mod tests {
         let view = of("student=s1&date=2026-11-22");
         assert_eq!(view, of("date=2026-11-22&student=s1"));
         assert_eq!(view.path_and_query(), "/api/students/schedule?date=2026-11-22&student=s1");
-        assert!(view.check_role(Role::Teacher).is_ok());
+        assert!(view.check_role(Role::Teacher).is_ok() && view.check_role(Role::Guardian).is_ok());
+        assert_eq!(of("date=2026-11-22").check_role(Role::Guardian).unwrap_err().code, "forbidden");
+        let own = View::decode("/api/guardians/dashboard", None).unwrap();
+        assert!(own.check_role(Role::Guardian).is_ok() && own.check_role(Role::Student).is_err());
         let parent = claims("northside.example", "p1");
         let key = view.cache_key(&parent);
         for other in

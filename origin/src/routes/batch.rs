@@ -28,7 +28,8 @@ const MAX_PATH_BYTES: usize = 512;
 /// Largest body of one answer, in bytes: no view comes near it, and ten of them fit into memory many times.
 const MAX_ANSWER_BYTES: usize = 4 * 1024 * 1024;
 /// Where the views are.
-const PLACES: [&str; 4] = ["/api/students/", "/api/teachers/", "/api/admin/", "/api/classes/"];
+const PLACES: [&str; 5] =
+    ["/api/students/", "/api/teachers/", "/api/guardians/", "/api/admin/", "/api/classes/"];
 /// Headers of an answer that mean something to its reader.
 const HEADERS: [HeaderName; 6] = [
     CONTENT_TYPE,

@@ -7,6 +7,8 @@ mod commands;
 mod failover;
 mod fees;
 mod foreign;
+mod guardians;
+mod messages;
 mod notifications;
 mod patroni;
 mod plans;

@@ -6,8 +6,8 @@ use crate::app::App;
 use crate::services::admin::orders::{Day as DayShape, Id as IdShape};
 use crate::services::cache::Served;
 use crate::services::views::{
-    AdminDashboard, AdminFees, Attendance, Grades, Roster, Schedule, StudentDashboard, StudentFees,
-    TeacherDashboard,
+    AdminDashboard, AdminFees, Attendance, Grades, GuardianDashboard, Roster, Schedule, StudentDashboard,
+    StudentFees, TeacherDashboard,
 };
 use axum::extract::{Path, State};
 use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
@@ -36,6 +36,17 @@ pub(super) async fn teacher_dashboard(
     headers: HeaderMap,
 ) -> Result<Response, ApiError> {
     Ok(answer(&app, &claims.inst, app.views.teacher_dashboard(&claims, seen).await?, &headers))
+}
+
+/// The dashboard of the guardian who is signed in: whose guardian they are, and what was written to them.
+#[utoipa::path(get, path = "/api/guardians/dashboard", tag = "Views", responses((status = 200, description = "The view", body = GuardianDashboard), (status = 304, description = "The reader has this very body")))]
+pub(super) async fn guardian_dashboard(
+    State(app): State<App>,
+    Identity(claims): Identity,
+    Seen(seen): Seen,
+    headers: HeaderMap,
+) -> Result<Response, ApiError> {
+    Ok(answer(&app, &claims.inst, app.views.guardian_dashboard(&claims, seen).await?, &headers))
 }
 
 /// The dashboard of an admin.

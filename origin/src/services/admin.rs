@@ -3,6 +3,7 @@
 //! Rights are those that the store knows now: somebody who was an admin when the token was made and is none any more
 //! sees nothing.
 
+mod messages;
 pub(crate) mod orders;
 mod query;
 pub(crate) mod shapes;
@@ -12,6 +13,7 @@ mod tests;
 
 pub(crate) use crate::store::collections;
 
+use super::auth::account_of;
 use super::commands::{CommandFault, CommandService, Order, Receipt};
 use super::import::ImportError;
 use super::records::{self, Subject};
@@ -115,20 +117,8 @@ impl AdminService {
         seen: Option<Bookmark>,
     ) -> Result<Page, AdminError> {
         let query = PageQuery::read(collection, query)?;
-        self.read_as_admin(claims, seen, move |records, bookmark| {
-            let time = records::local_time(records)?;
-            let mut selection = query.selection()?;
-            // One more shows whether there is a next page.
-            selection.limit += 1;
-            let mut rows = records.select(collection, &selection)?;
-            let next = (rows.len() > query.limit()).then(|| {
-                rows.truncate(query.limit());
-                rows.last().map(|row| query.cursor(row))
-            });
-            let items = rows.into_iter().map(|row| records::to_json(collection, row, &time, false));
-            Ok(Page { items: items.collect::<Result<_, _>>()?, next: next.flatten(), bookmark })
-        })
-        .await
+        let read = move |records: &dyn Records, bookmark| page(records, collection, &query, bookmark);
+        self.read_as_admin(claims, seen, read).await
     }
 
     /// One record.
@@ -139,15 +129,8 @@ impl AdminService {
         key: Vec<String>,
         seen: Option<Bookmark>,
     ) -> Result<Found, AdminError> {
-        self.read_as_admin(claims, seen, move |records, bookmark| {
-            // No id has such a character, and Postgres takes none.
-            let sound = key.iter().all(|part| !part.contains('\0'));
-            let subject = Subject::of(collection, Some(key));
-            let state = if sound { subject.state(records)? } else { None };
-            let record = state.ok_or(AdminError::NotFound(collection.record))?;
-            Ok(Found { entity_tag: records::entity_tag(&record), record, bookmark })
-        })
-        .await
+        let read = move |records: &dyn Records, bookmark| found(records, collection, key, bookmark);
+        self.read_as_admin(claims, seen, read).await
     }
 
     /// The edges that have written for the institute or are connected to this process, in order of name.
@@ -285,26 +268,61 @@ impl AdminService {
         seen: Option<Bookmark>,
         work: impl FnOnce(&dyn Records, Bookmark) -> Result<T, AdminError> + Send + 'static,
     ) -> Result<T, AdminError> {
-        if claims.role != Role::Admin {
-            return Err(AdminError::NotAdmin);
-        }
         let claims = claims.clone();
         let institute = claims.inst.clone();
         self.store
             .read_after(&institute, seen, move |records| {
-                let account = records.account(&claims.sub)?.ok_or(AdminError::NotAdmin)?;
-                account.admit(&claims)?;
-                if account.role != Role::Admin {
-                    return Err(AdminError::NotAdmin);
-                }
-                let current = Bookmark::new(records.epoch(), records.revision()?);
-                if let Some(seen) = seen.filter(|seen| *seen > current) {
-                    return Err(AdminError::Behind { current, seen });
-                }
+                let current = admit(records, &claims, seen)?;
                 work(records, current)
             })
             .await
     }
+}
+
+/// Where the transaction is, for an active admin of the claims' institute whose token counts.
+fn admit(records: &dyn Records, claims: &Claims, seen: Option<Bookmark>) -> Result<Bookmark, AdminError> {
+    let account = account_of::<AdminError>(records, claims)?.ok_or(AdminError::NotAdmin)?;
+    if account.role != Role::Admin || claims.role != Role::Admin {
+        return Err(AdminError::NotAdmin);
+    }
+    let current = Bookmark::new(records.epoch(), records.revision()?);
+    if let Some(seen) = seen.filter(|seen| *seen > current) {
+        return Err(AdminError::Behind { current, seen });
+    }
+    Ok(current)
+}
+
+fn page(
+    records: &dyn Records,
+    collection: &'static Collection,
+    query: &PageQuery,
+    bookmark: Bookmark,
+) -> Result<Page, AdminError> {
+    let time = records::local_time(records)?;
+    let mut selection = query.selection()?;
+    // One more shows whether there is a next page.
+    selection.limit += 1;
+    let mut rows = records.select(collection, &selection)?;
+    let next = (rows.len() > query.limit()).then(|| {
+        rows.truncate(query.limit());
+        rows.last().map(|row| query.cursor(row))
+    });
+    let items = rows.into_iter().map(|row| records::to_json(collection, row, &time, false));
+    Ok(Page { items: items.collect::<Result<_, _>>()?, next: next.flatten(), bookmark })
+}
+
+fn found(
+    records: &dyn Records,
+    collection: &'static Collection,
+    key: Vec<String>,
+    bookmark: Bookmark,
+) -> Result<Found, AdminError> {
+    // No id has such a character, and Postgres takes none.
+    let sound = key.iter().all(|part| !part.contains('\0'));
+    let subject = Subject::of(collection, Some(key));
+    let state = if sound { subject.state(records)? } else { None };
+    let record = state.ok_or(AdminError::NotFound(collection.record))?;
+    Ok(Found { entity_tag: records::entity_tag(&record), record, bookmark })
 }
 
 /// A moment that a query names, in milliseconds since the Unix epoch.

@@ -6,14 +6,18 @@ mod sessions;
 
 pub(crate) use keys::rotate as rotate_keys;
 pub(crate) use passwords::{NewPassword, PasswordChange, PasswordResetRequest};
-pub(crate) use sessions::{DeviceList, DeviceRegistration, Logout, SessionList, remove_device};
+pub(crate) use sessions::{
+    DeviceList, DeviceRegistration, Logout, SessionList, end_all_sessions, remove_device,
+};
 
+use super::cache::Cache;
 use super::mail::{MailError, Post};
 use super::passwords::{MAX_PASSWORD_BYTES, PasswordError, Passwords};
-use super::rate_limit::{Attempt, By, RateLimits};
+use super::rate_limit::{Attempt, By, RateLimits, Shared};
 use crate::clock::unix_ms;
 use crate::store::{
-    Account, Activity, ActivityKind, NO_INSTITUTE, OpenError, RefreshToken, Store, StoreError, WriteTx,
+    Account, Activity, ActivityKind, NO_INSTITUTE, OpenError, Records, RefreshToken, Store, StoreError,
+    WriteTx,
 };
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
@@ -131,11 +135,12 @@ enum Rotation {
 
 impl AuthService {
     /// Loads the signing keys, or makes the first one in a new store. Blocks.
-    pub(crate) fn open(store: Store, post: Option<Post>) -> Result<Self, AuthError> {
+    pub(crate) fn open(store: Store, cache: &Cache, post: Option<Post>) -> Result<Self, AuthError> {
         let keys = Arc::new(Keys::open(&store)?);
         let passwords = Arc::new(Passwords::new()?);
         let mails = Arc::new(Semaphore::new(MAX_MAILS));
-        Ok(Self { store, passwords, limits: Arc::default(), keys, post: post.map(Arc::new), mails })
+        let limits = Arc::new(RateLimits::new(Shared::of(cache, &store)));
+        Ok(Self { store, passwords, limits, keys, post: post.map(Arc::new), mails })
     }
 
     /// Follows what other processes do with the keys, until the process stops.
@@ -173,7 +178,7 @@ impl AuthService {
         let (email, device) = check_login(&login)?;
         let now = unix_ms();
         let by = By { account: Some(&email), address };
-        self.limits.check(Attempt::Guess, by, now).map_err(AuthError::TooManyAttempts)?;
+        self.limits.check(Attempt::Guess, by, now).await.map_err(AuthError::TooManyAttempts)?;
         let account = {
             let email = email.clone();
             self.store.read(NO_INSTITUTE, move |records| records.account_by_email(&email)).await?
@@ -182,7 +187,7 @@ impl AuthService {
         let verified = self.passwords.verify(login.password, hash).await?;
         let known = account.clone();
         let Some(account) = account.filter(|_| verified) else {
-            self.limits.count(Attempt::Guess, by, now);
+            self.limits.count(Attempt::Guess, by, now).await;
             if let Some(account) = known {
                 self.note_failure(account, device).await?;
             }
@@ -240,9 +245,20 @@ impl AuthService {
     }
 }
 
+/// The account of whoever shows these claims, whose token must count; none for somebody who is not of the institute, or
+/// not any more. In the transaction that does what they ask for.
+pub(crate) fn account_of<E: From<StoreError> + From<TokenError>>(
+    records: &dyn Records,
+    claims: &Claims,
+) -> Result<Option<Account>, E> {
+    let Some(account) = records.account(&claims.sub)? else { return Ok(None) };
+    account.admit(claims)?;
+    Ok(Some(account))
+}
+
 impl Account {
     /// Refuses a token that was revoked.
-    pub(crate) fn admit(&self, claims: &Claims) -> Result<(), TokenError> {
+    fn admit(&self, claims: &Claims) -> Result<(), TokenError> {
         if self.revocation.covers(claims) { Err(TokenError::Revoked) } else { Ok(()) }
     }
 }

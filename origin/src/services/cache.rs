@@ -134,6 +134,20 @@ impl Cache {
         self.remote.as_ref().map(|remote| remote.state())
     }
 
+    pub(crate) fn has_remote(&self) -> bool {
+        self.remote.is_some()
+    }
+
+    /// Asks Redis for what is no view; none while it does not answer. `command` gets the key with the namespace.
+    pub(crate) async fn ask_remote(
+        &self,
+        key: &str,
+        command: impl FnOnce(String) -> redis::Cmd,
+    ) -> Option<redis::Value> {
+        let remote = self.remote.as_ref()?;
+        remote.ask(&command(remote.name(key))).await
+    }
+
     /// Whether there is a Redis, and whether it answers now.
     pub(crate) async fn probe_remote(&self) -> Option<RemoteState> {
         let remote = self.remote.as_ref()?;

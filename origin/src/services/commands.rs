@@ -5,6 +5,7 @@
 
 mod effects;
 
+use super::auth::account_of;
 use super::records::{self, Subject};
 use crate::store::{AuditEntry, Decision, DecisionStatus, Store, StoreError, WriteTx};
 use serde::{Deserialize, Serialize};
@@ -174,10 +175,8 @@ impl CommandService {
         let request_hash = hash_request(&user, &order);
         let name = order.command.name();
         let decided = self.store.write(&identity.inst, move |tx| {
-            if let Some(claims) = shown
-                && let Some(account) = tx.account(&user)?
-            {
-                account.admit(&claims)?;
+            if let Some(claims) = shown {
+                account_of::<CommandFault>(tx.records(), &claims)?;
             }
             match tx.decision(&order.key)? {
                 Some(decision) if decision.request_hash == request_hash => Ok((decision, "repeated")),
@@ -212,9 +211,7 @@ impl CommandService {
         sync_protocol::command::check_key(Some(&key))?;
         let claims = identity.clone();
         let decision = self.store.read::<_, CommandFault, _>(&identity.inst, move |records| {
-            if let Some(account) = records.account(&claims.sub)? {
-                account.admit(&claims)?;
-            }
+            account_of::<CommandFault>(records, &claims)?;
             Ok(records.decision(&key)?)
         });
         let own = |decision: &Decision| decision.user == identity.sub && decision.device == identity.dev;
@@ -287,8 +284,8 @@ fn decide(tx: &mut WriteTx<'_>, request: Request) -> Result<Decision, CommandFau
         key: order.key.clone(),
         kind: subject.kind,
         record: subject.name(),
-        before: before.map(|state| state.to_string()),
-        after: after.map(|state| state.to_string()),
+        before: before.map(|state| subject.logged(state)),
+        after: after.map(|state| subject.logged(state)),
         refusal,
         revision,
     })?;

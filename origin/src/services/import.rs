@@ -123,6 +123,11 @@ enum Record {
         email: String,
         enrolled_at: Option<i64>,
     },
+    /// Both are named by their addresses.
+    Guardianship {
+        guardian: String,
+        student: String,
+    },
     Assignment(Assignment),
     /// The student is named by their address.
     Submission(NewSubmission),
@@ -136,8 +141,16 @@ enum Record {
 }
 
 /// Kinds of records, in the order in which a summary tells them.
-const KINDS: [&str; 7] =
-    ["users", "batches", "batch teachers", "enrolments", "assignments", "submissions", "results"];
+const KINDS: [&str; 8] = [
+    "users",
+    "batches",
+    "batch teachers",
+    "enrolments",
+    "guardianships",
+    "assignments",
+    "submissions",
+    "results",
+];
 
 impl Record {
     fn kind(&self) -> usize {
@@ -146,9 +159,10 @@ impl Record {
             Record::Batch { .. } => 1,
             Record::Teacher { .. } => 2,
             Record::Enrolment { .. } => 3,
-            Record::Assignment(_) => 4,
-            Record::Submission(_) => 5,
-            Record::Result { .. } => 6,
+            Record::Guardianship { .. } => 4,
+            Record::Assignment(_) => 5,
+            Record::Submission(_) => 6,
+            Record::Result { .. } => 7,
         }
     }
 }
@@ -326,6 +340,9 @@ fn write_record(tx: &WriteTx<'_>, record: Record, now: i64) -> Result<bool, Stor
         Record::Teacher { batch, email } => tx.add_teacher(&batch, &user_id(tx, &email)?),
         Record::Enrolment { batch, email, enrolled_at } => {
             tx.add_enrolment(&batch, &user_id(tx, &email)?, enrolled_at.unwrap_or(now))
+        }
+        Record::Guardianship { guardian, student } => {
+            tx.add_guardian(&user_id(tx, &guardian)?, &user_id(tx, &student)?)
         }
         Record::Assignment(assignment) => tx.add_assignment(&assignment),
         Record::Submission(mut work) => {

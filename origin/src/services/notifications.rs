@@ -1,14 +1,17 @@
 //! What a person was told, and what of it they have read.
 
+use super::auth::account_of;
 use super::local_time::LocalTime;
 use crate::clock::unix_ms;
-use crate::store::{NotificationId, NotificationRow, Store, StoreError};
+use crate::store::{NotificationId, NotificationRow, Records, Store, StoreError};
 use serde::Serialize;
 use serde_json::Value;
 use sync_protocol::bookmark::Bookmark;
 use sync_protocol::token::{Claims, TokenError};
 use utoipa::ToSchema;
 
+/// The kind of those that tell of a message, with the beginning of its text.
+pub(super) const MESSAGE_POSTED: &str = "message-posted";
 /// Most notifications in one answer.
 const PAGE: u32 = 50;
 /// Unread ones are counted up to this: nobody needs to know more, and counting costs.
@@ -74,9 +77,8 @@ impl NotificationService {
         let institute = claims.inst.clone();
         self.store
             .read_after(&institute, seen, move |records| {
-                let account = records.account(&claims.sub)?.ok_or(NotificationError::UnknownUser)?;
-                account.admit(&claims)?;
-                let user = account.user;
+                let account = account_of::<NotificationError>(records, &claims)?;
+                let user = account.ok_or(NotificationError::UnknownUser)?.user;
                 let current = Bookmark::new(records.epoch(), records.revision()?);
                 if let Some(seen) = seen.filter(|seen| *seen > current) {
                     return Err(NotificationError::Behind { current, seen });
@@ -87,6 +89,7 @@ impl NotificationService {
                 let more = rows.len() > PAGE as usize;
                 rows.truncate(PAGE as usize);
                 let next = rows.last().filter(|_| more).map(|row| id_text(row.id));
+                blank_retracted(records, &mut rows)?;
                 let unread = records.unread_notifications(&user, UNREAD_MAX)?;
                 let notifications =
                     rows.into_iter().map(|row| view(row, &time)).collect::<Result<_, StoreError>>()?;
@@ -101,12 +104,33 @@ impl NotificationService {
         let claims = claims.clone();
         let institute = claims.inst.clone();
         let read = self.store.write_aside::<_, NotificationError, _>(&institute, move |tx| {
-            let account = tx.account(&claims.sub)?.ok_or(NotificationError::UnknownUser)?;
-            account.admit(&claims)?;
+            let account = account_of::<NotificationError>(tx.records(), &claims)?;
+            let account = account.ok_or(NotificationError::UnknownUser)?;
             Ok(tx.read_notifications(&account.user, until, unix_ms())?)
         });
         Ok(read.await?.value)
     }
+}
+
+/// Takes the texts of messages that were retracted. Here, since a message may be retracted before all were told of it.
+fn blank_retracted(records: &dyn Records, rows: &mut [NotificationRow]) -> Result<(), StoreError> {
+    let about = |row: &NotificationRow| serde_json::from_str::<Value>(&row.body).ok();
+    let message = |about: &Value| about["message"].as_str().map(str::to_owned);
+    let told = rows.iter_mut().filter(|row| row.kind == MESSAGE_POSTED);
+    let mut told: Vec<_> = told.filter_map(|row| about(row).map(|about| (row, about))).collect();
+    let messages: Vec<String> = told.iter().filter_map(|(_, about)| message(about)).collect();
+    if messages.is_empty() {
+        return Ok(());
+    }
+    let retracted = records.retracted_of(&messages)?;
+    for (row, about) in &mut told {
+        if message(about).is_some_and(|message| retracted.contains(&message)) {
+            about["text"] = "".into();
+            about["retracted"] = true.into();
+            row.body = about.to_string();
+        }
+    }
+    Ok(())
 }
 
 fn view(row: NotificationRow, time: &LocalTime) -> Result<NotificationView, StoreError> {

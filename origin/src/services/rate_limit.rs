@@ -1,8 +1,16 @@
 //! Limits on guesses and on mail: a bucket of attempts for each account and each address, filled again with time.
 //!
-//! Each process counts for itself: behind a balancer, N origins grant N times as much. The limits are chosen so that this
-//! does not matter for a handful of origins, and an origin that is away locks nobody out.
+//! Origins count together, so that several grant what one does: in Redis where there is one, else in the store. Each
+//! counts for itself too, and by that alone while neither answers: an origin that is away, or a Redis, locks nobody out
+//! and lets nobody try for ever.
 
+mod shared;
+#[cfg(test)]
+mod tests;
+
+pub(crate) use shared::Shared;
+
+use sha2::{Digest as _, Sha256};
 use std::collections::HashMap;
 use std::net::IpAddr;
 use std::sync::{Mutex, PoisonError};
@@ -39,10 +47,22 @@ impl Attempt {
     }
 }
 
+/// Names a bucket to whoever counts for several origins: a hash, so that no addresses of people lie about there.
+pub(crate) type BucketName = [u8; 32];
+
 /// Attempts that may follow on each other, and the time until one more is allowed.
 struct Limit {
     burst: i64,
     refill_ms: i64,
+}
+
+impl Limit {
+    /// How long somebody has to wait whose bucket is full again at `full_at`.
+    fn wait(&self, full_at: Option<i64>, now: i64) -> i64 {
+        let owed = full_at.map_or(0, |full_at| (full_at - now).max(0));
+        // What others say cannot lock anybody out for longer than attempts could.
+        owed.min(2 * self.burst * self.refill_ms) - (self.burst - 1) * self.refill_ms
+    }
 }
 
 #[derive(Clone, PartialEq, Eq, Hash)]
@@ -59,23 +79,23 @@ pub(crate) struct By<'a> {
 }
 
 /// Attempts, by account and by address.
-#[derive(Default)]
 pub(crate) struct RateLimits {
-    /// When the bucket will be full again (Unix milliseconds): all that a bucket is.
-    full_at: Mutex<HashMap<(Attempt, Who), i64>>,
+    own: Buckets,
+    shared: Shared,
 }
 
 impl RateLimits {
+    pub(crate) fn new(shared: Shared) -> Self {
+        Self { own: Buckets::default(), shared }
+    }
+
     /// Says how long to wait when account or address has tried too often.
-    pub(crate) fn check(&self, attempt: Attempt, by: By<'_>, now: i64) -> Result<(), Duration> {
-        let full_at = self.full_at.lock().unwrap_or_else(PoisonError::into_inner);
-        let wait = buckets(attempt, by)
-            .map(|(bucket, limit)| {
-                let owed = full_at.get(&bucket).map_or(0, |full| (full - now).max(0));
-                owed - (limit.burst - 1) * limit.refill_ms
-            })
-            .max()
-            .unwrap_or(0);
+    pub(crate) async fn check(&self, attempt: Attempt, by: By<'_>, now: i64) -> Result<(), Duration> {
+        let names = buckets(attempt, by).map(|(bucket, _)| name(&bucket)).collect();
+        let shared = self.shared.full_at(names).await.unwrap_or_default();
+        let limits = buckets(attempt, by).map(|(_, limit)| limit);
+        let shared = limits.zip(shared).map(|(limit, full_at)| limit.wait(full_at, now)).max();
+        let wait = shared.into_iter().fold(self.own.wait(attempt, by, now), i64::max);
         match u64::try_from(wait) {
             Ok(wait) if wait > 0 => Err(Duration::from_millis(wait)),
             Ok(_) | Err(_) => Ok(()),
@@ -83,7 +103,37 @@ impl RateLimits {
     }
 
     /// Counts an attempt.
-    pub(crate) fn count(&self, attempt: Attempt, by: By<'_>, now: i64) {
+    pub(crate) async fn count(&self, attempt: Attempt, by: By<'_>, now: i64) {
+        self.own.count(attempt, by, now);
+        let refills = buckets(attempt, by).map(|(bucket, limit)| (name(&bucket), limit.refill_ms));
+        self.shared.count(refills.collect(), now).await;
+    }
+
+    /// Forgets what was counted of an account, whose owner has proved themselves.
+    pub(crate) async fn forgive(&self, attempt: Attempt, account: &str) {
+        let bucket = (attempt, Who::Account(account.to_owned()));
+        self.shared.forget(name(&bucket)).await;
+        self.own.forget(&bucket);
+    }
+}
+
+type Bucket = (Attempt, Who);
+
+/// What this process has counted.
+#[derive(Default)]
+struct Buckets {
+    /// When the bucket will be full again (Unix milliseconds): all that a bucket is.
+    full_at: Mutex<HashMap<Bucket, i64>>,
+}
+
+impl Buckets {
+    fn wait(&self, attempt: Attempt, by: By<'_>, now: i64) -> i64 {
+        let full_at = self.full_at.lock().unwrap_or_else(PoisonError::into_inner);
+        let waits = buckets(attempt, by);
+        waits.map(|(bucket, limit)| limit.wait(full_at.get(&bucket).copied(), now)).max().unwrap_or(0)
+    }
+
+    fn count(&self, attempt: Attempt, by: By<'_>, now: i64) {
         let mut full_at = self.full_at.lock().unwrap_or_else(PoisonError::into_inner);
         if full_at.len() >= MAX_BUCKETS {
             full_at.retain(|_, full| *full > now);
@@ -96,63 +146,25 @@ impl RateLimits {
         }
     }
 
-    /// Forgets what was counted of an account, whose owner has proved themselves.
-    pub(crate) fn forgive(&self, attempt: Attempt, account: &str) {
-        let mut full_at = self.full_at.lock().unwrap_or_else(PoisonError::into_inner);
-        full_at.remove(&(attempt, Who::Account(account.to_owned())));
+    fn forget(&self, bucket: &Bucket) {
+        self.full_at.lock().unwrap_or_else(PoisonError::into_inner).remove(bucket);
     }
 }
 
-fn buckets(attempt: Attempt, by: By<'_>) -> impl Iterator<Item = ((Attempt, Who), &'static Limit)> {
+fn name((attempt, who): &Bucket) -> BucketName {
+    let attempt = match attempt {
+        Attempt::Guess => "guess",
+        Attempt::Mail => "mail",
+    };
+    let (kind, who) = match who {
+        Who::Account(account) => ("account", account.clone()),
+        Who::Address(address) => ("address", address.to_string()),
+    };
+    Sha256::digest(format!("{attempt} {kind} {who}")).into()
+}
+
+fn buckets(attempt: Attempt, by: By<'_>) -> impl Iterator<Item = (Bucket, &'static Limit)> {
     let account = by.account.map(|account| (Who::Account(account.to_owned()), attempt.account()));
     let address = by.address.map(|address| (Who::Address(address), attempt.address()));
     account.into_iter().chain(address).map(move |(who, limit)| ((attempt, who), limit))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn by(account: &str) -> By<'_> {
-        By { account: Some(account), address: None }
-    }
-
-    #[test]
-    fn an_account_is_stopped_after_its_burst_and_let_in_again_with_time() {
-        let limits = RateLimits::default();
-        for _ in 0..Attempt::Guess.account().burst {
-            assert_eq!(limits.check(Attempt::Guess, by("a@x"), 1_000), Ok(()));
-            limits.count(Attempt::Guess, by("a@x"), 1_000);
-        }
-        let wait = limits.check(Attempt::Guess, by("a@x"), 1_000).unwrap_err();
-        assert_eq!(wait.as_millis(), 3_000);
-        assert_eq!(limits.check(Attempt::Guess, by("b@x"), 1_000), Ok(()));
-        assert_eq!(limits.check(Attempt::Mail, by("a@x"), 1_000), Ok(()), "each kind has its own bucket");
-        assert_eq!(limits.check(Attempt::Guess, by("a@x"), 4_000), Ok(()));
-        limits.forgive(Attempt::Guess, "a@x");
-        limits.count(Attempt::Guess, by("a@x"), 1_000);
-        assert_eq!(limits.check(Attempt::Guess, by("a@x"), 1_000), Ok(()));
-    }
-
-    #[test]
-    fn an_address_is_stopped_over_many_accounts() {
-        let limits = RateLimits::default();
-        let address = Some(IpAddr::from([127, 0, 0, 1]));
-        for n in 0..Attempt::Guess.address().burst {
-            limits.count(Attempt::Guess, By { account: Some(&format!("{n}@x")), address }, 0);
-        }
-        assert!(limits.check(Attempt::Guess, By { account: None, address }, 0).is_err());
-        assert_eq!(limits.check(Attempt::Guess, by("new@x"), 0), Ok(()));
-    }
-
-    #[test]
-    fn memory_is_bounded_however_many_accounts_are_tried() {
-        let limits = RateLimits::default();
-        for n in 0..MAX_BUCKETS + 10 {
-            limits.count(Attempt::Guess, by(&format!("{n}@x")), 0);
-        }
-        assert_eq!(limits.full_at.lock().unwrap().len(), MAX_BUCKETS);
-        limits.count(Attempt::Guess, by("late@x"), 3_001);
-        assert_eq!(limits.full_at.lock().unwrap().len(), 1, "full buckets are forgotten first");
-    }
 }

@@ -47,6 +47,7 @@ impl Subject {
             }
             Command::RefundPayment { payment, .. } => known(&collections::PAYMENTS, &[payment]),
             Command::PostMessage { .. } => Self::of(&collections::MESSAGES, None),
+            Command::RetractMessage { message, .. } => known(&collections::MESSAGES, &[message]),
             Command::EnrollStudent { student, batch } | Command::WithdrawStudent { student, batch } => {
                 known(&collections::ENROLMENTS, &[batch, student])
             }
@@ -100,6 +101,17 @@ impl Subject {
         let Some(row) = records.read_record(collection, &key)? else { return Ok(None) };
         let time = local_time(records)?;
         Ok(Some(to_json(collection, row, &time, true)?))
+    }
+
+    /// A state as the audit log keeps it.
+    pub(crate) fn logged(&self, mut state: Value) -> String {
+        let columns = self.collection.iter().flat_map(|collection| collection.columns);
+        for column in columns.filter(|column| column.unlogged) {
+            if let Some(object) = state.as_object_mut() {
+                object.remove(column.name);
+            }
+        }
+        state.to_string()
     }
 }
 

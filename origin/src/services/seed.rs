@@ -100,6 +100,10 @@ impl<'t, 'c> Loader<'t, 'c> {
             )?;
             self.count(added);
         }
+        for ward in samples::wards() {
+            let added = self.tx.add_guardian(&self.user("guardian"), &self.user(&ward.local))?;
+            self.count(added);
+        }
         Ok(())
     }
 
@@ -233,7 +237,7 @@ impl<'t, 'c> Loader<'t, 'c> {
     }
 
     fn messages(&mut self) -> Result<(), StoreError> {
-        let student = self.user("student");
+        let (student, guardian) = (self.user("student"), self.user("guardian"));
         let texts = [
             (
                 "welcome",
@@ -260,6 +264,14 @@ impl<'t, 'c> Loader<'t, 'c> {
                 "Homework 3 is out. Start with the second exercise.",
             ),
             ("lab", "assistant", Some("physics-a"), None, 1, "The lab opens half an hour early this week."),
+            (
+                "evening",
+                "teacher",
+                None,
+                Some(&guardian),
+                3,
+                "The parents' evening is on the last Friday of term.",
+            ),
         ];
         for (message, author, batch, recipient, days_ago, text) in texts {
             let added = self.tx.add_message(&NewMessage {

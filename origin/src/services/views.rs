@@ -3,12 +3,13 @@
 //! Every answer is JSON in `snake_case`. Times are RFC 3339 with the institute's offset, dates `YYYY-MM-DD`, money in
 //! minor units of `currency`, shares between 0 and 1; a figure that nothing supports yet is `null`. Lists are bounded.
 //! Field by field the shapes are the structs of this module: [`StudentDashboard`], [`TeacherDashboard`],
-//! [`AdminDashboard`], [`Schedule`], [`StudentFees`] and [`AdminFees`].
+//! [`GuardianDashboard`], [`AdminDashboard`], [`Schedule`], [`StudentFees`] and [`AdminFees`].
 
 mod admin;
 mod attendance;
 mod fees;
 mod grades;
+mod guardian;
 mod roster;
 mod schedule;
 mod student;
@@ -16,7 +17,8 @@ mod teacher;
 
 pub(crate) use {
     admin::AdminDashboard, attendance::Attendance, fees::AdminFees, fees::StudentFees, grades::Grades,
-    roster::Roster, schedule::Schedule, student::StudentDashboard, teacher::TeacherDashboard,
+    guardian::GuardianDashboard, roster::Roster, schedule::Schedule, student::StudentDashboard,
+    teacher::TeacherDashboard,
 };
 
 use super::cache::{Cache, Computed, Key, Served, Strategy};
@@ -136,6 +138,18 @@ impl ViewService {
         seen: Option<Bookmark>,
     ) -> Result<Served, ViewError> {
         self.view(claims, Role::Teacher, seen, Kept::dashboard("teacher"), teacher::dashboard).await
+    }
+
+    pub(crate) async fn guardian_dashboard(
+        &self,
+        claims: &Claims,
+        seen: Option<Bookmark>,
+    ) -> Result<Served, ViewError> {
+        if claims.role != Role::Guardian {
+            return Err(ViewError::WrongRole(Role::Guardian));
+        }
+        let compute = |scene: &Scene<'_>| Ok(guardian::dashboard(scene)?);
+        self.keep(claims, seen, Kept::dashboard("guardian"), compute).await
     }
 
     pub(crate) async fn admin_dashboard(
@@ -387,6 +401,7 @@ impl<'r> Scene<'r> {
             batch: message.batch,
             text: message.text,
             posted_at: self.time.text(message.posted_at),
+            retracted: message.retracted,
         });
         let unread = self.records.unread_messages(user, &self.batches, self.account.messages_read_at)?;
         Ok(Messages { unread, recent: recent.collect() })
@@ -395,15 +410,16 @@ impl<'r> Scene<'r> {
 
 /// A student whose records somebody else may see: their guardian, or an admin.
 fn visible_student(records: &dyn Records, reader: &Account, student: &str) -> Result<Account, ViewError> {
-    let guardian = || -> Result<bool, StoreError> {
-        let entry = records.directory_entry(&reader.user)?;
-        Ok(entry.is_some_and(|entry| entry.guardian_of.iter().any(|ward| ward == student)))
-    };
-    if reader.role != Role::Admin && !guardian()? {
+    if reader.role != Role::Admin && !wards(records, &reader.user)?.iter().any(|ward| ward == student) {
         return Err(ViewError::NotTheirs);
     }
     let account = records.account(student)?.filter(|account| account.role == Role::Student);
     account.ok_or(ViewError::NotTheirs)
+}
+
+/// The students whose guardian the user is, whatever the user's role.
+fn wards(records: &dyn Records, user: &str) -> Result<Vec<String>, StoreError> {
+    Ok(records.directory_entry(user)?.map(|entry| entry.guardian_of).unwrap_or_default())
 }
 
 fn parse_date(text: &str) -> Result<Date, ViewError> {
@@ -465,8 +481,13 @@ pub(crate) struct MessageView {
     /// Absent for a message to the reader alone.
     #[serde(skip_serializing_if = "Option::is_none")]
     batch: Option<String>,
+    /// Empty for one that was retracted.
     text: String,
     posted_at: String,
+    /// Whether an admin has retracted it.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    #[schema(required = false)]
+    retracted: bool,
 }
 
 #[cfg(test)]
@@ -506,6 +527,7 @@ mod tests {
                 let teacher = scene(records, &user("teacher"))?;
                 let class = teacher.classes(0, i64::MAX, 1)?.remove(0).class;
                 roster::roster(&teacher, &class)?;
+                guardian::dashboard(&scene(records, &user("guardian"))?)?;
                 teacher::dashboard(&scene(records, &user("teacher"))?)?;
                 admin::dashboard(&scene(records, &user("admin"))?)?;
                 records.share_batch(&user("student"), &user("teacher"))?;
@@ -558,6 +580,7 @@ mod tests {
             attendance::attendance(&scene(records, "student-7")?)?;
             roster::roster(&scene(records, "teacher-3")?, "class-2")?;
             teacher::dashboard(&scene(records, "teacher-3")?)?;
+            guardian::dashboard(&scene(records, "guardian-3")?)?;
             let student = scene(records, "student-7")?;
             fees::student_fees(&student)?;
             records.sessions("student-7", unix_ms())?;

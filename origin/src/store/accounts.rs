@@ -50,7 +50,7 @@ pub(crate) struct StoredKey {
 
 /// The role that a text names.
 pub(crate) fn parse_role(text: &str) -> Option<Role> {
-    [Role::Admin, Role::Teacher, Role::Student].into_iter().find(|role| role.as_str() == text)
+    Role::ALL.into_iter().find(|role| role.as_str() == text)
 }
 
 /// What the column `revocation` holds.
@@ -88,6 +88,9 @@ pub(crate) trait WriteAccounts {
     /// Changes a user of this institute; what is absent stays. False when there is none, or somebody else has the
     /// address.
     fn change_user(&self, user: &str, name: Option<&str>, email: Option<&str>) -> Result<bool, StoreError>;
+
+    /// Makes a user of this institute one of another role.
+    fn set_role(&self, user: &str, role: Role) -> Result<(), StoreError>;
 
     /// Notes until when the user has read their messages.
     fn set_messages_read(&self, user: &str, until: i64) -> Result<(), StoreError>;

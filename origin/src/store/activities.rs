@@ -1,6 +1,7 @@
 //! What users do with their accounts: when they sign in and out, from which devices, and who fails to.
 
 use super::error::StoreError;
+use super::retention::Trimmed;
 
 /// Entries are read as the collection `ACTIVITIES`.
 #[derive(Debug, Clone)]
@@ -52,7 +53,7 @@ pub(crate) trait WriteActivities {
     /// Nothing changes an activity once it is there.
     fn add_activity(&self, activity: &Activity) -> Result<(), StoreError>;
 
-    /// Drops what is older than `before` (Unix milliseconds), at most `limit` rows, and says how many. Where months are
-    /// kept apart, those that are older go whole, and of all institutes.
-    fn trim_activities(&self, before: i64, limit: u32) -> Result<u64, StoreError>;
+    /// Drops what is older than `before` (Unix milliseconds), at most `limit` rows. Where months are kept apart,
+    /// one that is older goes whole, and of all institutes.
+    fn trim_activities(&self, before: i64, limit: u32) -> Result<Trimmed, StoreError>;
 }

@@ -50,6 +50,8 @@ pub(crate) struct Column {
     pub(crate) kind: Kind,
     /// Too large or too costly for a list: only in a record that is read alone.
     pub(crate) alone: bool,
+    /// What people write to each other: the audit log, which every admin lists and which is kept for good, has it not.
+    pub(crate) unlogged: bool,
 }
 
 /// How a filter compares.

@@ -6,6 +6,7 @@
 
 mod accounts;
 mod activities;
+mod attempts;
 mod audit;
 mod collections;
 mod coursework;

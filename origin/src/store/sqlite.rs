@@ -2,6 +2,7 @@
 
 mod accounts;
 mod activities;
+mod attempts;
 mod audit;
 mod collections;
 mod coursework;
@@ -189,4 +190,53 @@ fn connect(path: &Path) -> Result<Connection, rusqlite::Error> {
     connection.pragma_update(None, "temp_store", "MEMORY")?;
     connection.set_prepared_statement_cache_capacity(256);
     Ok(connection)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use refinery::Target;
+    use sync_protocol::token::Role;
+
+    /// The last schema without the role of guardians.
+    const BEFORE_GUARDIANS: i32 = 16;
+
+    #[test]
+    fn a_store_from_before_guardians_goes_on_and_takes_them() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("origin.sqlite");
+        let mut connection = connect(&path).unwrap();
+        let runner = migrations::migrations::runner().set_target(Target::Version(BEFORE_GUARDIANS));
+        runner.run(&mut connection).unwrap();
+        let user = |id: &str, role: &str| {
+            format!(
+                "INSERT INTO users (user, institute, email, name, role, created_at)
+                 VALUES ('{id}', 'i', '{id}@x', '{id}', '{role}', 0)"
+            )
+        };
+        connection.execute("INSERT INTO institutes VALUES ('i', 'I', 'UTC', 'USD', 0, 0)", []).unwrap();
+        connection.execute(&user("parent", "student"), []).unwrap();
+        connection.execute(&user("sam", "student"), []).unwrap();
+        connection.execute("INSERT INTO guardians VALUES ('i', 'parent', 'sam')", []).unwrap();
+        assert!(connection.execute(&user("gita", "guardian"), []).is_err());
+        drop(connection);
+
+        let database = Database::open(folder.path(), Arc::default()).unwrap();
+        let kept = database.read_blocking::<_, StoreError>("i", |records| {
+            Ok((records.account("parent")?.unwrap().role, records.directory_entry("parent")?.unwrap()))
+        });
+        let (role, entry) = kept.unwrap();
+        assert_eq!((role, entry.guardian_of), (Role::Student, vec!["sam".to_owned()]));
+        // Another connection, which has read the schema before or after.
+        let connection = connect(&path).unwrap();
+        connection.execute(&user("gita", "guardian"), []).unwrap();
+        assert!(connection.execute(&user("x", "janitor"), []).is_err());
+        let sound: String = connection.query_row("PRAGMA integrity_check", [], |row| row.get(0)).unwrap();
+        assert_eq!(sound, "ok");
+        let added = database.write_blocking::<_, StoreError, _>("i", |tx| {
+            tx.set_role("parent", Role::Guardian)?;
+            tx.account("gita")
+        });
+        assert_eq!(added.unwrap().value.unwrap().role, Role::Guardian);
+    }
 }

@@ -4,6 +4,7 @@
 
 use super::accounts::{ReadAccounts, WriteAccounts};
 use super::activities::WriteActivities;
+use super::attempts::{ReadAttempts, WriteAttempts};
 use super::audit::WriteAudit;
 use super::collections::ReadCollections;
 use super::coursework::{ReadCoursework, WriteCoursework};
@@ -35,6 +36,7 @@ const FEED_TRIM_EVERY: u64 = 1024;
 /// Reads the records of one institute within one transaction.
 pub(crate) trait Records:
     ReadAccounts
+    + ReadAttempts
     + ReadCollections
     + ReadCoursework
     + ReadDecisions
@@ -54,6 +56,7 @@ pub(crate) trait Records:
 
 impl<T> Records for T where
     T: ReadAccounts
+        + ReadAttempts
         + ReadCollections
         + ReadCoursework
         + ReadDecisions
@@ -76,6 +79,7 @@ pub(crate) trait Writes:
     Records
     + Scope
     + WriteAccounts
+    + WriteAttempts
     + WriteAudit
     + WriteCoursework
     + WriteDecisions
@@ -98,6 +102,7 @@ impl<T> Writes for T where
     T: Records
         + Scope
         + WriteAccounts
+        + WriteAttempts
         + WriteAudit
         + WriteCoursework
         + WriteDecisions

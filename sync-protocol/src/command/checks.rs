@@ -6,6 +6,7 @@ use super::{
 };
 
 use crate::document_id::DocumentId;
+use crate::token::Role;
 
 impl Command {
     /// Checks all that can be checked without looking anything up, as [`Command::decode`] does.
@@ -25,6 +26,10 @@ impl Command {
                     Recipient::Batch(batch) => id("to.batch", batch)?,
                 }
                 text("text", body)
+            }
+            Command::RetractMessage { message, reason } => {
+                id("message", message)?;
+                title("reason", reason)
             }
             Command::SubmitAssignment { assignment, text: body } => {
                 id("assignment", assignment)?;
@@ -112,9 +117,15 @@ impl Command {
             email("email", address)?;
             title("name", name)?;
         }
-        if let Command::ChangeUser { user, name, email: address } = self {
+        if let Command::ChangeUser { user, name, email: address, role } = self {
             id("user", user)?;
-            something("user", &[name, address])?;
+            match role {
+                None => something("user", &[name, address])?,
+                Some(Role::Guardian) => {}
+                Some(Role::Admin | Role::Teacher | Role::Student) => {
+                    return Err(field("role", "role is not guardian, the one that is changed to"));
+                }
+            }
             optional(name, |name| title("name", name))?;
             optional(address, |address| email("email", address))?;
         }

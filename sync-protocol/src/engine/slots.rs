@@ -369,8 +369,11 @@ impl Engine {
     ) {
         // Some of those who waited may be gone.
         let mut founders = waiting.iter().filter(|w| w.has_content());
-        let founder = founders.find_map(|w| self.sessions.get(&w.session));
-        if let Some(claims) = founder.map(|s| s.claims.clone()) {
+        let founder = founders.find_map(|w| {
+            let session = self.sessions.get(&w.session)?;
+            (!self.rights.is_guardian(&session.claims)).then(|| session.claims.clone())
+        });
+        if let Some(claims) = founder {
             let mut doc = Box::new(Document::new(document, &claims.sub, now));
             doc.refuse(refused);
             return self.make_ready(now, document, doc, waiting);

@@ -177,9 +177,9 @@ fn a_deactivated_users_sessions_end_and_none_opens_again() {
 
 #[test]
 fn a_guardian_stops_reading_when_the_child_leaves_the_batch() {
-    let gita = DirectoryEntry { guardian_of: vec!["sam".into()], ..entry("gita", Role::Student, &[]) };
+    let gita = DirectoryEntry { guardian_of: vec!["sam".into()], ..entry("gita", Role::Guardian, &[]) };
     let mut edge = edge_with(&[gita, entry("sam", Role::Student, &["b1"])]);
-    edge.join(1, "gita", Role::Student, &[]);
+    edge.join(1, "gita", Role::Guardian, &[]);
     let (mut doc, mut state) = (Automerge::new(), State::new());
     edge.talk(1, NOTES, &mut doc, &mut state);
     assert_eq!(doc.get_heads(), notes(1).get_heads());
@@ -187,6 +187,24 @@ fn a_guardian_stops_reading_when_the_child_leaves_the_batch() {
     edge.talk(1, NOTES, &mut doc, &mut state);
     assert_eq!(edge.appended(), 0);
     assert!(is_unavailable(&edge.run([feed(1, &[entry("sam", Role::Student, &[])])]), 1));
+}
+
+/// The directory may be from before the role, which has a guardian as a student.
+#[test]
+fn a_guardian_founds_no_document() {
+    for (told, signed_in, founds) in [
+        (Role::Student, Role::Student, 1),
+        (Role::Guardian, Role::Guardian, 0),
+        (Role::Student, Role::Guardian, 0),
+        (Role::Guardian, Role::Student, 0),
+    ] {
+        let mut edge = edge_with(&[entry("gita", told, &[])]);
+        edge.join(1, "gita", signed_in, &[]);
+        let (mut doc, mut state) = (Automerge::new(), State::new());
+        write(&mut doc, "a", "1");
+        edge.talk(1, UNKNOWN, &mut doc, &mut state);
+        assert_eq!(edge.appended(), founds, "{told:?} {signed_in:?}");
+    }
 }
 
 #[test]

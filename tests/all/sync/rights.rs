@@ -9,6 +9,7 @@ const TEACHER: &str = "teacher@northside.example";
 const ASSISTANT: &str = "assistant@northside.example";
 const STUDENT: &str = "student@northside.example";
 const ADMIN: &str = "admin@northside.example";
+const GUARDIAN: &str = "guardian@northside.example";
 
 async fn command(admin: &Person, key: &str, command: Value) {
     let posted = admin
@@ -118,4 +119,45 @@ async fn a_device_is_told_which_change_broke_the_rules_and_nobody_else_sees_it()
     teacher.mark_attendance(sheet, &class.students[1], "late").unwrap();
     in_step(&[&teacher], sheet).await;
     assert_eq!(teacher.marks(sheet).unwrap().into_values().collect::<Vec<_>>(), ["late"]);
+}
+
+/// What is the students' the guardian's phone shows, and nothing that it writes gets any further.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_guardian_reads_at_an_edge_what_their_students_read_and_writes_nothing() {
+    let house = House::start().await;
+    let class = house.class().await;
+    let guardian = house.sign_in(GUARDIAN).await;
+    assert_eq!(guardian.claims()["role"], "guardian");
+    let home = async || guardian.get("/api/guardians/dashboard").await;
+    let wards = home().await.ok()["students"].as_array().unwrap().clone();
+    assert_eq!(wards.len(), 2);
+    until("the view to be kept", SOON, async || home().await.is_hit().then_some(())).await;
+    for ward in &wards {
+        let fees = format!("/api/students/fees?student={}", ward["student"].as_str().unwrap());
+        assert_eq!(guardian.get(&fees).await.ok()["student"]["id"], ward["student"]);
+    }
+    let stranger =
+        class.students.iter().find(|student| wards.iter().all(|ward| ward["student"] != **student));
+    let stranger = format!("/api/students/fees?student={}", stranger.unwrap());
+    for path in [&stranger, "/api/students/fees", "/api/teachers/dashboard", "/api/admin/fees"] {
+        assert_eq!(guardian.get(path).await.problem(403), "forbidden", "{path}");
+    }
+
+    let teacher = house.device(TEACHER, "phone");
+    let notes = teacher.register(Kind::Notes, &class.id).await.unwrap();
+    writes(&teacher, notes, "For all. ").await;
+    teacher.wait_until_acknowledged(notes, SOON).await.unwrap();
+    let phone = house.device(GUARDIAN, "family phone");
+    assert_eq!(phone.register(Kind::Notes, &class.id).await.unwrap(), notes);
+    in_step(&[&teacher, &phone], notes).await;
+    writes(&phone, notes, "From home. ").await;
+    let private = phone.create_private(|tx| tx.put(automerge::ROOT, "mine", 1)).unwrap();
+    let refused = until("the phone to be told", SOON, async || {
+        Some(phone.refusals(notes).unwrap()).filter(|refused| !refused.is_empty())
+    })
+    .await;
+    assert_eq!(refused.into_values().collect::<Vec<_>>(), ["forbidden"]);
+    until("the phone to be told", SOON, async || phone.is_unavailable(private).unwrap().then_some(())).await;
+    assert_eq!(teacher.text(notes, "text").unwrap(), "For all. ");
+    assert!(!phone.acknowledged(private).unwrap());
 }

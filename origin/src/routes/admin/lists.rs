@@ -14,7 +14,7 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 /// The lists with their collections, from which their parameters are documented.
-pub(in crate::routes) static LISTS: [(&str, &Collection); 16] = [
+pub(in crate::routes) static LISTS: [(&str, &Collection); 17] = [
     ("/admin/v1/users", &collections::USERS),
     ("/admin/v1/batches", &collections::BATCHES),
     ("/admin/v1/enrolments", &collections::ENROLMENTS),
@@ -26,6 +26,7 @@ pub(in crate::routes) static LISTS: [(&str, &Collection); 16] = [
     ("/admin/v1/submissions", &collections::SUBMISSIONS),
     ("/admin/v1/invoices", &collections::INVOICES),
     ("/admin/v1/payments", &collections::PAYMENTS),
+    ("/admin/v1/messages", &collections::MESSAGES),
     ("/admin/v1/documents", &collections::DOCUMENTS),
     ("/admin/v1/quarantine", &collections::QUARANTINE),
     ("/admin/v1/sessions", &collections::SESSIONS),
@@ -53,6 +54,8 @@ pub(in crate::routes) fn router() -> OpenApiRouter<App> {
         .routes(routes!(read_invoice))
         .routes(routes!(list_payments))
         .routes(routes!(read_payment))
+        .routes(routes!(list_messages))
+        .routes(routes!(read_message))
         .routes(routes!(list_documents))
         .routes(routes!(read_document))
         .routes(routes!(list_quarantine))
@@ -337,6 +340,29 @@ async fn read_payment(
         &claims.inst,
         app.admin.read(&claims, &collections::PAYMENTS, vec![key], seen).await?,
     )
+}
+
+/// Messages, without what is written in them. The audit log says who asked.
+#[utoipa::path(get, path = "/admin/v1/messages", tag = "Messages", responses((status = 200, description = "A page", body = PageOf<MessageRecord>)))]
+async fn list_messages(
+    State(app): State<App>,
+    Identity(claims): Identity,
+    Seen(seen): Seen,
+    Pairs(query): Pairs,
+) -> Result<Response, ApiError> {
+    page::<MessageRecord>(&app, &claims.inst, app.admin.list_messages(&claims, query, seen).await?)
+}
+
+/// A message with its text. The audit log says who read it.
+#[utoipa::path(get, path = "/admin/v1/messages/{message}", tag = "Messages", responses((status = 200, description = "The record", body = MessageRecord)))]
+async fn read_message(
+    State(app): State<App>,
+    Identity(claims): Identity,
+    Seen(seen): Seen,
+    _: NoQuery,
+    Path(key): Path<String>,
+) -> Result<Response, ApiError> {
+    record::<MessageRecord>(&app, &claims.inst, app.admin.read_message(&claims, key, seen).await?)
 }
 
 /// Shared documents.

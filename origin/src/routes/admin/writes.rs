@@ -22,6 +22,7 @@ pub(in crate::routes) fn router() -> OpenApiRouter<App> {
         .routes(routes!(reactivate_user))
         .routes(routes!(revoke_device))
         .routes(routes!(add_guardian, remove_guardian))
+        .routes(routes!(retract_message))
         .routes(routes!(create_batch))
         .routes(routes!(change_batch))
         .routes(routes!(enroll_student, withdraw_student))
@@ -125,6 +126,18 @@ async fn remove_guardian(
     Path((guardian, student)): Path<(String, String)>,
 ) -> Result<Response, ApiError> {
     apply(&app, &claims, Command::RemoveGuardian { guardian, student }, terms, StatusCode::OK).await
+}
+
+/// Takes a message from its readers.
+#[utoipa::path(post, path = "/admin/v1/messages/{message}/retract", tag = "Messages", request_body = Retraction, responses((status = 200, description = "What the command did", body = Receipt)))]
+async fn retract_message(
+    State(app): State<App>,
+    Identity(claims): Identity,
+    terms: Terms,
+    Path(message): Path<String>,
+    JsonBody(body): JsonBody<Retraction>,
+) -> Result<Response, ApiError> {
+    apply(&app, &claims, body.into_command(message), terms, StatusCode::OK).await
 }
 
 /// Makes a batch.

@@ -14,7 +14,7 @@ async fn list(origin: &TestOrigin, user: &User, query: &str) -> Value {
     answer.json()
 }
 
-async fn until_unread(origin: &TestOrigin, user: &User, unread: u64) -> Value {
+pub(super) async fn until_unread(origin: &TestOrigin, user: &User, unread: u64) -> Value {
     let deadline = Instant::now() + PATIENCE;
     loop {
         let page = list(origin, user, "").await;

@@ -6,7 +6,8 @@ use serde_json::{Value, json};
 
 const LARGE: &str = include_str!("../../services/views/large_institute.sql");
 /// Tables of as many rows as there are students, or more.
-const LARGE_TABLES: [&str; 9] = [
+const LARGE_TABLES: [&str; 10] = [
+    "guardians",
     "submissions",
     "users",
     "enrolments",
@@ -47,6 +48,7 @@ async fn no_command_scans_a_large_table_of_postgres() {
     let admin = origin.user("teacher-220@large.example").await;
     let teacher = origin.user("teacher-1@large.example").await;
     let student = origin.user("student-220@large.example").await;
+    let guardian = origin.user("guardian-220@large.example").await;
 
     done(
         &origin,
@@ -67,6 +69,21 @@ async fn no_command_scans_a_large_table_of_postgres() {
         json!({"command": "post-message", "to": {"user": "teacher-1"}, "text": "Thanks"}),
     )
     .await;
+    done(
+        &origin,
+        &guardian,
+        json!({"command": "post-message", "to": {"user": "teacher-1"}, "text": "How is he doing?"}),
+    )
+    .await;
+    for path in [
+        "/admin/v1/messages?author=teacher-1&sort=-posted_at",
+        "/admin/v1/messages?retracted=true",
+        "/admin/v1/messages/message-7",
+    ] {
+        assert_eq!(origin.get(&admin, path).await.status, StatusCode::OK, "{path}");
+    }
+    done(&origin, &admin, json!({"command": "retract-message", "message": "message-7", "reason": "Wrong"}))
+        .await;
     let paid = done(
         &origin,
         &admin,

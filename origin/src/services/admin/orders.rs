@@ -86,7 +86,14 @@ pub(crate) struct NewUser {
     role: RoleName,
 }
 
-/// What changes of a user, at least one of the two.
+/// What somebody may become: who was made a student to be a guardian, before there was the role.
+#[derive(Debug, Deserialize, ToSchema)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum LaterRole {
+    Guardian,
+}
+
+/// What changes of a user, at least one of these.
 #[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct UserChange {
@@ -96,6 +103,16 @@ pub(crate) struct UserChange {
     #[serde(default, deserialize_with = "given")]
     #[schema(value_type = Email, required = false)]
     email: Option<Email>,
+    #[serde(default, deserialize_with = "given")]
+    #[schema(value_type = LaterRole, required = false)]
+    role: Option<LaterRole>,
+}
+
+/// Why a message is retracted.
+#[derive(Debug, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Retraction {
+    reason: Title,
 }
 
 /// A batch to be made.
@@ -239,6 +256,7 @@ impl From<RoleName> for Role {
             RoleName::Admin => Role::Admin,
             RoleName::Teacher => Role::Teacher,
             RoleName::Student => Role::Student,
+            RoleName::Guardian => Role::Guardian,
         }
     }
 }
@@ -256,7 +274,18 @@ impl IntoCommand for NewUser {
 
 impl IntoCommand for UserChange {
     fn into_command(self, user: String) -> Command {
-        Command::ChangeUser { user, name: self.name.map(|it| it.0), email: self.email.map(|it| it.0) }
+        Command::ChangeUser {
+            user,
+            name: self.name.map(|it| it.0),
+            email: self.email.map(|it| it.0),
+            role: self.role.map(|LaterRole::Guardian| Role::Guardian),
+        }
+    }
+}
+
+impl IntoCommand for Retraction {
+    fn into_command(self, message: String) -> Command {
+        Command::RetractMessage { message, reason: self.reason.0 }
     }
 }
 

@@ -21,6 +21,7 @@ pub(crate) enum RoleName {
     Admin,
     Teacher,
     Student,
+    Guardian,
 }
 
 /// The institute.
@@ -188,6 +189,30 @@ pub(crate) struct PaymentRecord {
     pub(crate) reference: Option<String>,
     pub(crate) recorded_by: String,
     pub(crate) paid_at: String,
+}
+
+/// A message, to a user or to a batch.
+#[derive(Debug, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct MessageRecord {
+    pub(crate) message: String,
+    pub(crate) author: String,
+    pub(crate) author_name: String,
+    pub(crate) recipient: Option<String>,
+    pub(crate) batch: Option<String>,
+    pub(crate) posted_at: String,
+    /// Whether its readers see it no more.
+    pub(crate) retracted: bool,
+    /// What is written, when the message is read alone; so below.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) text: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) retracted_at: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) retracted_by: Option<String>,
+    /// Why it was retracted.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) reason: Option<String>,
 }
 
 /// A shared document, without what is in it.

@@ -7,7 +7,7 @@ use crate::testing::{TestDatabase, plans, scans_of};
 use collections::*;
 
 /// Every collection that is listed.
-static LISTED: [&Collection; 16] = [
+static LISTED: [&Collection; 17] = [
     &USERS,
     &BATCHES,
     &ENROLMENTS,
@@ -19,6 +19,7 @@ static LISTED: [&Collection; 16] = [
     &SUBMISSIONS,
     &INVOICES,
     &PAYMENTS,
+    &MESSAGES,
     &DOCUMENTS,
     &QUARANTINE,
     &SESSIONS,
@@ -61,6 +62,8 @@ fn ask(records: &dyn Records, value: impl Fn(&str) -> String) -> Result<usize, A
     }
     records.search_people(&["student".to_owned(), "7".to_owned()], "student-7", 20)?;
     records.search_titles("exercise 7", 20)?;
+    records.addressee("message-7")?;
+    records.retracted_of(&["message-7".to_owned(), "message-8".to_owned()])?;
     records.highest_score("assignment-3")?;
     Ok(asked)
 }
@@ -79,7 +82,7 @@ fn no_list_scans_a_large_table_of_postgres() {
         "command" => "change-batch".to_owned(),
         "kind" => "doubt".to_owned(),
         "record" => "submission-77".to_owned(),
-        "user" | "teacher" | "guardian" => "teacher-3".to_owned(),
+        "user" | "teacher" | "guardian" | "author" => "teacher-3".to_owned(),
         other => format!("{other}-7"),
     };
     // The way of readers, whose statements are planned for any value.
@@ -94,6 +97,7 @@ fn no_list_scans_a_large_table_of_postgres() {
         "attendance",
         "invoices",
         "payments",
+        "messages",
         "audit",
         "user_activities",
         "documents",

@@ -57,8 +57,8 @@ impl AuthService {
         let post = self.post.clone().ok_or(AuthError::NoMail)?;
         let by = By { account: Some(&email), address };
         let now = unix_ms();
-        self.limits.check(Attempt::Mail, by, now).map_err(AuthError::TooManyAttempts)?;
-        self.limits.count(Attempt::Mail, by, now);
+        self.limits.check(Attempt::Mail, by, now).await.map_err(AuthError::TooManyAttempts)?;
+        self.limits.count(Attempt::Mail, by, now).await;
         let place = self.mails.clone().try_acquire_owned().map_err(|_| AuthError::Busy)?;
         let service = self.clone();
         tokio::spawn(async move {
@@ -92,6 +92,11 @@ impl AuthService {
         Ok(post.send(reset_mail(&account, &institute, &post.reset_link(&token))).await?)
     }
 
+    async fn count_wrong_token(&self, by: By<'_>) -> AuthError {
+        self.limits.count(Attempt::Guess, by, unix_ms()).await;
+        AuthError::ResetInvalid
+    }
+
     /// Sets the password of whoever got this token, and ends all their sessions.
     pub(crate) async fn reset_password(
         &self,
@@ -100,12 +105,10 @@ impl AuthService {
     ) -> Result<(), AuthError> {
         check_new_password("password", &new.password)?;
         let by = By { account: None, address };
-        self.limits.check(Attempt::Guess, by, unix_ms()).map_err(AuthError::TooManyAttempts)?;
-        let invalid = || {
-            self.limits.count(Attempt::Guess, by, unix_ms());
-            AuthError::ResetInvalid
+        self.limits.check(Attempt::Guess, by, unix_ms()).await.map_err(AuthError::TooManyAttempts)?;
+        let Some(institute) = institute_of(&new.token) else {
+            return Err(self.count_wrong_token(by).await);
         };
-        let institute = institute_of(&new.token).ok_or_else(invalid)?;
         let hash = hash_token(&new.token);
         let known = {
             let hash = hash.clone();
@@ -114,7 +117,7 @@ impl AuthService {
             })
         };
         if !known.await? {
-            return Err(invalid());
+            return Err(self.count_wrong_token(by).await);
         }
         // Only for a token that works: hashing costs more than all else here.
         let password_hash = self.passwords.hash(new.password).await?;
@@ -127,7 +130,7 @@ impl AuthService {
             Ok(account.email)
         });
         let email = set.await?.value;
-        self.limits.forgive(Attempt::Guess, &email);
+        self.limits.forgive(Attempt::Guess, &email).await;
         Ok(())
     }
 
@@ -149,9 +152,9 @@ impl AuthService {
             self.store.read(&institute, move |records| signed_in(records, &claims)).await?
         };
         let by = By { account: Some(&account.email), address };
-        self.limits.check(Attempt::Guess, by, unix_ms()).map_err(AuthError::TooManyAttempts)?;
+        self.limits.check(Attempt::Guess, by, unix_ms()).await.map_err(AuthError::TooManyAttempts)?;
         if !self.passwords.verify(change.current_password, account.password_hash.clone()).await? {
-            self.limits.count(Attempt::Guess, by, unix_ms());
+            self.limits.count(Attempt::Guess, by, unix_ms()).await;
             return Err(wrong("wrong".to_owned()));
         }
         let password_hash = self.passwords.hash(change.new_password).await?;

@@ -1,7 +1,8 @@
 //! Ending sessions, and the list of them and of devices that each user has of their own.
 
 use super::{
-    AuthError, AuthService, MAX_REFRESH_BYTES, SESSION_OUTLIVES_SECONDS, check_device, hash_token, note,
+    AuthError, AuthService, MAX_REFRESH_BYTES, SESSION_OUTLIVES_SECONDS, account_of, check_device,
+    hash_token, note,
 };
 use crate::clock::unix_ms;
 use crate::services::local_time::LocalTime;
@@ -193,9 +194,7 @@ impl AuthService {
 
 /// The account of whoever shows these claims, as long as their token counts.
 pub(super) fn signed_in(records: &dyn Records, claims: &Claims) -> Result<Account, AuthError> {
-    let account = records.account(&claims.sub)?.ok_or(TokenError::Revoked)?;
-    account.admit(claims)?;
-    Ok(account)
+    Ok(account_of::<AuthError>(records, claims)?.ok_or(TokenError::Revoked)?)
 }
 
 /// What there was of a device.
@@ -243,7 +242,7 @@ pub(super) fn end_session(
 }
 
 /// Ends all sessions; the account is told, so that tokens can be made for it afterwards.
-pub(super) fn end_all_sessions(
+pub(crate) fn end_all_sessions(
     tx: &mut WriteTx<'_>,
     account: &mut Account,
     now: i64,

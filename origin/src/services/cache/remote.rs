@@ -127,7 +127,7 @@ impl Remote {
         }
     }
 
-    async fn ask(&self, command: &redis::Cmd) -> Option<Value> {
+    pub(super) async fn ask(&self, command: &redis::Cmd) -> Option<Value> {
         let (number, mut link) = self.link.read().unwrap_or_else(PoisonError::into_inner).clone()?;
         match tokio::time::timeout(self.config.timeout, link.ask(command)).await {
             Ok(Ok(value)) => Some(value),
@@ -177,7 +177,7 @@ impl Remote {
         }
     }
 
-    fn name(&self, key: &str) -> String {
+    pub(super) fn name(&self, key: &str) -> String {
         format!("{}|{key}", self.config.namespace)
     }
 }

@@ -6,6 +6,7 @@
 mod coursework;
 mod documents;
 mod members;
+mod messages;
 mod money;
 mod records;
 mod timetable;
@@ -13,10 +14,10 @@ mod timetable;
 use super::{CommandFault, Refusal, RefusalCode};
 use crate::services::events::{self, Event};
 use crate::services::local_time::LocalTime;
-use crate::store::{Account, NewMessage, NewSubmission, StoreError, WriteTx};
+use crate::store::{Account, NewSubmission, StoreError, WriteTx};
 use jiff::Timestamp;
 use serde_json::{Value, json};
-use sync_protocol::command::{Command, Recipient};
+use sync_protocol::command::Command;
 use sync_protocol::tag;
 use sync_protocol::token::Role;
 use uuid::Uuid;
@@ -40,7 +41,8 @@ pub(super) fn apply(
         | Command::VoidInvoice { .. }
         | Command::RefundPayment { .. }
         | Command::RecordPayment { .. } => money::apply(tx, &by, command, at),
-        Command::PostMessage { to, text } => post_message(tx, &by, to, text, at),
+        Command::PostMessage { to, text } => messages::post(tx, &by, to, text, at),
+        Command::RetractMessage { message, reason } => messages::retract(tx, &by, message, reason, at),
         Command::SubmitAssignment { assignment, text } => submit_assignment(tx, &by, assignment, text, at),
         Command::CreateClass { .. } | Command::ChangeClass { .. } | Command::CancelClass { .. } => {
             timetable::apply(tx, &by, command, at)
@@ -100,54 +102,6 @@ fn grade_submission(
         "command": "grade-submission", "submission": work.submission, "assignment": assignment,
         "student": student, "score": score, "max_score": found.max_score,
     }))
-}
-
-fn post_message(
-    tx: &mut WriteTx<'_>,
-    by: &Account,
-    to: &Recipient,
-    text: &str,
-    at: i64,
-) -> Result<Value, CommandFault> {
-    let (recipient, batch) = match to {
-        Recipient::User(user) => {
-            let to = tx.account(user)?.ok_or_else(|| not_found("to.user", user))?;
-            let admin = by.role == Role::Admin || to.role == Role::Admin;
-            if !admin && !tx.share_batch(&by.user, user)? {
-                return Err(forbidden("the two have no batch in common"));
-            }
-            tx.touch(tag::user(user));
-            (Some(user.clone()), None)
-        }
-        Recipient::Batch(batch) => {
-            require_batch(tx, batch, "to.batch")?;
-            let member = tx.teaches(&by.user, batch)? || tx.studies(&by.user, batch)?;
-            if by.role != Role::Admin && !member {
-                return Err(forbidden("only members of a batch may write to it"));
-            }
-            tx.touch(tag::batch(batch));
-            (None, Some(batch.clone()))
-        }
-    };
-    let message = Uuid::now_v7().to_string();
-    tx.add_message(&NewMessage {
-        message: message.clone(),
-        author: by.user.clone(),
-        recipient: recipient.clone(),
-        batch: batch.clone(),
-        text: text.to_owned(),
-        posted_at: at,
-    })?;
-    let posted = Event::MessagePosted {
-        message: message.clone(),
-        author: by.user.clone(),
-        author_name: by.name.clone(),
-        recipient,
-        batch,
-        excerpt: events::excerpt(text),
-    };
-    events::emit(tx, &posted);
-    Ok(json!({"command": "post-message", "message": message, "posted_at": local(tx, at)?}))
 }
 
 fn submit_assignment(
@@ -218,7 +172,7 @@ fn reschedule_class(
 fn require_admin(by: &Account) -> Result<(), CommandFault> {
     match by.role {
         Role::Admin => Ok(()),
-        Role::Teacher | Role::Student => Err(forbidden("only an admin may do this")),
+        Role::Teacher | Role::Student | Role::Guardian => Err(forbidden("only an admin may do this")),
     }
 }
 
@@ -226,7 +180,7 @@ fn require_teacher(tx: &WriteTx<'_>, by: &Account, batch: &str) -> Result<(), Co
     let allowed = match by.role {
         Role::Admin => true,
         Role::Teacher => tx.teaches(&by.user, batch)?,
-        Role::Student => false,
+        Role::Student | Role::Guardian => false,
     };
     if allowed { Ok(()) } else { Err(forbidden("only a teacher of the batch or an admin may do this")) }
 }

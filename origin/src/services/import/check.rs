@@ -36,12 +36,10 @@ impl<'a> Check<'a> {
                 self.assignments.insert(&assignment.assignment, Some(assignment.max_score));
                 Ok(())
             }
+            Record::Guardianship { student, .. } => self.student(student, "student", place),
             Record::Submission(work) => self.assignment(&work.assignment, None, place),
             Record::Result { assignment, email, max_score, .. } => {
-                if self.role(email)? != Some(Role::Student) {
-                    let problem = format!("{email:?} is no student of {}", self.institute);
-                    self.faults.add(place, "email", problem);
-                }
+                self.student(email, "email", place)?;
                 self.assignment(assignment, Some(*max_score), place)
             }
             // Their batches and people come with the same import.
@@ -60,6 +58,13 @@ impl<'a> Check<'a> {
             self.faults.add(place, "role", format!("{:?} is {} already", user.email, role.as_str()));
         }
         self.roles.insert(&user.email, Some(role));
+        Ok(())
+    }
+
+    fn student(&mut self, email: &'a str, field: &str, place: &str) -> Result<(), StoreError> {
+        if self.role(email)? != Some(Role::Student) {
+            self.faults.add(place, field, format!("{email:?} is no student of {}", self.institute));
+        }
         Ok(())
     }
 

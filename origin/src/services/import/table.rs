@@ -126,6 +126,14 @@ impl Table {
         Self { rows_max: Some(rows), ..self }
     }
 
+    /// The same table, with a column that it need not have: its fields are empty then.
+    pub(super) fn with_optional(mut self, column: &'static str) -> Self {
+        let header = self.reader.headers().ok();
+        let found = header.and_then(|header| header.iter().position(|title| title.trim() == column));
+        self.columns.extend(found.map(|index| (column, index)));
+        self
+    }
+
     /// Opens `NAME.csv` or `NAME.csv.gz` in a folder.
     pub(super) fn open_in(
         folder: &Path,

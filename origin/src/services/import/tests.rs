@@ -70,7 +70,7 @@ fn each_fault_names_file_line_and_field_and_nothing_is_written() {
         told,
         [
             "roster.csv:3: email: is \"bo\", not an e-mail address",
-            "roster.csv:4: role: is \"chef\", not one of admin, teacher, student",
+            "roster.csv:4: role: is \"chef\", not one of admin, teacher, student, guardian",
             "roster.csv:6: batch: is \"room 1\", not 1 to 64 characters out of A-Z a-z 0-9 . _ -",
             "roster.csv:7: row: has 2 fields, the header has 4",
         ]
@@ -146,8 +146,8 @@ fn results_grade_what_is_there() {
     );
     let right = format!("{header}bo@eastside.example,test-1,17.5,20\n");
     let source = ImportSource::Results { file: file(&folder, "right.csv", &right) };
-    assert_eq!(import(&store, &source, false).unwrap().counts[6], (1, 0));
-    assert_eq!(import(&store, &source, false).unwrap().counts[6], (0, 1));
+    assert_eq!(import(&store, &source, false).unwrap().counts[7], (1, 0));
+    assert_eq!(import(&store, &source, false).unwrap().counts[7], (0, 1));
 }
 
 /// Two courses, three students, gzipped and plain.
@@ -183,7 +183,7 @@ fn a_dataset_folder_becomes_batches_people_assignments_and_submissions() {
     small_oulad(folder.path());
     let source = ImportSource::Oulad { folder: folder.path().to_owned() };
     let summary = import(&store, &source, false).unwrap();
-    assert_eq!(summary.counts, [(3, 0), (2, 0), (0, 0), (4, 0), (2, 0), (2, 0), (0, 0)]);
+    assert_eq!(summary.counts, [(3, 0), (2, 0), (0, 0), (4, 0), (0, 0), (2, 0), (2, 0), (0, 0)]);
     store
         .read_blocking::<_, StoreError>(INSTITUTE, |records| {
             let student = crate::services::seed::user_id_of("oulad-1@eastside.example");
@@ -236,9 +236,9 @@ fn the_whole_dataset_loads_when_it_is_there() {
     let whole = dataset != folder.path();
     let summary = import(&store, &ImportSource::Oulad { folder: dataset }, false).unwrap();
     let submissions = if whole { 173_912 } else { 2 };
-    assert_eq!(summary.counts[5].0 + summary.counts[5].1, submissions);
+    assert_eq!(summary.counts[6].0 + summary.counts[6].1, submissions);
     let stored = store.read_blocking::<_, StoreError>(INSTITUTE, |records| records.submission_count());
-    assert_eq!(stored.unwrap(), summary.counts[5].0);
+    assert_eq!(stored.unwrap(), summary.counts[6].0);
 }
 
 #[test]

@@ -180,6 +180,9 @@ async fn an_edge_gets_the_directory_whole_and_then_what_each_commit_changes() {
     assert_eq!(of(&admin.claims.sub).role, sync_protocol::token::Role::Admin);
     assert!(of(&student).batches.contains(&"maths-a".to_owned()) && of(&student).active);
     assert!(of(&teacher).batches.contains(&"maths-a".to_owned()));
+    let guardian = of(&crate::services::seed::user_id_of("guardian@northside.example"));
+    assert_eq!(guardian.role, sync_protocol::token::Role::Guardian);
+    assert!(guardian.guardian_of.contains(&student) && guardian.batches.is_empty());
 
     let mut changes = 0;
     let mut change = async |name: &str, fields: serde_json::Value| {

@@ -1,6 +1,7 @@
 //! What is done about events, in the transaction that takes them out of the outbox.
 
 use crate::services::events::{Consumer, Event};
+use crate::services::notifications::MESSAGE_POSTED;
 use crate::store::{NewNotification, NotificationId, StoreError, Work, WriteTx};
 use serde_json::{Value, json};
 
@@ -67,7 +68,7 @@ fn told(event: &Event) -> Option<(Concerned<'_>, &'static str, Value)> {
             let body = json!({
                 "message": message, "from": author_name, "from_user": author, "batch": batch, "text": excerpt,
             });
-            (concerned, "message-posted", body)
+            (concerned, MESSAGE_POSTED, body)
         }
         Event::InvoiceIssued { student, invoice, title, amount_minor, due_on } => (
             Concerned::User(student),

@@ -194,6 +194,11 @@ pub(super) fn students() -> impl Iterator<Item = Person> {
     std::iter::once(Person::student("student", "Sam Student")).chain((0..STUDENTS).map(numbered_student))
 }
 
+/// Whose guardian `guardian@` is.
+pub(super) fn wards() -> [Person; 2] {
+    [Person::student("student", "Sam Student"), numbered_student(0)]
+}
+
 pub(super) fn people() -> impl Iterator<Item = Person> {
     let staff = [
         ("admin", "Ada Admin", Role::Admin),
@@ -201,6 +206,7 @@ pub(super) fn people() -> impl Iterator<Item = Person> {
         ("assistant", "Arjun Assistant", Role::Teacher),
         ("nadia", "Nadia Novak", Role::Teacher),
         ("omar", "Omar Okafor", Role::Teacher),
+        ("guardian", "Gita Guardian", Role::Guardian),
     ];
     let staff = staff.map(|(local, name, role)| Person { local: local.into(), name: name.into(), role });
     staff.into_iter().chain(students())

@@ -37,7 +37,7 @@ pub(super) fn roster(scene: &Scene<'_>, class: &str) -> Result<(Roster, Vec<Stri
     let allowed = match scene.account.role {
         Role::Admin => true,
         Role::Teacher => scene.records.teaches(&scene.account.user, &found.batch)?,
-        Role::Student => false,
+        Role::Student | Role::Guardian => false,
     };
     if !allowed {
         return Err(ViewError::NotTheirClass);

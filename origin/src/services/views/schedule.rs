@@ -31,7 +31,7 @@ pub(super) fn schedule(scene: &Scene<'_>, date: Option<Date>) -> Result<Schedule
     for class in scene.classes(from, until, LIST)? {
         let mark = match scene.account.role {
             Role::Student => scene.records.mark_of(&class.class, &scene.account.user)?,
-            Role::Teacher | Role::Admin => None,
+            Role::Teacher | Role::Admin | Role::Guardian => None,
         };
         classes.push(ScheduledClass { class: scene.class_view(&class), mark });
     }

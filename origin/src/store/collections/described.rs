@@ -3,12 +3,17 @@
 use super::{Collection, Column, Filter, Kind, Sort, Test};
 
 const fn column(name: &'static str, sql: &'static str, kind: Kind) -> Column {
-    Column { name, sql, kind, alone: false }
+    Column { name, sql, kind, alone: false, unlogged: false }
 }
 
 /// See [`Column::alone`].
 const fn alone(name: &'static str, sql: &'static str, kind: Kind) -> Column {
-    Column { name, sql, kind, alone: true }
+    Column { name, sql, kind, alone: true, unlogged: false }
+}
+
+/// See [`Column::unlogged`].
+const fn unlogged(name: &'static str, sql: &'static str, kind: Kind) -> Column {
+    Column { name, sql, kind, alone: true, unlogged: true }
 }
 
 const fn equal(name: &'static str, sql: &'static str) -> Filter {
@@ -62,7 +67,11 @@ pub(crate) static USERS: Collection = Collection {
     ],
     key: &["user"],
     filters: &[
-        Filter { name: "role", sql: "u.role", test: Test::OneOf(&["admin", "teacher", "student"]) },
+        Filter {
+            name: "role",
+            sql: "u.role",
+            test: Test::OneOf(&["admin", "teacher", "student", "guardian"]),
+        },
         flag("active", "u.deactivated_at IS NULL", "u.deactivated_at IS NOT NULL"),
     ],
     sorts: &[by("name", &["name", "user"])],
@@ -232,22 +241,34 @@ pub(crate) static PAYMENTS: Collection = Collection {
     sorts: &[by("paid_at", &["paid_at", "payment"])],
 };
 
-/// For the audit log alone: admins do not list what people write to each other.
+/// Lists say who wrote to whom; what they wrote is in the record that is read alone, and who read it in the audit log.
 pub(crate) static MESSAGES: Collection = Collection {
     record: "message",
-    from: "messages m",
+    from: "messages m JOIN users u ON u.\"user\" = m.author",
     institute: "m.institute",
     columns: &[
         column("message", "m.message", Kind::Text),
         column("author", "m.author", Kind::Text),
+        column("author_name", "u.name", Kind::Text),
         column("recipient", "m.recipient", Kind::Text),
         column("batch", "m.batch", Kind::Text),
-        column("text", "m.text", Kind::Text),
         column("posted_at", "m.posted_at", Kind::Time),
+        column("retracted", "m.retracted_at IS NOT NULL", Kind::Flag),
+        unlogged("text", "m.text", Kind::Text),
+        alone("retracted_at", "m.retracted_at", Kind::Time),
+        alone("retracted_by", "m.retracted_by", Kind::Text),
+        alone("reason", "m.reason", Kind::Text),
     ],
     key: &["message"],
-    filters: &[],
-    sorts: &[by("message", &["message"])],
+    filters: &[
+        equal("author", "m.author"),
+        equal("recipient", "m.recipient"),
+        equal("batch", "m.batch"),
+        from("m.posted_at"),
+        until("m.posted_at"),
+        flag("retracted", "m.retracted_at IS NOT NULL", "m.retracted_at IS NULL"),
+    ],
+    sorts: &[by("posted_at", &["posted_at", "message"])],
 };
 
 pub(crate) static DOCUMENTS: Collection = Collection {

@@ -58,7 +58,7 @@ impl ReadAccounts for Transaction<'_> {
 
     fn batches_of(&self, account: &Account) -> Result<Vec<String>, StoreError> {
         let sql = match account.role {
-            Role::Admin => return Ok(Vec::new()),
+            Role::Admin | Role::Guardian => return Ok(Vec::new()),
             Role::Teacher => {
                 r#"SELECT batch FROM batch_teachers WHERE institute = $1 AND "user" = $2 ORDER BY batch"#
             }
@@ -132,6 +132,12 @@ impl WriteAccounts for Transaction<'_> {
              WHERE "user" = $1 AND institute = $2
                  AND NOT EXISTS (SELECT FROM account_by_email($4) other WHERE other."user" <> $1)"#;
         Ok(self.run(sql, &[&user, &self.institute, &name, &email])? > 0)
+    }
+
+    fn set_role(&self, user: &str, role: Role) -> Result<(), StoreError> {
+        let sql = r#"UPDATE users SET role = $3 WHERE "user" = $1 AND institute = $2"#;
+        self.run(sql, &[&user, &self.institute, &role.as_str()])?;
+        Ok(())
     }
 
     fn set_messages_read(&self, user: &str, until: i64) -> Result<(), StoreError> {

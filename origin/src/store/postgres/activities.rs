@@ -3,7 +3,7 @@
 use super::transaction::{Millis, Transaction};
 use crate::store::activities::{Activity, WriteActivities};
 use crate::store::error::StoreError;
-use crate::store::transaction::to_u64;
+use crate::store::retention::Trimmed;
 
 impl WriteActivities for Transaction<'_> {
     fn add_activity(&self, activity: &Activity) -> Result<(), StoreError> {
@@ -22,9 +22,7 @@ impl WriteActivities for Transaction<'_> {
         Ok(())
     }
 
-    fn trim_activities(&self, before: i64, _limit: u32) -> Result<u64, StoreError> {
-        let rows: Vec<i64> =
-            self.all("SELECT retire_activity_partitions($1)", &[&Millis(before)], |row| row.try_get(0))?;
-        Ok(rows.into_iter().map(to_u64).sum())
+    fn trim_activities(&self, before: i64, _limit: u32) -> Result<Trimmed, StoreError> {
+        self.retire("retire_activity_partition", before)
     }
 }

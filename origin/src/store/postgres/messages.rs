@@ -2,13 +2,14 @@
 
 use super::transaction::{Millis, Transaction, millis};
 use crate::store::error::StoreError;
-use crate::store::messages::{MessageRow, NewMessage, ReadMessages, WriteMessages};
+use crate::store::messages::{Addressee, MessageRow, NewMessage, ReadMessages, WriteMessages};
 
 impl ReadMessages for Transaction<'_> {
     fn messages_to(&self, user: &str, batches: &[String], limit: u32) -> Result<Vec<MessageRow>, StoreError> {
         // One search for each mailbox, each by its index and bounded by the limit; the newest of all are kept.
         self.all(
-            r#"SELECT m.message, m.author, u.name, m.batch, m.text, m.posted_at FROM (
+            r#"SELECT m.message, m.author, u.name, m.batch,
+                CASE WHEN m.retracted_at IS NULL THEN m.text ELSE '' END, m.posted_at, m.retracted_at IS NOT NULL FROM (
                 (SELECT * FROM messages WHERE institute = $1 AND recipient = $2
                  ORDER BY posted_at DESC LIMIT $4)
                 UNION ALL
@@ -26,17 +27,32 @@ impl ReadMessages for Transaction<'_> {
                     batch: row.try_get(3)?,
                     text: row.try_get(4)?,
                     posted_at: millis(row, 5)?,
+                    retracted: row.try_get(6)?,
                 })
             },
         )
     }
 
+    fn addressee(&self, message: &str) -> Result<Option<Addressee>, StoreError> {
+        let sql = "SELECT recipient, batch FROM messages WHERE institute = $1 AND message = $2";
+        self.one(sql, &[&self.institute, &message], |row| {
+            Ok(Addressee { recipient: row.try_get(0)?, batch: row.try_get(1)? })
+        })
+    }
+
+    fn retracted_of(&self, messages: &[String]) -> Result<Vec<String>, StoreError> {
+        let sql = "SELECT message FROM messages
+             WHERE institute = $1 AND message = ANY ($2) AND retracted_at IS NOT NULL";
+        self.all(sql, &[&self.institute, &messages], |row| row.try_get(0))
+    }
+
     fn unread_messages(&self, user: &str, batches: &[String], read_at: i64) -> Result<u64, StoreError> {
         self.number(
             "SELECT (SELECT count(*) FROM messages
-                     WHERE institute = $1 AND recipient = $2 AND posted_at > $4)
+                     WHERE institute = $1 AND recipient = $2 AND posted_at > $4 AND retracted_at IS NULL)
                   + (SELECT count(*) FROM messages
-                     WHERE institute = $1 AND batch = ANY ($3) AND posted_at > $4 AND author <> $2)",
+                     WHERE institute = $1 AND batch = ANY ($3) AND posted_at > $4 AND author <> $2
+                         AND retracted_at IS NULL)",
             &[&self.institute, &user, &batches, &Millis(read_at)],
         )
     }
@@ -58,5 +74,11 @@ impl WriteMessages for Transaction<'_> {
             ],
         )?;
         Ok(added > 0)
+    }
+
+    fn retract_message(&self, message: &str, by: &str, reason: &str, at: i64) -> Result<bool, StoreError> {
+        let sql = "UPDATE messages SET retracted_at = $3, retracted_by = $4, reason = $5
+             WHERE institute = $1 AND message = $2 AND retracted_at IS NULL";
+        Ok(self.run(sql, &[&self.institute, &message, &Millis(at), &by, &reason])? > 0)
     }
 }

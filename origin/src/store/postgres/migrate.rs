@@ -60,3 +60,62 @@ async fn applied(client: &Client) -> Result<i32, OpenError> {
     let newest = client.query_one("SELECT coalesce(max(version), 0) FROM refinery_schema_history", &[]).await;
     Ok(newest.map_err(PostgresError::from)?.get(0))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::store::{Store, StoreError};
+    use crate::testing::TestDatabase;
+    use refinery::Target;
+    use sync_protocol::token::Role;
+
+    /// The last schema without the role of guardians.
+    const BEFORE_GUARDIANS: i32 = 18;
+
+    #[test]
+    fn a_database_from_before_guardians_goes_on_and_takes_them() {
+        let database = TestDatabase::create();
+        let url = database.server.url(&database.name);
+        tokio::runtime::Runtime::new().unwrap().block_on(async {
+            let (mut client, connection) =
+                tokio_postgres::connect(&url, tokio_postgres::NoTls).await.unwrap();
+            let task = tokio::spawn(connection);
+            let runner = migrations::migrations::runner().set_target(Target::Version(BEFORE_GUARDIANS));
+            runner.run_async(&mut client).await.unwrap();
+            drop(client);
+            task.await.unwrap().unwrap();
+        });
+        let user = |id: &str, role: &str| {
+            format!(
+                r#"INSERT INTO users ("user", institute, email, name, role, created_at)
+                 VALUES ('{id}', 'i', '{id}@x', '{id}', '{role}', now())"#
+            )
+        };
+        database.sql("INSERT INTO institutes VALUES ('i', 'I', 'UTC', 'USD', 0, now())");
+        for sql in [&user("parent", "student"), &user("sam", "student")] {
+            database.sql(sql);
+        }
+        database.sql("INSERT INTO guardians VALUES ('i', 'parent', 'sam')");
+        let refused = |role: &str| {
+            database.sql(&format!(
+                "DO $$ BEGIN {}; RAISE 'taken'; EXCEPTION WHEN check_violation THEN NULL; END $$",
+                user("x", role)
+            ))
+        };
+        refused("guardian");
+
+        let store = Store::connect(&database.config()).unwrap();
+        let kept = store.read_blocking::<_, StoreError>("i", |records| {
+            Ok((records.account("parent")?.unwrap().role, records.directory_entry("parent")?.unwrap()))
+        });
+        let (role, entry) = kept.unwrap();
+        assert_eq!((role, entry.guardian_of), (Role::Student, vec!["sam".to_owned()]));
+        database.sql(&user("gita", "guardian"));
+        refused("janitor");
+        let added = store.write_blocking::<_, StoreError, _>("i", |tx| {
+            tx.set_role("parent", Role::Guardian)?;
+            tx.account("gita")
+        });
+        assert_eq!(added.unwrap().value.unwrap().role, Role::Guardian);
+    }
+}

@@ -3,6 +3,7 @@
 use super::transaction::Transaction;
 use crate::store::activities::{Activity, WriteActivities};
 use crate::store::error::StoreError;
+use crate::store::retention::Trimmed;
 
 impl WriteActivities for Transaction<'_> {
     fn add_activity(&self, activity: &Activity) -> Result<(), StoreError> {
@@ -21,7 +22,7 @@ impl WriteActivities for Transaction<'_> {
         Ok(())
     }
 
-    fn trim_activities(&self, before: i64, limit: u32) -> Result<u64, StoreError> {
+    fn trim_activities(&self, before: i64, limit: u32) -> Result<Trimmed, StoreError> {
         // The oldest come first in the order of their ids.
         let trimmed = self.run(
             "DELETE FROM user_activities WHERE institute = ?1 AND activity IN (
@@ -29,6 +30,6 @@ impl WriteActivities for Transaction<'_> {
                      ORDER BY activity LIMIT ?3) WHERE at < ?2)",
             (self.institute, before, limit),
         )?;
-        Ok(trimmed as u64)
+        Ok(Trimmed::of_rows(trimmed as u64, limit))
     }
 }

@@ -115,7 +115,7 @@ impl ReadDirectory for Transaction<'_> {
             "SELECT user, role, deactivated_at, revocation FROM users WHERE user = ?1 AND institute = ?2";
         let Some(mut entry) = self.one(sql, (user, self.institute), read_entry)? else { return Ok(None) };
         let batches = match entry.role {
-            Role::Admin => None,
+            Role::Admin | Role::Guardian => None,
             Role::Teacher => {
                 Some("SELECT batch FROM batch_teachers WHERE institute = ?1 AND user = ?2 ORDER BY batch")
             }

@@ -2,7 +2,7 @@
 
 use super::transaction::Transaction;
 use crate::store::error::StoreError;
-use crate::store::retention::{ReadRetention, WriteRetention};
+use crate::store::retention::{ReadRetention, Trimmed, WriteRetention};
 
 impl ReadRetention for Transaction<'_> {
     fn institutes_after(&self, after: &str, limit: u32) -> Result<Vec<String>, StoreError> {
@@ -19,6 +19,15 @@ impl WriteRetention for Transaction<'_> {
             (self.institute, before, limit),
         )?;
         Ok(trimmed as u64)
+    }
+
+    fn trim_messages(&self, before: i64, limit: u32) -> Result<Trimmed, StoreError> {
+        let trimmed = self.run(
+            "DELETE FROM messages WHERE institute = ?1 AND message IN (
+                 SELECT message FROM messages WHERE institute = ?1 AND posted_at < ?2 LIMIT ?3)",
+            (self.institute, before, limit),
+        )?;
+        Ok(Trimmed::of_rows(trimmed as u64, limit))
     }
 
     fn trim_notifications(&self, before: i64, limit: u32) -> Result<u64, StoreError> {

@@ -5,7 +5,7 @@ use crate::services::seed;
 
 const OTHER: &str = "riverside.example";
 /// Tables that belong to no institute. A table that is not here must be protected.
-const SHARED: [&str; 3] = ["generation", "refinery_schema_history", "signing_keys"];
+const SHARED: [&str; 4] = ["attempts", "generation", "refinery_schema_history", "signing_keys"];
 
 /// Tables that the application adds to and never changes.
 const APPEND_ONLY: [&str; 2] = ["audit", "user_activities"];

@@ -46,6 +46,7 @@ pub(super) fn apply(
         | Command::VoidInvoice { .. }
         | Command::RefundPayment { .. }
         | Command::PostMessage { .. }
+        | Command::RetractMessage { .. }
         | Command::SubmitAssignment { .. }
         | Command::DeleteDocument { .. }
         | Command::RescheduleClass { .. }

@@ -38,6 +38,7 @@ pub(super) fn apply(
         }
         Command::GradeSubmission { .. }
         | Command::PostMessage { .. }
+        | Command::RetractMessage { .. }
         | Command::SubmitAssignment { .. }
         | Command::EnrollStudent { .. }
         | Command::WithdrawStudent { .. }

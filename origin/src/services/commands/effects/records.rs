@@ -1,6 +1,7 @@
 //! Commands that make and change users and batches, the institute itself, and the sessions of devices.
 
 use super::{CommandFault, already_exists, forbidden, invalid, not_found, require_admin, require_batch};
+use crate::clock::unix_ms;
 use crate::services::auth;
 use crate::services::local_time::LocalTime;
 use crate::store::{Account, NewUser, WriteTx};
@@ -21,8 +22,11 @@ pub(super) fn apply(
     if let Command::CreateUser { email, name: full_name, role } = command {
         return create_user(tx, (email, full_name, *role), at);
     }
-    if let Command::ChangeUser { user, name, email } = command {
-        return change_user(tx, user, name.as_deref(), email.as_deref());
+    if let Command::ChangeUser { user, name, email, role } = command {
+        if role.is_some() {
+            become_guardian(tx, user)?;
+        }
+        return change_user(tx, user, name.as_deref(), email.as_deref(), *role);
     }
     if let Command::CreateBatch { batch, title } = command {
         if !tx.add_batch(batch, title)? {
@@ -87,6 +91,7 @@ fn change_user(
     user: &str,
     name: Option<&str>,
     email: Option<&str>,
+    role: Option<Role>,
 ) -> Result<Value, CommandFault> {
     let entry = tx.directory_entry(user)?.ok_or_else(|| not_found("user", user))?;
     let email = email.map(str::to_lowercase);
@@ -97,5 +102,24 @@ fn change_user(
     tx.touch(tag::user(user));
     // Their name stands in the views of everybody whom they meet.
     entry.batches.iter().for_each(|batch| tx.touch(tag::batch(batch)));
-    Ok(json!({"command": "change-user", "user": user, "name": name, "email": email}))
+    let role = role.map(Role::as_str);
+    Ok(json!({"command": "change-user", "user": user, "name": name, "email": email, "role": role}))
+}
+
+/// Makes a guardian of a student of whom nothing says that they ever were one. Tokens with the old role count no more.
+fn become_guardian(tx: &mut WriteTx<'_>, user: &str) -> Result<(), CommandFault> {
+    let mut account = tx.account(user)?.ok_or_else(|| not_found("user", user))?;
+    if account.role == Role::Guardian {
+        return Ok(());
+    }
+    let studied = !tx.batches_of(&account)?.is_empty()
+        || !tx.student_invoices(user)?.is_empty()
+        || !tx.student_work(user, 1)?.is_empty();
+    if account.role != Role::Student || studied {
+        let detail = "only a student without batches, work and invoices can become a guardian";
+        return Err(invalid("role", detail.to_owned()));
+    }
+    tx.set_role(user, Role::Guardian)?;
+    tx.touch(tag::member(user));
+    Ok(auth::end_all_sessions(tx, &mut account, unix_ms())?)
 }
