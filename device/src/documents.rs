@@ -454,10 +454,11 @@ impl Inner {
         let stored = state.store.load_document(document)?.is_some();
         state.store.remove_document(document)?;
         state.touched.remove(&document);
-        drop(state);
         if known || stored {
+            // Before anybody can find it gone.
             self.tell(Event::Deleted(document));
         }
+        drop(state);
         Ok(())
     }
 

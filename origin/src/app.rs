@@ -91,6 +91,7 @@ impl App {
             self.queue.clone().run(self.stopping.clone()),
             self.cache.clone().run(self.stopping.clone()),
             self.retention.clone().run(self.stopping.clone()),
+            self.link.clone().run(self.stopping.clone()),
         );
     }
 

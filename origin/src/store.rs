@@ -18,6 +18,7 @@ mod feed;
 mod fees;
 mod idempotency;
 mod messages;
+mod notices;
 mod notifications;
 mod outbox;
 mod postgres;
@@ -49,6 +50,7 @@ pub(crate) use fees::{
 };
 pub(crate) use idempotency::{Decision, DecisionStatus};
 pub(crate) use messages::NewMessage;
+pub(crate) use notices::{Notice, Notices};
 pub(crate) use notifications::{NewNotification, NotificationId, NotificationRow};
 pub(crate) use outbox::{AfterFailure, OutboxFigures, SetAside, Work};
 pub(crate) use postgres::{Role, ServerFigures, migrate};
@@ -231,6 +233,14 @@ impl Store {
     /// Returns when this process has committed work for the outbox; at once if it has since the last time.
     pub(crate) async fn work_committed(&self) {
         self.watchers.work.notified().await;
+    }
+
+    /// The line to the other processes on this store, for the first who asks; none where there can be no others.
+    pub(crate) fn notices(&self) -> Option<Notices> {
+        match &*self.engine {
+            Engine::Sqlite(_) => None,
+            Engine::Postgres(cluster) => cluster.notices(),
+        }
     }
 
     /// Wakes whenever `institute` has a new revision. The value is that revision, or 0 before the first commit since

@@ -124,7 +124,7 @@ mod tests {
 
     fn following(revision: u64, epoch: u64, reset: bool) -> Following {
         let (institute, log) = (INSTITUTE.to_owned(), String::new());
-        Following { institute, epoch, revision, log, acknowledged: 0, reset }
+        Following { institute, epoch, revision, log, acknowledged: 0, reset, gossip: false }
     }
 
     fn commit(revision: u64, tags: &[&str]) -> Feed {

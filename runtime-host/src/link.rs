@@ -14,7 +14,9 @@ use std::hash::{BuildHasher as _, Hasher as _, RandomState};
 use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
-use sync_protocol::link::{LinkError, LinkMessage, MAX_LINK_MESSAGE_BYTES, Welcome};
+use sync_protocol::link::{
+    LINK_VERSION, LinkError, LinkMessage, MAX_LINK_MESSAGE_BYTES, VERSION_HEADER, Welcome,
+};
 use tokio::net::TcpStream;
 use tokio::sync::{mpsc, watch};
 use tokio_rustls::TlsConnector;
@@ -195,6 +197,7 @@ impl Link {
         let mut request = self.settings.url.clone().into_client_request().map_err(handshake)?;
         request.headers_mut().insert(header::AUTHORIZATION, self.settings.authorization.clone());
         request.headers_mut().insert("rollcall-edge", self.settings.id.clone());
+        request.headers_mut().insert(VERSION_HEADER, HeaderValue::from(LINK_VERSION));
         let config = WebSocketConfig::default()
             .max_message_size(Some(MAX_LINK_MESSAGE_BYTES))
             .max_frame_size(Some(MAX_LINK_MESSAGE_BYTES));
@@ -254,7 +257,9 @@ impl Link {
             | LinkMessage::Pull(_)
             | LinkMessage::Document(_)
             | LinkMessage::Quarantine(_)
-            | LinkMessage::Quarantined(_) => Ok(()),
+            | LinkMessage::Quarantined(_)
+            | LinkMessage::Watch(_)
+            | LinkMessage::RemoteHeads(_) => Ok(()),
         };
         if let Err(error) = noted {
             tracing::error!(%error, "who was deactivated is not kept over a restart");
@@ -282,7 +287,9 @@ impl Link {
                 | LinkMessage::Document(_)
                 | LinkMessage::Directory(_)
                 | LinkMessage::Quarantine(_)
-                | LinkMessage::Quarantined(_),
+                | LinkMessage::Quarantined(_)
+                | LinkMessage::Watch(_)
+                | LinkMessage::RemoteHeads(_),
                 _,
             ) => {}
         }

@@ -8,6 +8,7 @@
 mod deletion;
 mod document;
 mod ephemeral;
+mod gossip;
 mod held;
 mod inspection;
 mod link;
@@ -30,12 +31,14 @@ use automerge::ReadDoc as _;
 pub use ephemeral::{
     EPHEMERAL_BURST, EPHEMERAL_BYTES_BURST, EPHEMERAL_BYTES_PER_SECOND, EPHEMERAL_PER_SECOND,
 };
+use gossip::Gossip;
+pub use gossip::{GOSSIP_BURST, GOSSIP_PER_SECOND, MAX_KNOWN_HEADS, MAX_OWED_HEADS, OVERTAKEN_MS};
 pub use inspection::{Inspection, MAX_READERS, Reader};
 use link::LinkState;
 pub use memory::Usage;
 use memory::{Memory, Parked};
 use quarantine::Telling;
-pub use remote_heads::{MAX_REMOTE_HEADS, MAX_SUBSCRIPTIONS, REMOTE_HEADS_BURST, REMOTE_HEADS_PER_SECOND};
+pub use remote_heads::{MAX_SUBSCRIPTIONS, REMOTE_HEADS_BURST, REMOTE_HEADS_PER_SECOND};
 use rights::Rights;
 pub use sessions::Reply;
 use sessions::{Answers, Session};
@@ -275,6 +278,8 @@ pub struct Engine {
     limits: Limits,
     slots: BTreeMap<DocumentId, Slot>,
     parked: BTreeMap<DocumentId, Parked>,
+    /// Sessions that have brought what waited in a document when it was put away.
+    forgotten: BTreeMap<DocumentId, BTreeSet<SessionId>>,
     memory: Memory,
     sessions: BTreeMap<SessionId, Session>,
     interest: BTreeMap<DocumentId, BTreeSet<SessionId>>,
@@ -290,6 +295,7 @@ pub struct Engine {
     receipts: BTreeSet<(DocumentId, SessionId)>,
     link: LinkState,
     telling: Telling,
+    gossip: Gossip,
     rights: Rights,
     effects: Vec<Effect>,
 }
@@ -320,6 +326,7 @@ impl Engine {
             storage: storage_id(institute, &position.log),
             slots: BTreeMap::new(),
             parked: BTreeMap::new(),
+            forgotten: BTreeMap::new(),
             memory: Memory::default(),
             sessions: BTreeMap::new(),
             interest: BTreeMap::new(),
@@ -333,6 +340,7 @@ impl Engine {
             limits,
             link: LinkState::new(position),
             telling: Telling::default(),
+            gossip: Gossip::new(),
             effects: Vec::new(),
         }
     }
@@ -390,6 +398,7 @@ impl Engine {
         self.send_receipts();
         self.pump_link();
         self.pump_quarantine();
+        self.pump_gossip();
         self.evict();
         std::mem::take(&mut self.effects)
     }

@@ -19,6 +19,24 @@ pub const MAX_PUSH_BYTES: usize = 1024 * 1024;
 /// Most entries in one [`DirectoryPage`]. A teacher of 64 batches takes about 5 KiB, so a page stays within a message.
 pub const MAX_DIRECTORY_ENTRIES: usize = 2_048;
 
+/// The version of the link's frames that this build reads. An edge's host says it in [`VERSION_HEADER`] when it connects; where it
+/// says nothing it is 1.
+pub const LINK_VERSION: u32 = 2;
+/// The version from which on [`LinkMessage::Watch`] and [`LinkMessage::RemoteHeads`] are read.
+pub const GOSSIP_VERSION: u32 = 2;
+pub const VERSION_HEADER: &str = "rollcall-link-version";
+/// Longest name of a storage that travels on the link, in bytes. automerge-repo's are UUIDs of 36.
+pub const MAX_STORAGE_BYTES: usize = 64;
+/// Storages of an institute that one edge watches: 8 MB at the origin, with what it keeps of each. What devices ask for beyond, they
+/// hear of their own edge alone.
+pub const MAX_WATCHED_STORAGES: usize = 8_192;
+/// Most storages in one [`Watch`], added and removed.
+pub const MAX_WATCH_ITEMS: usize = 1_024;
+/// Most heads of one document that are passed on. A document has as many as devices write to it at the same time.
+pub const MAX_REMOTE_HEADS: usize = 64;
+/// Most items in one [`RemoteHeads`].
+pub const MAX_REMOTE_HEADS_ITEMS: usize = 256;
+
 /// A change hash (SHA-256) as raw bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Encode, Decode)]
 #[cbor(transparent)]
@@ -72,6 +90,12 @@ pub enum LinkMessage {
     /// Origin to edge, the answer to [`Quarantine`], after commit.
     #[n(10)]
     Quarantined(#[n(0)] Quarantined),
+    /// Both ways, from [`GOSSIP_VERSION`] on: what storages the sender wants to be told of.
+    #[n(11)]
+    Watch(#[n(0)] Watch),
+    /// Both ways, from [`GOSSIP_VERSION`] on, of storages that the receiver watches.
+    #[n(12)]
+    RemoteHeads(#[n(0)] RemoteHeads),
 }
 
 #[derive(Debug, Clone, PartialEq, Encode, Decode)]
@@ -102,6 +126,10 @@ pub struct Follow {
     #[n(4)]
     #[cbor(default)]
     pub directory: bool,
+    /// The edge's engine takes part in the gossip of remote heads.
+    #[n(5)]
+    #[cbor(default)]
+    pub gossip: bool,
 }
 
 #[derive(Debug, Clone, PartialEq, Encode, Decode)]
@@ -122,6 +150,10 @@ pub struct Following {
     /// The feed could not be resumed from what [`Follow`] named: all that the edge derived from it is void.
     #[n(5)]
     pub reset: bool,
+    /// The origin passes on remote heads. Nothing that was watched before on this connection is watched any more.
+    #[n(6)]
+    #[cbor(default)]
+    pub gossip: bool,
 }
 
 #[derive(Debug, Clone, PartialEq, Encode, Decode)]
@@ -321,6 +353,50 @@ pub struct Document {
     pub deleted: bool,
 }
 
+/// Storages, as clients name them, whose heads the sender wants to hear: an edge because devices there have subscribed to them, the
+/// origin because other edges do. What was added before and is added again is asked for anew: all that is known of it is told.
+#[derive(Debug, Clone, Default, PartialEq, Encode, Decode)]
+#[cbor(map)]
+pub struct Watch {
+    #[n(0)]
+    pub institute: String,
+    #[n(1)]
+    pub add: Vec<String>,
+    #[n(2)]
+    pub remove: Vec<String>,
+}
+
+/// What storages have of documents. Some of it may be lost, or come twice, or late.
+#[derive(Debug, Clone, PartialEq, Encode, Decode)]
+#[cbor(map)]
+pub struct RemoteHeads {
+    #[n(0)]
+    pub institute: String,
+    #[n(1)]
+    pub items: Vec<StorageHeads>,
+}
+
+#[derive(Debug, Clone, PartialEq, Encode, Decode)]
+#[cbor(map)]
+pub struct StorageHeads {
+    #[n(0)]
+    pub storage: String,
+    #[n(1)]
+    pub document: DocumentId,
+    #[n(2)]
+    pub heads: Vec<Hash>,
+    /// When the device said so, by the clock of its edge, in milliseconds since the Unix epoch. Of two the later one counts.
+    #[n(3)]
+    pub said_at: u64,
+}
+
+impl StorageHeads {
+    /// Whether it is as short as an honest edge makes it.
+    pub fn is_bounded(&self) -> bool {
+        self.storage.len() <= MAX_STORAGE_BYTES && (1..=MAX_REMOTE_HEADS).contains(&self.heads.len())
+    }
+}
+
 /// What the institute knows of a document besides its content.
 #[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
 #[cbor(map)]
@@ -374,6 +450,8 @@ impl LinkMessage {
             LinkMessage::Directory(m) => Some(&m.institute),
             LinkMessage::Quarantine(m) => Some(&m.institute),
             LinkMessage::Quarantined(m) => Some(&m.institute),
+            LinkMessage::Watch(m) => Some(&m.institute),
+            LinkMessage::RemoteHeads(m) => Some(&m.institute),
         }
     }
 }

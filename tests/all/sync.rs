@@ -11,6 +11,7 @@ mod privacy;
 mod quarantine;
 mod receipts;
 mod reload;
+mod remote_heads;
 mod rights;
 mod samod;
 mod story;

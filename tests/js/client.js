@@ -1,5 +1,5 @@
 // An unmodified automerge-repo client. Arguments: the WebSocket URL and, for a client that keeps its documents, the folder of
-// its store. Reads one JSON request a line on standard input, answers each with one JSON line on standard output: {…} or
+// its store; with `gossip` after that it takes part in the gossip of remote heads. Reads one JSON request a line on standard input, answers each with one JSON line on standard output: {…} or
 // {"error": "…"}.
 
 import { Repo } from "@automerge/automerge-repo";
@@ -9,11 +9,11 @@ import { NodeFSStorageAdapter } from "@automerge/automerge-repo-storage-nodefs";
 import { createInterface } from "node:readline";
 
 const RETRY_MS = 200;
-const [url, folder] = process.argv.slice(2);
+const [url, folder, gossip] = process.argv.slice(2);
 
 let adapter = new WebSocketClientAdapter(url, RETRY_MS);
 const storage = folder && new NodeFSStorageAdapter(folder);
-const repo = new Repo({ network: [adapter], storage });
+const repo = new Repo({ network: [adapter], storage, enableRemoteHeadsGossiping: gossip === "gossip" });
 const handles = new Map();
 /** What the others said, by document. */
 const heard = new Map();
@@ -118,6 +118,21 @@ const requests = {
       sheet.remarks = {};
     });
     return { hash: Automerge.decodeChange(Automerge.getLastLocalChange(doc)).hash };
+  },
+
+  async storage() {
+    return { storage: await repo.storageId() };
+  },
+
+  async subscribe({ storages }) {
+    repo.subscribeToRemotes(storages);
+    return {};
+  },
+
+  /** What the client was told that a storage has of the document, and what it has itself. */
+  async remoteHeads({ document, storage }) {
+    const found = handle(document);
+    return { told: found.getSyncInfo(storage)?.lastHeads ?? null, own: found.heads() };
   },
 
   async offline() {

@@ -23,6 +23,15 @@ impl JsClient {
 
     /// As [`JsClient::start`], with its documents kept in `store`.
     pub async fn start_with(edge: &str, token: &str, store: Option<&Path>) -> Self {
+        Self::start_as(edge, token, store, &[]).await
+    }
+
+    /// The same, and it takes part in the gossip of remote heads.
+    pub async fn start_gossiping(edge: &str, token: &str, store: &Path) -> Self {
+        Self::start_as(edge, token, Some(store), &["gossip"]).await
+    }
+
+    async fn start_as(edge: &str, token: &str, store: Option<&Path>, more: &[&str]) -> Self {
         let folder = workspace().join("tests/js");
         let there = folder.clone();
         tokio::task::spawn_blocking(move || js_packages(&there)).await.expect("installing does not panic");
@@ -30,6 +39,7 @@ impl JsClient {
             .arg("client.js")
             .arg(format!("ws://{edge}/sync?access_token={token}"))
             .args(store)
+            .args(more)
             .current_dir(folder)
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
@@ -111,6 +121,24 @@ impl JsClient {
         let read =
             self.ask(json!({"do": "read", "document": document})).await.expect("a document can be read");
         texts(&read["heads"])
+    }
+
+    /// What the client calls its store; others name it so.
+    pub async fn storage(&mut self) -> String {
+        let told = self.ask(json!({"do": "storage"})).await.expect("a client with a store names it");
+        told["storage"].as_str().expect("the client has a store").to_owned()
+    }
+
+    /// Asks to be told what other clients, by their stores, have.
+    pub async fn subscribe(&mut self, storages: &[&str]) {
+        self.ask(json!({"do": "subscribe", "storages": storages})).await.expect("a client can subscribe");
+    }
+
+    /// The heads that another client has of the document, as this one was told (null: it was not), and those that it has itself.
+    pub async fn remote_heads(&mut self, document: &str, storage: &str) -> (Value, Value) {
+        let asked = json!({"do": "remoteHeads", "document": document, "storage": storage});
+        let mut told = self.ask(asked).await.expect("a client tells what it was told");
+        (told["told"].take(), told["own"].take())
     }
 
     /// All values that were written to a field at once.

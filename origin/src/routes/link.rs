@@ -8,11 +8,12 @@ use axum::body::Bytes;
 use axum::extract::State;
 use axum::extract::ws::rejection::WebSocketUpgradeRejection;
 use axum::extract::ws::{CloseFrame, Message, WebSocket, WebSocketUpgrade, close_code};
+use axum::http::HeaderMap;
 use axum::response::Response;
 use futures_util::stream::{SplitSink, SplitStream};
 use futures_util::{SinkExt as _, StreamExt as _};
 use std::time::Duration;
-use sync_protocol::link::{LinkMessage, MAX_LINK_MESSAGE_BYTES};
+use sync_protocol::link::{LinkMessage, MAX_LINK_MESSAGE_BYTES, VERSION_HEADER};
 use tokio::sync::{mpsc, watch};
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
@@ -25,26 +26,36 @@ const SILENCE_MAX: Duration = Duration::from_secs(45);
 const SEND_MAX: Duration = Duration::from_secs(30);
 /// Messages that were read and not yet handed on: reading stops meanwhile, which is how an edge is slowed.
 const INCOMING: usize = 8;
+/// What an edge reads that says nothing of it.
+const FIRST_VERSION: u32 = 1;
 
 pub(super) async fn open(
     State(app): State<App>,
     Edge(edge): Edge,
+    headers: HeaderMap,
     upgrade: Result<WebSocketUpgrade, WebSocketUpgradeRejection>,
 ) -> Result<Response, ApiError> {
     let upgrade = upgrade.map_err(|_| ApiError::NOT_A_WEBSOCKET)?;
     let upgrade = upgrade.max_message_size(MAX_LINK_MESSAGE_BYTES).max_frame_size(MAX_LINK_MESSAGE_BYTES);
+    let version = headers.get(VERSION_HEADER).and_then(|version| version.to_str().ok()?.parse().ok());
+    let edge = (edge, version.unwrap_or(FIRST_VERSION));
     Ok(upgrade.on_upgrade(move |socket| serve(app.link, app.stopping, edge, socket)))
 }
 
-async fn serve(link: LinkService, stopping: CancellationToken, edge: String, socket: WebSocket) {
-    tracing::info!(edge, "link opened");
+async fn serve(
+    link: LinkService,
+    stopping: CancellationToken,
+    (edge, version): (String, u32),
+    socket: WebSocket,
+) {
+    tracing::info!(edge, version, "link opened");
     let (sink, stream) = socket.split();
     let (incoming_sender, incoming) = mpsc::channel(INCOMING);
     let (outgoing, outgoing_receiver) = mpsc::channel(OUTGOING);
     let (last, reason) = watch::channel(None);
     let writing = tokio::spawn(write(sink, outgoing_receiver, reason));
     let ended = tokio::select! {
-        ended = link.serve(&edge, incoming, outgoing) => ended.map_err(|fault| fault.to_string()),
+        ended = link.serve(&edge, version, incoming, outgoing) => ended.map_err(|fault| fault.to_string()),
         ended = read(stream, incoming_sender) => ended,
         () = stopping.cancelled() => Err("the origin stops".to_owned()),
     };

@@ -4,6 +4,8 @@
 //! their order. Both wait for room in the queue of outgoing messages, so a slow edge slows itself alone; the feed is
 //! read from the store from where the edge is, so nothing is lost meanwhile.
 
+mod gossip;
+mod others;
 mod presence;
 #[cfg(test)]
 mod tests;
@@ -11,17 +13,20 @@ mod tests;
 use super::auth::AuthService;
 use super::documents::{DocumentError, DocumentService};
 use crate::store::{FeedRow, Records, Store, StoreError};
+use gossip::{Gossip, Listening};
 use presence::{Presence, Present};
 use std::collections::HashMap;
+use std::sync::Arc;
 use std::time::Duration;
 use sync_protocol::directory::DirectoryEntry;
 use sync_protocol::link::{
-    DirectoryPage, DocumentHeads, Feed, Follow, Following, Hash, LinkMessage, MAX_DIRECTORY_ENTRIES, Pull,
-    Push, Pushed, Quarantine, Welcome,
+    DirectoryPage, DocumentHeads, Feed, Follow, Following, GOSSIP_VERSION, Hash, LinkMessage,
+    MAX_DIRECTORY_ENTRIES, Pull, Push, Pushed, Quarantine, RemoteHeads, Watch, Welcome,
 };
 use sync_protocol::tag;
 use tokio::sync::{mpsc, watch};
 use tokio::task::{AbortHandle, JoinSet};
+use tokio_util::sync::CancellationToken;
 
 /// Messages that may wait for the edge's socket. The largest of them, whole documents, are made after they have a
 /// place, so this bounds the memory of one link.
@@ -58,6 +63,7 @@ pub(crate) struct LinkService {
     auth: AuthService,
     documents: DocumentService,
     presence: Presence,
+    gossip: Gossip,
 }
 
 /// What one institute's worker does.
@@ -66,11 +72,23 @@ enum Request {
     Push(Push),
     Pull(Pull),
     Quarantine(Quarantine),
+    Watch(Watch),
+    RemoteHeads(RemoteHeads),
 }
 
 impl LinkService {
     pub(crate) fn new(store: Store, auth: AuthService, documents: DocumentService) -> Self {
-        Self { store, auth, documents, presence: Presence::default() }
+        Self { store, auth, documents, presence: Presence::default(), gossip: Gossip::default() }
+    }
+
+    /// Tells the other processes on the store what edges tell each other, until the process stops.
+    pub(crate) async fn run(self, stopping: CancellationToken) {
+        if let Some(notices) = self.store.notices() {
+            tokio::select! {
+                () = others::talk(self.gossip, notices) => {}
+                () = stopping.cancelled() => {}
+            }
+        }
     }
 
     /// The edges that are connected to this process and follow the institute.
@@ -78,10 +96,11 @@ impl LinkService {
         self.presence.edges_of(institute)
     }
 
-    /// Serves an edge until its messages end or something fails for good.
+    /// Serves an edge, which reads frames of this version of the link, until its messages end or something fails for good.
     pub(crate) async fn serve(
         &self,
         edge: &str,
+        version: u32,
         mut incoming: mpsc::Receiver<LinkMessage>,
         outgoing: mpsc::Sender<LinkMessage>,
     ) -> Result<(), LinkFault> {
@@ -113,7 +132,9 @@ impl LinkService {
                     service: self.clone(),
                     edge: edge.to_owned(),
                     outgoing: outgoing.clone(),
+                    gossips: version >= GOSSIP_VERSION,
                     feed: None,
+                    gossip: None,
                     _present: self.presence.enter(&institute, edge),
                 };
                 workers.spawn(worker.run(requests));
@@ -143,6 +164,8 @@ fn request(message: LinkMessage) -> Result<(String, Request), LinkFault> {
         LinkMessage::Push(push) => Ok((push.institute.clone(), Request::Push(push))),
         LinkMessage::Pull(pull) => Ok((pull.institute.clone(), Request::Pull(pull))),
         LinkMessage::Quarantine(refused) => Ok((refused.institute.clone(), Request::Quarantine(refused))),
+        LinkMessage::Watch(watch) => Ok((watch.institute.clone(), Request::Watch(watch))),
+        LinkMessage::RemoteHeads(told) => Ok((told.institute.clone(), Request::RemoteHeads(told))),
         LinkMessage::Welcome(_)
         | LinkMessage::Following(_)
         | LinkMessage::Feed(_)
@@ -162,8 +185,12 @@ struct Worker {
     service: LinkService,
     edge: String,
     outgoing: mpsc::Sender<LinkMessage>,
+    /// The edge's host reads the frames of gossip.
+    gossips: bool,
     /// Streams the feed; a new follow replaces it.
     feed: Option<AbortOnDrop>,
+    /// The same for the gossip of an edge that takes part, with the task that passes on what others say.
+    gossip: Option<(Arc<Listening>, AbortOnDrop)>,
     _present: Present,
 }
 
@@ -189,6 +216,8 @@ impl Worker {
                     let quarantined = self.service.documents.quarantine(&self.edge, refused).await?;
                     send(&self.outgoing, LinkMessage::Quarantined(quarantined)).await?;
                 }
+                Request::Watch(watch) => self.gossip.iter().for_each(|(edge, _)| edge.watch(watch.clone())),
+                Request::RemoteHeads(told) => self.gossip.iter().for_each(|(edge, _)| edge.say(told.clone())),
             }
         }
         Ok(())
@@ -197,6 +226,8 @@ impl Worker {
     async fn follow(&mut self, follow: Follow) -> Result<(), LinkFault> {
         // Before the answer: nothing of the old feed may come after it.
         self.feed = None;
+        self.gossip = None;
+        let gossips = follow.gossip && self.gossips;
         // Before the store is read: no commit falls between the two.
         let changed = self.service.store.watch(&follow.institute);
         let institute = follow.institute.clone();
@@ -220,10 +251,12 @@ impl Worker {
                     revision: if reset { current } else { follow.revision },
                     log: follow.log,
                     reset,
+                    gossip: gossips,
                 };
                 Ok((following, directory))
             })
             .await?;
+        let gossip = gossips.then(|| Arc::new(self.service.gossip.join(&institute)));
         let feed = FeedTask {
             store: self.service.store.clone(),
             institute,
@@ -231,11 +264,16 @@ impl Worker {
             epoch: following.epoch,
             revision: following.revision,
             outgoing: self.outgoing.clone(),
+            gossip,
         };
         send(&self.outgoing, LinkMessage::Following(following)).await?;
         if let Some(entries) = directory {
             feed.send_directory(entries).await?;
         }
+        self.gossip = feed.gossip.clone().map(|edge| {
+            let task = tokio::spawn(pass_on(edge.clone(), self.outgoing.clone()));
+            (edge, AbortOnDrop(task.abort_handle()))
+        });
         let task = tokio::spawn(feed.run(changed));
         self.feed = Some(AbortOnDrop(task.abort_handle()));
         Ok(())
@@ -282,6 +320,14 @@ struct FeedTask {
     /// Sent so far.
     revision: u64,
     outgoing: mpsc::Sender<LinkMessage>,
+    /// None for an edge that takes no part.
+    gossip: Option<Arc<Listening>>,
+}
+
+/// Passes on to an edge what others gossip, as fast as it takes it.
+async fn pass_on(edge: Arc<Listening>, outgoing: mpsc::Sender<LinkMessage>) {
+    // Fails when the link ends.
+    while send(&outgoing, edge.next().await).await.is_ok() {}
 }
 
 impl FeedTask {
@@ -407,8 +453,12 @@ impl FeedTask {
             log: self.log.clone(),
             acknowledged,
             reset: true,
+            gossip: self.gossip.is_some(),
         };
         send(&self.outgoing, LinkMessage::Following(following)).await?;
+        if let Some(edge) = &self.gossip {
+            edge.tell_again();
+        }
         self.send_directory(directory).await
     }
 }

@@ -31,6 +31,7 @@ mod timetable;
 mod transaction;
 
 use super::error::{OpenError, StoreError};
+use super::notices::{self, Notices};
 use super::settings::PostgresConfig;
 use super::transaction::{Committed, Records, WriteTx};
 use super::watchers::Watchers;
@@ -63,6 +64,7 @@ pub(super) struct Cluster {
     replicas: Arc<Replicas>,
     watchers: Arc<Watchers>,
     epoch: Arc<Epoch>,
+    notices: notices::Offered,
     // Last: the others use it. Absent only while dropping.
     runtime: Option<Runtime>,
 }
@@ -105,14 +107,19 @@ impl Cluster {
         if let Some(patroni) = patroni {
             handle.spawn(patroni::follow(patroni, Arc::clone(&primary), Arc::clone(&replicas), open));
         }
-        handle.spawn(primary::watch(Arc::clone(&primary)));
+        let (line, notices) = notices::line();
+        handle.spawn(primary::watch(Arc::clone(&primary), line));
         handle.spawn(reap(Arc::clone(&primary), Arc::clone(&replicas), config.idle_connection));
         handle.spawn(primary::keep_partitions(Arc::clone(&primary), PARTITIONS_EVERY));
-        Ok(Self { primary, replicas, watchers, epoch, runtime: Some(runtime) })
+        Ok(Self { primary, replicas, watchers, epoch, notices, runtime: Some(runtime) })
     }
 
     pub(super) fn epoch(&self) -> u64 {
         self.epoch.get()
+    }
+
+    pub(super) fn notices(&self) -> Option<Notices> {
+        self.notices.take()
     }
 
     pub(super) fn hears_of_commits(&self) -> bool {

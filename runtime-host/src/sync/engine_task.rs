@@ -458,7 +458,9 @@ impl EngineTask {
             LinkMessage::Follow(_)
             | LinkMessage::Push(_)
             | LinkMessage::Pull(_)
-            | LinkMessage::Quarantine(_) => {}
+            | LinkMessage::Quarantine(_)
+            | LinkMessage::Watch(_)
+            | LinkMessage::RemoteHeads(_) => {}
             LinkMessage::Welcome(_)
             | LinkMessage::Following(_)
             | LinkMessage::Feed(_)

@@ -84,6 +84,7 @@ fn link_messages() -> Vec<LinkMessage> {
             revision: 2,
             log: log.clone(),
             directory: true,
+            gossip: true,
         }),
         LinkMessage::Following(Following {
             institute: institute.clone(),
@@ -92,6 +93,7 @@ fn link_messages() -> Vec<LinkMessage> {
             log: log.clone(),
             acknowledged: 3,
             reset: false,
+            gossip: true,
         }),
         LinkMessage::Feed(Feed {
             institute: institute.clone(),

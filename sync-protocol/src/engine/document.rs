@@ -286,7 +286,12 @@ impl Document {
                 for dep in missing {
                     waiting.entry(dep).or_default().push(hash);
                 }
-                self.held.put(hash, change, author);
+                // Who only carries it must not stand for its author, who would not be told, nor asked, when it is refused.
+                let owns =
+                    |before: &Author| self.actors.check(self.id, change.actor_id(), before.bringer()).is_ok();
+                if !self.held.author(&hash).is_some_and(owns) {
+                    self.held.put(hash, change, author);
+                }
                 continue;
             }
             self.counters.admit(&change);

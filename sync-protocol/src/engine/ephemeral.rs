@@ -44,6 +44,11 @@ impl Bucket {
         self.tokens >= tokens * 1_000
     }
 
+    /// As many of `tokens` as it holds.
+    pub(super) fn up_to(&self, tokens: u64) -> u64 {
+        tokens.min(self.tokens / 1_000)
+    }
+
     pub(super) fn take(&mut self, tokens: u64) {
         self.tokens -= tokens * 1_000;
     }

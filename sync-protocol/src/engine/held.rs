@@ -23,8 +23,17 @@ impl Held {
         self.changes.get(hash).map(|(change, _)| change)
     }
 
+    pub(super) fn author(&self, hash: &ChangeHash) -> Option<&Author> {
+        self.changes.get(hash).map(|(_, author)| author)
+    }
+
     pub(super) fn contains(&self, hash: &ChangeHash) -> bool {
         self.changes.contains_key(hash)
+    }
+
+    /// Whether a device of this name has brought any of them.
+    pub(super) fn has_of(&self, user: &str, device: &str) -> bool {
+        self.changes.values().any(|(_, author)| author.user == user && author.device == device)
     }
 
     pub(super) fn bytes(&self) -> usize {

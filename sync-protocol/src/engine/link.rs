@@ -10,6 +10,7 @@ use crate::link::{
     Document as OriginDocument, DocumentHeads, DocumentRecord, Feed, Follow, Following, Hash, LinkMessage,
     Pull, Push, PushItem, Pushed,
 };
+use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet};
 
 /// Documents that are pulled at one time in the background. Devices that wait for one do not count.
@@ -27,8 +28,8 @@ pub(super) struct LinkState {
     pushing: bool,
     /// The log may hold changes that are not pushed.
     pub(super) unpushed: bool,
-    /// Documents of which the origin has more.
-    behind: BTreeSet<DocumentId>,
+    /// Documents of which the origin has more, with the heads that the feed has named last, if it has.
+    behind: BTreeMap<DocumentId, Vec<Hash>>,
     /// Those of them that are asked for, or are being loaded in order to be.
     pulling: BTreeSet<DocumentId>,
 }
@@ -44,7 +45,7 @@ impl LinkState {
             acknowledged: position.acknowledged,
             pushing: false,
             unpushed: true,
-            behind: position.behind.into_iter().collect(),
+            behind: position.behind.into_iter().map(|document| (document, Vec::new())).collect(),
             pulling: BTreeSet::new(),
         }
     }
@@ -61,6 +62,19 @@ impl LinkState {
     /// Name of this edge's log.
     pub(super) fn log(&self) -> &str {
         &self.log
+    }
+
+    /// Heads that the feed has named and that were not pulled yet.
+    fn news_of(&self, document: DocumentId) -> &[Hash] {
+        self.behind.get(&document).map_or(&[], Vec::as_slice)
+    }
+
+    pub(super) fn is_pulled(&self, document: DocumentId) -> bool {
+        self.pulling.contains(&document)
+    }
+
+    pub(super) fn pulled_first(&self) -> Option<DocumentId> {
+        self.pulling.first().copied()
     }
 
     /// The document needs no pull any more.
@@ -81,12 +95,14 @@ impl Engine {
 
     fn follow(&mut self) {
         self.link.following = false;
+        self.gossip.restart(false);
         self.effects.push(Effect::Link(LinkMessage::Follow(Follow {
             institute: self.institute.clone(),
             epoch: self.link.epoch,
             revision: self.link.revision,
             log: self.link.log.clone(),
             directory: self.rights.directory.is_some(),
+            gossip: true,
         })));
     }
 
@@ -94,6 +110,7 @@ impl Engine {
         self.link.up = false;
         self.link.following = false;
         self.link.pulling.clear();
+        self.gossip.restart(false);
         let waiting: Vec<DocumentId> = self
             .slots
             .iter()
@@ -116,6 +133,8 @@ impl Engine {
             LinkMessage::Pushed(pushed) => self.pushed(now, pushed),
             LinkMessage::Document(document) => self.pulled(now, document),
             LinkMessage::Quarantined(told) => self.told_origin(told),
+            LinkMessage::Watch(watch) => self.watched_elsewhere(now, watch),
+            LinkMessage::RemoteHeads(told) => self.remote_heads(now, told),
             LinkMessage::Welcome(_)
             | LinkMessage::Follow(_)
             | LinkMessage::Push(_)
@@ -130,6 +149,7 @@ impl Engine {
         }
         self.link.following = true;
         self.telling.restart();
+        self.gossip.restart(following.gossip);
         self.link.pushing = false;
         self.link.unpushed = true;
         self.link.epoch = following.epoch;
@@ -138,6 +158,8 @@ impl Engine {
         // How far the origin has come with the log is not how far it has been heard: what it said of refused changes on the link
         // before may be lost. All that was not answered is pushed again; the origin knows what it has, and refuses again.
         if following.reset {
+            // What the feed named was of a history that may have ended.
+            self.link.behind.values_mut().for_each(Vec::clear);
             self.effects.push(Effect::ListDocuments);
         }
         // Devices that were told that there is no such document may be told better.
@@ -168,7 +190,7 @@ impl Engine {
         for entry in &changed {
             self.committed(entry.document, &entry.heads);
         }
-        let lacking: Vec<DocumentId> = changed
+        let lacking: Vec<DocumentHeads> = changed
             .into_iter()
             .filter(|entry| match self.slots.get(&entry.document) {
                 Some(Slot::Ready(doc)) => {
@@ -177,9 +199,11 @@ impl Engine {
                 Some(Slot::Loading { .. } | Slot::Pulling { .. } | Slot::Awaited { .. }) | None => true,
                 Some(Slot::Deleted { .. }) => false,
             })
-            .map(|entry| entry.document)
             .collect();
-        self.pull_later(lacking);
+        self.pull_later(lacking.iter().map(|entry| entry.document).collect());
+        for entry in lacking {
+            self.link.behind.insert(entry.document, entry.heads);
+        }
         self.members_changed(now, feed.members);
         self.effects.push(Effect::SaveCursor { epoch: self.link.epoch, revision: feed.revision });
     }
@@ -189,7 +213,8 @@ impl Engine {
         for document in documents {
             // An answer under way may be older than this news.
             self.link.pulling.remove(&document);
-            if self.link.behind.insert(document) {
+            if let Entry::Vacant(entry) = self.link.behind.entry(document) {
+                entry.insert(Vec::new());
                 self.effects.push(Effect::MarkBehind(document));
             }
         }
@@ -201,8 +226,9 @@ impl Engine {
             return;
         }
         let room = MAX_BACKGROUND_PULLS.saturating_sub(self.link.pulling.len());
-        let next: Vec<DocumentId> =
-            self.link.behind.difference(&self.link.pulling).take(room).copied().collect();
+        let next =
+            self.link.behind.keys().filter(|document| !self.link.pulling.contains(document)).take(room);
+        let next: Vec<DocumentId> = next.copied().collect();
         for document in next {
             self.link.pulling.insert(document);
             match self.slots.get(&document) {
@@ -210,8 +236,9 @@ impl Engine {
                     let have = doc.automerge.get_heads().into_iter().map(Hash::from).collect();
                     self.pull(document, have);
                 }
-                Some(Slot::Awaited { .. }) => self.pull(document, Vec::new()),
-                Some(Slot::Loading { .. } | Slot::Pulling { .. }) => {}
+                // What is under way for a device that waits was asked for before the news.
+                Some(Slot::Awaited { .. } | Slot::Pulling { .. }) => self.pull(document, Vec::new()),
+                Some(Slot::Loading { .. }) => drop(self.link.pulling.remove(&document)),
                 Some(Slot::Deleted { .. }) => self.link.settled(document),
                 None => {
                     self.slots.insert(document, Slot::Loading { waiting: Vec::new() });
@@ -227,7 +254,15 @@ impl Engine {
         }
     }
 
-    pub(super) fn pull(&mut self, document: DocumentId, have: Vec<Hash>) {
+    /// Asks for a document of which there is nothing here, because somebody waits for it.
+    pub(super) fn ask_for(&mut self, document: DocumentId) {
+        if self.link.behind.contains_key(&document) {
+            self.link.pulling.insert(document);
+        }
+        self.pull(document, Vec::new());
+    }
+
+    fn pull(&mut self, document: DocumentId, have: Vec<Hash>) {
         let institute = self.institute.clone();
         self.effects.push(Effect::Link(LinkMessage::Pull(Pull { institute, document, have })));
     }
@@ -288,7 +323,11 @@ impl Engine {
         if answer.deleted {
             return self.delete(now, document);
         }
-        let complete = self.link.pulling.remove(&document) || !self.link.behind.contains(&document);
+        if answer.record.is_none() && !self.link.news_of(document).is_empty() {
+            // It was asked for before the feed named the document; the answer to what was asked since then counts.
+            return;
+        }
+        let newest = self.link.pulling.contains(&document) || !self.link.behind.contains_key(&document);
         let (mut doc, waiting) = match self.slots.remove(&document) {
             Some(Slot::Ready(doc)) => (doc, Vec::new()),
             Some(Slot::Pulling { waiting, refused, .. } | Slot::Awaited { waiting, refused, .. }) => {
@@ -298,6 +337,7 @@ impl Engine {
             }
             Some(loading @ Slot::Loading { .. }) => {
                 // It is asked for again once it is loaded.
+                self.link.pulling.remove(&document);
                 self.slots.insert(document, loading);
                 return;
             }
@@ -305,7 +345,10 @@ impl Engine {
                 self.slots.insert(document, deleted);
                 return;
             }
-            None => return,
+            None => {
+                self.link.pulling.remove(&document);
+                return;
+            }
         };
         let Some(record) = answer.record else {
             self.link.settled(document);
@@ -330,8 +373,10 @@ impl Engine {
             }
         }
         let chunks: Vec<Vec<u8>> = answer.chunks.into_iter().map(Into::into).collect();
-        let first = doc.automerge.is_empty();
-        match doc.merge_from_origin(&chunks) {
+        let (first, before) = (doc.automerge.is_empty(), doc.automerge.get_heads());
+        let merged = doc.merge_from_origin(&chunks);
+        let broken = merged.is_err();
+        match merged {
             Ok(_) if first => {
                 doc.tail = 0;
                 self.effects.push(Effect::Snapshot { document, bytes: doc.automerge.save() });
@@ -347,9 +392,12 @@ impl Engine {
                     .push(Effect::Report(format!("the origin's copy of {document} is broken: {error}")));
             }
         }
-        if complete {
+        if newest && self.link.news_of(document).iter().all(|head| broken || doc.knows(&(*head).into())) {
             self.link.settled(document);
             self.effects.push(Effect::MarkCurrent(document));
+        }
+        if doc.automerge.get_heads() != before {
+            self.ask_for_forgotten(document);
         }
         self.make_ready(now, document, doc, waiting);
         self.committed(document, &answer.heads);

@@ -83,9 +83,12 @@ impl Engine {
             if let Slot::Ready(doc) = slot {
                 let weight = doc.weight();
                 total += weight;
-                if self.may_go(doc) {
-                    // With one in which changes wait go the connections of its readers, so it goes last.
-                    candidates.push((doc.held.bytes() > 0, doc.last_used, *document, weight));
+                // The answer to a pull finds no document that has gone meanwhile, which is pulled again then: one stays, so that
+                // this ends.
+                if self.may_go(doc) && self.link.pulled_first() != Some(*document) {
+                    let pulled = self.link.is_pulled(*document);
+                    // With one in which changes wait these go, and come over the network once more, so it goes last.
+                    candidates.push(((pulled, doc.held.bytes() > 0, doc.last_used), *document, weight));
                 }
             }
         }
@@ -93,7 +96,7 @@ impl Engine {
             candidates.sort_unstable();
             // Somewhat below, so that not every message has to look for the next.
             let enough = budget / 4 * 3;
-            for (_, _, document, weight) in candidates {
+            for (_, document, weight) in candidates {
                 if total <= enough {
                     break;
                 }
@@ -114,16 +117,45 @@ impl Engine {
     }
 
     fn put_away(&mut self, document: DocumentId) {
-        if matches!(self.slots.get(&document), Some(Slot::Ready(doc)) if doc.held.bytes() > 0) {
-            // Its writers take the changes that wait here for received; on a new connection they send them again.
-            return self.drop_document(document);
-        }
         let Some(Slot::Ready(doc)) = self.slots.remove(&document) else { return };
+        self.forget_held(document, &doc);
         if let Some(record) = doc.record
             && !doc.readers.is_empty()
         {
             self.parked.insert(document, Parked { record, readers: doc.readers });
         }
+    }
+
+    /// What waits in a document goes with it. Who has brought it takes it for received, and is asked for it when there is news of the
+    /// document: before that it would only wait again, and be asked for again, for ever.
+    fn forget_held(&mut self, document: DocumentId, doc: &Document) {
+        let brought = |id: &SessionId| {
+            let claims = self.sessions.get(id).map(|session| &session.claims);
+            claims.is_some_and(|claims| doc.held.has_of(&claims.sub, &claims.dev))
+        };
+        let bringers: BTreeSet<SessionId> = doc.readers.iter().copied().filter(brought).collect();
+        if !bringers.is_empty() {
+            self.forgotten.entry(document).or_default().extend(bringers);
+        }
+    }
+
+    /// The document has got something that it lacked: what was forgotten may find now what it waited for.
+    pub(super) fn ask_for_forgotten(&mut self, document: DocumentId) {
+        for id in self.forgotten.remove(&document).unwrap_or_default() {
+            let session = self.sessions.get_mut(&id);
+            if let Some(state) = session.and_then(|session| session.states.get_mut(&document)) {
+                state.needs_reset = true;
+                self.replies.insert((document, id));
+            }
+        }
+    }
+
+    /// A session has ended; on its next connection the device says again what it has.
+    pub(super) fn leave_forgotten(&mut self, id: SessionId) {
+        self.forgotten.retain(|_, sessions| {
+            sessions.remove(&id);
+            !sessions.is_empty()
+        });
     }
 
     /// Gives a document that is in memory again its readers, with the rights that they have now.

@@ -1,19 +1,20 @@
 //! What automerge-repo calls remote heads: a client asks to be told what another one, named by its storage, has of the documents
-//! that both read. Known is what devices that are connected here have said; what else clients gossip is not believed.
+//! that both read. Known is what devices have said to the edge where they are connected; what else clients gossip is not
+//! believed. What edges tell each other of it is in `gossip.rs`.
 
 use super::ephemeral::Bucket;
-use super::{Engine, SessionId};
+use super::gossip::Subscription;
+use super::slots::Slot;
+use super::{Effect, Engine, SessionId};
 use crate::document_id::DocumentId;
-use crate::engine::Effect;
-use crate::engine::slots::Slot;
+use crate::kind::Access;
+use crate::link::MAX_REMOTE_HEADS;
 use crate::repo_message::RepoMessage;
 use automerge::ChangeHash;
 use std::collections::BTreeSet;
 
 /// Storages of which one session may ask to be told: a user's devices, and some of others.
 pub const MAX_SUBSCRIPTIONS: usize = 64;
-/// Most heads that are passed on. A document has as many as devices write to it at the same time.
-pub const MAX_REMOTE_HEADS: usize = 64;
 /// Messages to one session a second, over time: as many as somebody types letters. What comes faster is dropped, and the next says it too.
 pub const REMOTE_HEADS_PER_SECOND: u64 = 20;
 /// Messages at once: a device that connects speaks of all its documents.
@@ -23,86 +24,156 @@ pub const REMOTE_HEADS_BURST: u64 = 1_000;
 pub(super) struct RemoteHeads {
     /// The client's name for its storage; none when it keeps nothing.
     pub(super) storage: Option<String>,
-    subscribed: BTreeSet<String>,
+    pub(super) subscribed: BTreeSet<String>,
     rate: Bucket,
+    /// The time that the last message to it named.
+    last_told: u64,
 }
 
 impl RemoteHeads {
     pub(super) fn new() -> Self {
         let rate = Bucket::new(REMOTE_HEADS_BURST, REMOTE_HEADS_PER_SECOND);
-        Self { storage: None, subscribed: BTreeSet::new(), rate }
+        Self { storage: None, subscribed: BTreeSet::new(), rate, last_told: 0 }
     }
 
-    fn may_hear(&mut self, now: u64) -> bool {
+    /// The time to name in a message; none when there were too many. Clients pass over what is not later than what they have heard,
+    /// so a clock that is set back must not show.
+    fn next_time(&mut self, now: u64) -> Option<u64> {
         self.rate.fill(now);
-        let may = self.rate.holds(1);
-        if may {
-            self.rate.take(1);
+        if !self.rate.holds(1) {
+            return None;
         }
-        may
+        self.rate.take(1);
+        self.last_told = now.max(self.last_told + 1);
+        Some(self.last_told)
     }
 }
 
 impl Engine {
     /// A client says of which storages it wants to be told. What is known of those that are new it is told at once.
     pub(super) fn subscribe(&mut self, now: u64, id: SessionId, add: Vec<String>, remove: &[String]) {
-        let Some(session) = self.sessions.get_mut(&id) else { return };
-        let subscribed = &mut session.remote.subscribed;
         for storage in remove {
-            subscribed.remove(storage);
-        }
-        let mut new = BTreeSet::new();
-        for storage in add {
-            if subscribed.len() < MAX_SUBSCRIPTIONS && subscribed.insert(storage.clone()) {
-                new.insert(storage);
+            let subscribed = self.sessions.get_mut(&id).map(|session| &mut session.remote.subscribed);
+            if subscribed.is_some_and(|subscribed| subscribed.remove(storage)) {
+                self.gossip.unsubscribe(storage, id);
             }
         }
-        let of_new = |session: &super::Session| {
-            session.remote.storage.as_ref().is_some_and(|storage| new.contains(storage))
-        };
-        let known: Vec<(DocumentId, SessionId)> = self
-            .sessions
-            .iter()
-            .filter(|(other, session)| **other != id && of_new(session))
-            .flat_map(|(other, session)| session.states.keys().map(|document| (*document, *other)))
-            .collect();
-        for (document, other) in known {
-            self.tell_remote_heads(now, document, other, id);
+        for storage in add {
+            let Some(session) = self.sessions.get_mut(&id) else { return };
+            let subscribed = &mut session.remote.subscribed;
+            if subscribed.len() < MAX_SUBSCRIPTIONS && subscribed.insert(storage.clone()) {
+                self.subscribe_to(now, id, storage);
+            }
         }
+    }
+
+    fn subscribe_to(&mut self, now: u64, id: SessionId, storage: String) {
+        if self.gossip.subscribe(&storage, id) {
+            let here = |(other, session): (&SessionId, &super::Session)| {
+                (*other != id && session.remote.storage.as_ref() == Some(&storage)).then_some(*other)
+            };
+            let here: Vec<SessionId> = self.sessions.iter().filter_map(here).collect();
+            let said: Vec<_> = here.into_iter().flat_map(|other| self.said_by(other)).collect();
+            for (document, heads) in said {
+                self.gossip.note(&storage, document, &heads, now, now);
+            }
+        }
+        let known = self.gossip.subscriptions.get(&storage).map(Subscription::known).unwrap_or_default();
+        for (document, heads) in known {
+            self.tell_remote_heads(now, document, &storage, &heads, id);
+        }
+    }
+
+    /// What a device that is connected here has said of its documents.
+    pub(super) fn said_by(&self, id: SessionId) -> Vec<(DocumentId, Vec<ChangeHash>)> {
+        let states = self.sessions.get(&id).into_iter().flat_map(|session| &session.states);
+        let said = states.filter_map(|(document, state)| Some((*document, state.their_heads.clone()?)));
+        said.filter(|(_, heads)| (1..=MAX_REMOTE_HEADS).contains(&heads.len())).collect()
     }
 
     /// A device has said what it has of a document: those who asked for it are told.
     pub(super) fn gossip(&mut self, now: u64, document: DocumentId, from: SessionId) {
-        let storage = self.sessions.get(&from).and_then(|session| session.remote.storage.as_ref());
-        let (Some(storage), Some(Slot::Ready(doc))) = (storage, self.slots.get(&document)) else { return };
-        let wants = |id: &&SessionId| {
-            self.sessions.get(id).is_some_and(|session| session.remote.subscribed.contains(storage))
+        let Some(session) = self.sessions.get(&from) else { return };
+        let Some(storage) =
+            session.remote.storage.as_ref().filter(|storage| self.gossip.is_of_interest(storage))
+        else {
+            return;
         };
-        let readers: Vec<SessionId> =
-            doc.readers.iter().filter(|id| **id != from).filter(wants).copied().collect();
-        for reader in readers {
-            self.tell_remote_heads(now, document, from, reader);
+        let heads = session.states.get(&document).and_then(|state| state.their_heads.clone());
+        let Some(heads) = heads.filter(|heads| (1..=MAX_REMOTE_HEADS).contains(&heads.len())) else { return };
+        let storage = storage.clone();
+        self.gossip.owe(&storage, document, &heads, now);
+        self.gossip.note(&storage, document, &heads, now, now);
+        self.tell_subscribers(now, &storage, document, &heads, Some(from));
+    }
+
+    pub(super) fn tell_subscribers(
+        &mut self,
+        now: u64,
+        storage: &str,
+        document: DocumentId,
+        heads: &[ChangeHash],
+        except: Option<SessionId>,
+    ) {
+        let sessions = self.gossip.subscriptions.get(storage).map(|subscription| &subscription.sessions);
+        for id in sessions.cloned().unwrap_or_default() {
+            if Some(id) != except {
+                self.tell_remote_heads(now, document, storage, heads, id);
+            }
         }
     }
 
-    /// Tells one reader of a document what another has of it.
-    fn tell_remote_heads(&mut self, now: u64, document: DocumentId, of: SessionId, to: SessionId) {
-        let Some(other) = self.sessions.get(&of) else { return };
-        let heads = other.states.get(&document).and_then(|state| state.their_heads.clone());
-        let (Some(storage), Some(heads)) = (other.remote.storage.clone(), heads) else { return };
-        if heads.is_empty() || heads.len() > MAX_REMOTE_HEADS {
+    /// A session has opened a document: it is told what the storages have of it to which it has subscribed.
+    pub(super) fn tell_what_remotes_have(&mut self, now: u64, id: SessionId, document: DocumentId) {
+        let Some(session) = self.sessions.get(&id) else { return };
+        let known = session.remote.subscribed.iter().filter_map(|storage| {
+            let subscription = self.gossip.subscriptions.get(storage)?;
+            Some((storage.clone(), subscription.known_of(document)?))
+        });
+        let known: Vec<(String, Vec<ChangeHash>)> = known.collect();
+        for (storage, heads) in known {
+            self.tell_remote_heads(now, document, &storage, &heads, id);
+        }
+    }
+
+    /// Tells one reader of a document what a storage has of it.
+    fn tell_remote_heads(
+        &mut self,
+        now: u64,
+        document: DocumentId,
+        storage: &str,
+        heads: &[ChangeHash],
+        to: SessionId,
+    ) {
+        if !self.reads(to, document) {
             return;
         }
         let Some(session) = self.sessions.get_mut(&to) else { return };
-        let Some(target) = session.peer.clone().filter(|_| session.states.contains_key(&document)) else {
-            return;
-        };
-        if !session.remote.may_hear(now) {
-            return;
-        }
-        let heads: Vec<[u8; 32]> = heads.iter().map(|ChangeHash(hash)| *hash).collect();
-        let sender = self.peer.clone();
-        let message = RepoMessage::RemoteHeads { sender, target, document, storage, heads, timestamp: now };
+        let Some(target) = session.peer.clone() else { return };
+        let Some(timestamp) = session.remote.next_time(now) else { return };
+        let (sender, storage) = (self.peer.clone(), storage.to_owned());
+        let heads = heads.iter().map(|ChangeHash(hash)| *hash).collect();
+        let message = RepoMessage::RemoteHeads { sender, target, document, storage, heads, timestamp };
         self.effects.push(Effect::Send { session: to, bytes: message.encode() });
+    }
+
+    /// Whether a session has the document open, and the right to it, now.
+    fn reads(&self, id: SessionId, document: DocumentId) -> bool {
+        let Some(session) = self.sessions.get(&id).filter(|session| session.states.contains_key(&document))
+        else {
+            return false;
+        };
+        let access = match (self.slots.get(&document), self.parked.get(&document)) {
+            (Some(Slot::Ready(doc)), _) => self.rights.access(doc, &session.claims),
+            (_, Some(parked)) => self.rights.access_to(Some(&parked.record), "", &session.claims),
+            (
+                Some(
+                    Slot::Loading { .. } | Slot::Pulling { .. } | Slot::Awaited { .. } | Slot::Deleted { .. },
+                )
+                | None,
+                None,
+            ) => Access::None,
+        };
+        access > Access::None
     }
 }

@@ -116,6 +116,10 @@ impl Engine {
         for document in session.interest {
             self.lose_interest(id, document);
         }
+        self.leave_forgotten(id);
+        for storage in session.remote.subscribed {
+            self.gossip.unsubscribe(&storage, id);
+        }
     }
 
     pub(super) fn lose_interest(&mut self, id: SessionId, document: DocumentId) {

@@ -152,7 +152,8 @@ impl Engine {
         doc.last_used = now;
         doc.readers.insert(id);
         let new_state = session.state(access);
-        if !session.states.contains_key(&document) {
+        let opened = !session.states.contains_key(&document);
+        if opened {
             self.receipts.insert((document, id));
         }
         let state = session.states.entry(document).or_insert(new_state);
@@ -166,6 +167,9 @@ impl Engine {
             Ok(received) => {
                 self.keep(id, document, received);
                 self.gossip(now, document, id);
+                if opened {
+                    self.tell_what_remotes_have(now, id, document);
+                }
             }
             Err(DocumentError::Gate(error)) => self.refuse(id, document, error.code(), &error.to_string()),
             Err(error @ DocumentError::Broken(_)) => {
@@ -251,6 +255,7 @@ impl Engine {
             }
             self.dirty.insert(document);
             self.link.unpushed = true;
+            self.ask_for_forgotten(document);
         }
         for binding in bound {
             self.effects.push(Effect::SaveBinding { document, binding });
@@ -324,6 +329,7 @@ impl Engine {
         waiting: Vec<Waiting>,
     ) {
         self.unpark(document, &mut doc);
+        let mut opened = Vec::new();
         for id in self.interest.get(&document).cloned().unwrap_or_default() {
             let Some(session) = self.sessions.get_mut(&id) else { continue };
             let access = self.rights.access(&doc, &session.claims);
@@ -332,9 +338,13 @@ impl Engine {
             doc.readers.insert(id);
             self.receipts.insert((document, id));
             self.lose_interest(id, document);
+            opened.push(id);
         }
         self.slots.insert(document, Slot::Ready(doc));
         self.dirty.insert(document);
+        for id in opened {
+            self.tell_what_remotes_have(now, id, document);
+        }
         for Waiting { session, data, .. } in waiting {
             self.process(now, session, document, &data);
         }
@@ -351,7 +361,7 @@ impl Engine {
         self.forget_parked(document);
         let wanted = !waiting.is_empty() || self.interest.contains_key(&document);
         if wanted && self.link.is_up() {
-            self.pull(document, Vec::new());
+            self.ask_for(document);
             self.slots.insert(document, Slot::Pulling { waiting, since: now, refused });
         } else {
             self.link.settled(document);
@@ -405,12 +415,14 @@ impl Engine {
         for document in documents {
             let read = self.parked.contains_key(document) || self.interest.contains_key(document);
             if self.slots.contains_key(document) || read {
+                self.ask_for_forgotten(*document);
                 self.effects.push(Effect::Load(*document));
             }
         }
     }
 
     pub(super) fn tick(&mut self, now: u64) {
+        self.gossip.tick(now);
         // Another instance may have refused something: that leaves no trace among the changes.
         self.telling.untold = true;
         let idle_ms = self.limits.idle_ms;

@@ -176,3 +176,22 @@ fn a_restored_device_keeps_its_actor() {
     let sent = edge.say(1, NOTES, carrying(&backup, &[again]));
     assert_eq!((codes(&sent), edge.appended()), (vec![(1, "sequence-reused")], 2));
 }
+
+/// Another carries the change too, and neither can go in yet. Vera's was refused in the name of who only carried it, and she took it
+/// for received.
+#[test]
+fn a_change_that_waits_is_its_authors_whoever_else_brings_it() {
+    let actor = registered("vera-phone", [1; 8]);
+    for order in [[1, 2], [2, 1]] {
+        let mut edge = Edge::new();
+        edge.join(1, "vera", Role::Teacher, &["b1"]);
+        edge.join(2, "tom", Role::Teacher, &["b1"]);
+        let mut veras = writer(&actor);
+        let (first, second) = (wrote(&mut veras, "a", "1"), wrote(&mut veras, "a", "2"));
+        for session in order {
+            edge.say(session, NOTES, carrying(&veras, std::slice::from_ref(&second)));
+        }
+        edge.say(1, NOTES, carrying(&veras, &[first]));
+        assert_eq!((edge.appended(), edge.quarantined()), (2, vec![]), "{order:?}");
+    }
+}

@@ -4,13 +4,17 @@
 
 mod actors;
 mod deletion;
+mod gossip;
 mod inspection;
 mod limits;
+mod pulls;
 mod receipts;
 mod refusals;
 mod remote_heads;
 mod rights;
 mod versions;
+#[path = "../wire/mod.rs"]
+mod wire;
 
 use automerge::sync::{Message, State, SyncDoc as _};
 use automerge::transaction::Transactable as _;
@@ -38,6 +42,7 @@ fn following() -> Following {
         log: String::new(),
         acknowledged: 0,
         reset: false,
+        gossip: false,
     }
 }
 
@@ -64,6 +69,8 @@ struct Edge {
     sheet: Vec<Vec<u8>>,
     /// What it says that the origin has refused.
     refused: Vec<(Hash, String)>,
+    /// Frames as they were sent.
+    frames: Vec<(SessionId, Vec<u8>)>,
 }
 
 impl Edge {
@@ -78,6 +85,7 @@ impl Edge {
             deleted: false,
             sheet: stored_sheet().chunks,
             refused: Vec::new(),
+            frames: Vec::new(),
         }
     }
 
@@ -117,7 +125,8 @@ impl Edge {
                         });
                     }
                     Effect::Send { session, bytes } => {
-                        sent.push((session, RepoMessage::decode(&bytes).unwrap()))
+                        sent.push((session, RepoMessage::decode(&bytes).unwrap()));
+                        self.frames.push((session, bytes));
                     }
                     other => self.written.push(other),
                 }

@@ -1,6 +1,7 @@
 //! A change that breaks the rules of its document's kind: who brought it is told, nobody else notices.
 
 use super::*;
+use automerge::sync::{ChunkList, MessageFlags};
 use sync_protocol::link::{Document as Pulled, LinkMessage, QuarantineItem, Quarantined};
 
 fn sheet(actor: u8) -> Automerge {
@@ -101,6 +102,47 @@ fn a_change_that_is_held_back_is_merged_when_its_dependency_comes_from_the_origi
         _ => None,
     });
     assert_eq!(told, Some(vec![second.hash()]), "its device hears that it is there");
+}
+
+/// What waits is put away with its document where there is no room. Its device was cut off for it, connected again, brought it
+/// again, and so on without end.
+#[test]
+fn what_waited_in_a_document_that_was_put_away_is_asked_for_when_there_is_news_and_not_before() {
+    let mut edge = Edge::new();
+    // Room for one of the two documents, and not for two.
+    let limits = Limits { memory_bytes: 24 * 1024, ..Limits::default() };
+    edge.engine = Engine::new("northside.example", limits, Position::default());
+    edge.run([Event::LinkUp, followed()]);
+    edge.join(1, "tara", Role::Teacher, &["b1"]);
+    edge.join(2, "tom", Role::Teacher, &["b1"]);
+    let mut doc = sheet(1);
+    let first = mark(&mut doc, "s1", "late");
+    let second = mark(&mut doc, "s1", "present");
+    edge.say(1, SHEET, carrying(&doc, std::slice::from_ref(&second)));
+    edge.say(2, NOTES, first_message(&notes(2)));
+    assert_eq!(edge.engine.usage().parked, 2);
+
+    let asks = |sent: &[(SessionId, RepoMessage)], session| {
+        sent.iter().any(|(to, message)| match message {
+            RepoMessage::Sync { data, .. } if *to == session => {
+                let flags = Message::decode(data).unwrap().flags;
+                flags.is_some_and(|flags| flags.contains(MessageFlags::SYNC_RESET))
+            }
+            _ => false,
+        })
+    };
+    let mut empty = doc.generate_sync_message(&mut State::new()).unwrap();
+    empty.changes = ChunkList::empty();
+    assert!(!asks(&edge.say(1, SHEET, empty.encode()), 1), "it would only wait again");
+
+    edge.sheet.push(first.raw_bytes().to_vec());
+    let sent = edge.run([Event::Written(vec![SHEET])]);
+    assert!(asks(&sent, 1), "{sent:?}");
+    assert!(!asks(&sent, 2));
+    edge.say(1, SHEET, carrying(&doc, &[first, second]));
+    assert_eq!(edge.appended(), 1);
+    let closed = edge.written.iter().any(|effect| matches!(effect, Effect::Close { .. }));
+    assert!(!closed && edge.quarantined().is_empty());
 }
 
 /// The origin gets what is in quarantine, one message at a time, and again until it has answered.

@@ -228,6 +228,7 @@ impl World {
                 log,
                 acknowledged: self.log.highest().min(input.number() as u64),
                 reset: input.below(2) == 0,
+                gossip: input.below(2) == 0,
             }),
             1 => {
                 self.revision += input.below(3) as u64;

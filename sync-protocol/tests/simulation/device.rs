@@ -3,6 +3,7 @@
 use crate::Rng;
 use crate::edge::Edge;
 use crate::rights::kind_of;
+use crate::{DEVICES, claims, wire};
 use automerge::sync::{Message, State, SyncDoc as _};
 use automerge::transaction::Transactable as _;
 use automerge::{Automerge, Change, ChangeHash, ROOT, ReadDoc as _};
@@ -20,6 +21,9 @@ pub(crate) struct Device {
     acknowledged: BTreeMap<DocumentId, BTreeSet<ChangeHash>>,
     /// Heads that the origin has, as the edge last said.
     committed: BTreeMap<DocumentId, BTreeSet<ChangeHash>>,
+    /// What it was told on this connection that other storages have, and the time that was named last.
+    remote: BTreeMap<(String, DocumentId), Vec<String>>,
+    told_at: f64,
     connection: Option<(usize, u64)>,
     /// How many phones this user has lost.
     lost: u8,
@@ -35,6 +39,8 @@ impl Device {
             states: BTreeMap::new(),
             acknowledged: BTreeMap::new(),
             committed: BTreeMap::new(),
+            remote: BTreeMap::new(),
+            told_at: 0.0,
             connection: None,
             lost: 0,
             written: BTreeSet::new(),
@@ -88,16 +94,24 @@ impl Device {
         self.written.extend(made.into_iter().chain(written));
     }
 
+    /// Gives another device all of a document, and takes what that one has.
+    pub(crate) fn meet(&mut self, other: &mut Self, document: DocumentId) {
+        let (one, other) = (self.open(document), other.open(document));
+        one.merge(other).unwrap();
+        other.merge(one).unwrap();
+    }
+
     pub(crate) fn connect(&mut self, edge: usize, edges: &mut [Edge]) {
         if self.connection.is_none() {
             let session = edges[edge].open(self.claims.clone());
-            let join = RepoMessage::Join {
-                sender: self.claims.dev.clone(),
-                versions: vec!["1".into()],
-                extended: true,
-            };
-            edges[edge].deliver(session, join.encode());
+            let (sender, target) = (self.claims.dev.clone(), String::new());
+            edges[edge].deliver(session, wire::join_with_storage(&sender, self.storage(), true));
+            let add = (0..DEVICES).map(|n| claims(n).name).filter(|name| name != self.storage()).collect();
+            let subscribe = RepoMessage::Subscribe { sender, target, add, remove: Vec::new() };
+            edges[edge].deliver(session, subscribe.encode());
             self.connection = Some((edge, session));
+            self.remote.clear();
+            self.told_at = 0.0;
             self.states.clear();
         }
     }
@@ -167,19 +181,47 @@ impl Device {
             RepoMessage::Committed { document, heads, .. } => {
                 self.committed.insert(document, heads.into_iter().map(Into::into).collect());
             }
-            // The edge was short of memory; it closes the connection, and the device makes another.
-            RepoMessage::Error { message, .. } if message == "a document had to be loaded again" => {}
             RepoMessage::Error { message, .. } if message == "the user is deactivated" => {}
             RepoMessage::Error { message, .. } => panic!("the edge refused an honest device: {message}"),
             // The log says whether there was a reason.
             RepoMessage::Refused { .. } => {}
             RepoMessage::Unavailable { .. } | RepoMessage::Peer { .. } => {}
+            RepoMessage::Other => {
+                let told = wire::remote_heads(bytes).unwrap();
+                assert!(told.timestamp > self.told_at, "a client passes over what is not later");
+                self.told_at = told.timestamp;
+                self.remote.insert((told.storage, told.document), told.heads);
+            }
             other => panic!("unexpected {other:?}"),
         }
     }
 
+    pub(crate) fn is_connected(&self) -> bool {
+        self.connection.is_some()
+    }
+
+    /// Other clients name its store so.
+    pub(crate) fn storage(&self) -> &str {
+        &self.claims.name
+    }
+
+    /// What it was told that another has of a document.
+    pub(crate) fn remote_heads(&self, storage: &str, document: DocumentId) -> Vec<String> {
+        self.remote.get(&(storage.to_owned(), document)).cloned().unwrap_or_default()
+    }
+
+    /// Its own heads of a document, in the same form.
+    pub(crate) fn heads(&self, document: DocumentId) -> Vec<String> {
+        let heads = self.documents[&document].get_heads();
+        heads.iter().map(|head| bs58::encode(head.0).with_check().into_string()).collect()
+    }
+
     pub(crate) fn user(&self) -> &str {
         &self.claims.sub
+    }
+
+    pub(crate) fn has(&self, document: DocumentId, hash: &ChangeHash) -> bool {
+        self.documents.get(&document).is_some_and(|doc| doc.get_change_meta_by_hash(hash).is_some())
     }
 
     pub(crate) fn has_written(&self, hash: &ChangeHash) -> bool {

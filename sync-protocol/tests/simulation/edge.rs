@@ -31,19 +31,16 @@ pub(crate) struct Edge {
 }
 
 /// Bytes of documents in memory: two sheets at the end of a run, of three.
-pub(crate) const MEMORY: usize = 64 * 1024;
-/// Where much is refused, and as much waits for it: a document in which something waits is not put away, but dropped with the
-/// connections of its readers, and a budget that cannot hold those of one edge would make them connect without end.
-pub(crate) const MEMORY_FOR_UNREST: usize = 128 * 1024;
+const MEMORY: usize = 64 * 1024;
 
 /// Small, so that snapshots, evictions and time-outs all happen within a run.
-pub(crate) fn limits(memory_bytes: usize, documents: &KindLimits, kind_version: u32) -> Limits {
+pub(crate) fn limits(documents: &KindLimits, kind_version: u32) -> Limits {
     let documents = documents.clone();
     Limits {
         tail_changes: 5,
         idle_ms: 300,
         pull_ms: 400,
-        memory_bytes,
+        memory_bytes: MEMORY,
         documents,
         kind_version,
         ..Limits::default()
@@ -206,7 +203,7 @@ impl Edge {
 
     /// Moves one message over the link, either way, without faults.
     pub(crate) fn exchange_link(&mut self, origin: &mut Origin) -> bool {
-        self.send_to_origin(origin, 1) || self.hear_from_origin(origin, 0)
+        self.send_to_origin(origin, 1) || self.hear_from_origin(origin, 0, None)
     }
 
     /// The same, over a link that repeats messages, and from an origin whose answers overtake each other.
@@ -216,7 +213,7 @@ impl Edge {
             return;
         }
         let overtaken = if rng.chance(20) { rng.below(3) } else { 0 };
-        if self.hear_from_origin(origin, overtaken)
+        if self.hear_from_origin(origin, overtaken, Some(rng))
             && rng.chance(10)
             && let Some(Event::Link(message)) = self.incoming.back()
         {
@@ -235,7 +232,7 @@ impl Edge {
         true
     }
 
-    fn hear_from_origin(&mut self, origin: &mut Origin, overtaken: usize) -> bool {
+    fn hear_from_origin(&mut self, origin: &mut Origin, overtaken: usize, rng: Option<&mut Rng>) -> bool {
         if !self.link {
             return false;
         }
@@ -245,10 +242,17 @@ impl Edge {
             *cursor += 1;
             self.from_origin.push_back(LinkMessage::Feed(feed));
         }
+        // Behind what is under way, of which the answer to the edge's follow is the first.
+        self.from_origin.extend(self.cursor.and_then(|_| origin.gossip_for(self.name)));
         let overtakes = self.from_origin.get(overtaken).is_some_and(is_answer);
         let Some(message) = self.from_origin.remove(if overtakes { overtaken } else { 0 }) else {
             return false;
         };
+        let is_gossip = matches!(message, LinkMessage::Watch(_) | LinkMessage::RemoteHeads(_));
+        if is_gossip && rng.is_some_and(|rng| rng.chance(10)) {
+            // Nobody counts on it.
+            return true;
+        }
         self.incoming.push_back(Event::Link(message));
         true
     }
@@ -256,5 +260,11 @@ impl Edge {
 
 /// The origin answers in tasks of their own, while the feed and the directory come in order.
 fn is_answer(message: &LinkMessage) -> bool {
-    matches!(message, LinkMessage::Document(_) | LinkMessage::Pushed(_) | LinkMessage::Quarantined(_))
+    matches!(
+        message,
+        LinkMessage::Document(_)
+            | LinkMessage::Pushed(_)
+            | LinkMessage::Quarantined(_)
+            | LinkMessage::RemoteHeads(_)
+    )
 }

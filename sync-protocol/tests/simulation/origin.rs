@@ -1,7 +1,7 @@
 //! A model of the origin: it never crashes here, and says on the link what the contract says.
 
 use automerge::{Automerge, Change, ChangeHash, ReadDoc as _};
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use sync_protocol::actor::Binding;
 use sync_protocol::directory::{Directory, DirectoryEntry};
 use sync_protocol::document_id::DocumentId;
@@ -9,7 +9,7 @@ use sync_protocol::document_limits::{KindLimits, Size};
 use sync_protocol::kind::{Access, Kind, versions};
 use sync_protocol::link::{
     DirectoryPage, Document, DocumentHeads, DocumentRecord, Feed, Follow, Following, Hash, LinkMessage, Pull,
-    Push, PushItem, Pushed, Quarantine, Quarantined, Refused,
+    Push, PushItem, Pushed, Quarantine, Quarantined, Refused, RemoteHeads, Watch,
 };
 
 /// Users in one page, so that a directory is of several.
@@ -27,6 +27,9 @@ pub(crate) struct Origin {
     feed: Vec<Feed>,
     /// Highest committed sequence of each edge's log.
     acknowledged: BTreeMap<usize, u64>,
+    /// Storages that each edge watches, and what waits to be said to it of others'.
+    watched: BTreeMap<usize, BTreeSet<String>>,
+    gossip: BTreeMap<usize, VecDeque<LinkMessage>>,
 }
 
 impl Origin {
@@ -40,6 +43,8 @@ impl Origin {
             actors: BTreeMap::new(),
             feed: Vec::new(),
             acknowledged: BTreeMap::new(),
+            watched: BTreeMap::new(),
+            gossip: BTreeMap::new(),
         }
     }
 
@@ -63,18 +68,64 @@ impl Origin {
             LinkMessage::Push(push) => vec![self.push(edge, push)],
             LinkMessage::Pull(pull) => vec![self.pull(pull)],
             LinkMessage::Quarantine(refused) => vec![self.judge_again(refused)],
+            LinkMessage::Watch(watch) => {
+                self.watch(edge, watch);
+                Vec::new()
+            }
+            LinkMessage::RemoteHeads(told) => {
+                self.pass_on(edge, told);
+                Vec::new()
+            }
             other => panic!("an edge does not send {other:?}"),
         }
     }
 
-    fn follow(&self, edge: usize, follow: Follow, cursor: &mut Option<u64>) -> Vec<LinkMessage> {
+    /// Tells all other edges what one wants to hear, and that one, when it has just come, what they want.
+    fn watch(&mut self, edge: usize, watch: Watch) {
+        let own = self.watched.entry(edge).or_default();
+        own.retain(|storage| !watch.remove.contains(storage));
+        own.extend(watch.add.iter().cloned());
+        let wanted_by_others = |other: usize, storage: &String| {
+            self.watched.iter().any(|(edge, watched)| *edge != other && watched.contains(storage))
+        };
+        let told = self.watched.keys().filter(|other| **other != edge).map(|other| {
+            let remove = watch.remove.iter().filter(|storage| !wanted_by_others(*other, storage));
+            (*other, Watch { remove: remove.cloned().collect(), ..watch.clone() })
+        });
+        for (other, watch) in told.collect::<Vec<_>>() {
+            self.gossip.entry(other).or_default().push_back(LinkMessage::Watch(watch));
+        }
+    }
+
+    fn pass_on(&mut self, edge: usize, told: RemoteHeads) {
+        for (other, watched) in self.watched.iter().filter(|(other, _)| **other != edge) {
+            let items = told.items.iter().filter(|item| watched.contains(&item.storage)).cloned().collect();
+            let told = RemoteHeads { institute: told.institute.clone(), items };
+            self.gossip.entry(*other).or_default().push_back(LinkMessage::RemoteHeads(told));
+        }
+    }
+
+    /// What others gossip, for an edge.
+    pub(crate) fn gossip_for(&mut self, edge: usize) -> Option<LinkMessage> {
+        self.gossip.entry(edge).or_default().pop_front()
+    }
+
+    fn begin_gossip(&mut self, edge: usize, institute: &str) {
+        self.watched.insert(edge, BTreeSet::new());
+        let others = self.watched.values().flatten().cloned().collect();
+        let watch = Watch { institute: institute.to_owned(), add: others, remove: Vec::new() };
+        self.gossip.insert(edge, VecDeque::from([LinkMessage::Watch(watch)]));
+    }
+
+    fn follow(&mut self, edge: usize, follow: Follow, cursor: &mut Option<u64>) -> Vec<LinkMessage> {
         let reset = follow.epoch != 1;
         let revision = if reset { self.feed.len() as u64 } else { follow.revision };
         *cursor = Some(revision);
         let acknowledged = self.acknowledged.get(&edge).copied().unwrap_or(0);
         let (institute, log) = (follow.institute, follow.log);
+        self.begin_gossip(edge, &institute);
         let directory = if reset || !follow.directory { self.pages(&institute) } else { Vec::new() };
-        let following = Following { institute, epoch: 1, revision, log, acknowledged, reset };
+        let following = Following { institute, epoch: 1, revision, log, acknowledged, reset, gossip: true };
         [LinkMessage::Following(following)].into_iter().chain(directory).collect()
     }
 

@@ -6,7 +6,7 @@ use automerge::transaction::Transactable as _;
 use automerge::{Automerge, ROOT};
 use serde_json::json;
 use sync_protocol::document_id::DocumentId;
-use sync_protocol::link::PushItem;
+use sync_protocol::link::{LINK_VERSION, PushItem, StorageHeads};
 
 const NORTHSIDE: &str = "northside.example";
 /// An answer that takes longer does not come.
@@ -23,7 +23,8 @@ impl Edge {
         let (send, incoming) = mpsc::channel(8);
         let (outgoing, receive) = mpsc::channel(OUTGOING);
         let link = origin.app.link.clone();
-        let serving = tokio::spawn(async move { link.serve("edge-1", incoming, outgoing).await });
+        let serving =
+            tokio::spawn(async move { link.serve("edge-1", LINK_VERSION, incoming, outgoing).await });
         let mut edge = Self { send, receive, serving };
         let LinkMessage::Welcome(welcome) = edge.next().await else { panic!("no welcome") };
         assert_eq!(welcome.epoch, 1);
@@ -36,8 +37,14 @@ impl Edge {
     }
 
     async fn follow(&mut self, epoch: u64, revision: u64) -> Following {
-        let follow =
-            Follow { institute: NORTHSIDE.into(), epoch, revision, log: "log".into(), directory: true };
+        let follow = Follow {
+            institute: NORTHSIDE.into(),
+            epoch,
+            revision,
+            log: "log".into(),
+            directory: true,
+            gossip: true,
+        };
         self.send.send(LinkMessage::Follow(follow)).await.unwrap();
         // What the feed before sent may still be on its way.
         loop {
@@ -171,8 +178,14 @@ async fn an_edge_gets_the_directory_whole_and_then_what_each_commit_changes() {
     let student = origin.user("student@northside.example").await.claims.sub;
     let teacher = origin.user("teacher@northside.example").await.claims.sub;
     let mut edge = Edge::connect(&origin).await;
-    let follow =
-        Follow { institute: NORTHSIDE.into(), epoch: 1, revision: 1, log: "log".into(), directory: false };
+    let follow = Follow {
+        institute: NORTHSIDE.into(),
+        epoch: 1,
+        revision: 1,
+        log: "log".into(),
+        directory: false,
+        gossip: false,
+    };
     edge.send.send(LinkMessage::Follow(follow)).await.unwrap();
     assert!(matches!(edge.next().await, LinkMessage::Following(following) if !following.reset));
     let directory = edge.directory().await;

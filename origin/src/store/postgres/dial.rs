@@ -1,17 +1,20 @@
 //! Making connections: the hosts of one address, TLS with checked certificates.
 
 use crate::store::error::OpenError;
+use crate::store::notices::Notice;
 use deadpool_postgres::Connect;
-use futures_util::FutureExt as _;
 use futures_util::future::{BoxFuture, select_ok};
+use futures_util::stream;
+use futures_util::{FutureExt as _, StreamExt as _};
 use native_tls::{Certificate, TlsConnector};
 use postgres_native_tls::MakeTlsConnector;
 use std::path::Path;
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
+use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 use tokio_postgres::config::TargetSessionAttrs;
-use tokio_postgres::{Client, Error};
+use tokio_postgres::{AsyncMessage, Client, Error};
 
 /// Connects to whichever of an address' hosts is the right one.
 #[derive(Clone)]
@@ -65,17 +68,25 @@ impl Dialer {
     /// Asks the host that was right last time, then all at once: one that is stopped answers nothing, not even an
     /// error, and must not hide the new primary. Without an overall limit: the caller sets one.
     pub(super) async fn dial(&self) -> Result<(Client, JoinHandle<()>), Error> {
+        self.dial_listening(None).await
+    }
+
+    /// The same; what comes on the channels to which the connection listens goes to `heard`, as far as there is room.
+    pub(super) async fn dial_listening(
+        &self,
+        heard: Option<&mpsc::Sender<Notice>>,
+    ) -> Result<(Client, JoinHandle<()>), Error> {
         let Hosts { all, last_right } =
             self.inner.hosts.read().unwrap_or_else(PoisonError::into_inner).clone();
         if all.len() == 1 {
-            return self.dial_host(&all[0]).await;
+            return self.dial_host(&all[0], heard).await;
         }
-        let first = self.dial_host(&all[last_right]);
+        let first = self.dial_host(&all[last_right], heard);
         if let Ok(Ok(dialled)) = tokio::time::timeout(self.inner.patience, first).await {
             return Ok(dialled);
         }
         let each = all.iter().enumerate().map(|(at, host)| {
-            self.dial_host(host).map(move |dialled| dialled.map(|dialled| (at, dialled))).boxed()
+            self.dial_host(host, heard).map(move |dialled| dialled.map(|dialled| (at, dialled))).boxed()
         });
         let ((at, dialled), _) = select_ok(each).await?;
         let mut hosts = self.inner.hosts.write().unwrap_or_else(PoisonError::into_inner);
@@ -85,11 +96,27 @@ impl Dialer {
         Ok(dialled)
     }
 
-    async fn dial_host(&self, host: &tokio_postgres::Config) -> Result<(Client, JoinHandle<()>), Error> {
-        let (client, connection) = host.connect(self.inner.tls.clone()).await?;
+    async fn dial_host(
+        &self,
+        host: &tokio_postgres::Config,
+        heard: Option<&mpsc::Sender<Notice>>,
+    ) -> Result<(Client, JoinHandle<()>), Error> {
+        let (client, mut connection) = host.connect(self.inner.tls.clone()).await?;
+        let heard = heard.cloned();
         let task = tokio::spawn(async move {
-            if let Err(error) = connection.await {
-                tracing::debug!(%error, "a connection to Postgres ended");
+            let mut messages = stream::poll_fn(move |context| connection.poll_message(context));
+            while let Some(message) = messages.next().await {
+                match (message, &heard) {
+                    (Ok(AsyncMessage::Notification(notice)), Some(heard)) => {
+                        // A reader that is slow loses some: the connection serves others too.
+                        let _ = heard.try_send(Notice::Said(notice.payload().to_owned()));
+                    }
+                    (Ok(_), _) => {}
+                    (Err(error), _) => {
+                        tracing::debug!(%error, "a connection to Postgres ended");
+                        return;
+                    }
+                }
             }
         });
         Ok((client, task))

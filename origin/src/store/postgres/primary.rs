@@ -4,6 +4,7 @@ use super::dial::Dialer;
 use super::replicas::Positions;
 use super::server::{Begun, Mode, Server, SharedServer};
 use crate::store::error::{OpenError, PostgresError, StoreError};
+use crate::store::notices::{Line, Notice};
 use crate::store::settings::PostgresConfig;
 use crate::store::transaction::to_u64;
 use crate::store::watchers::Watchers;
@@ -13,6 +14,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 use tokio::runtime::Handle;
+use tokio::time::{Instant, timeout, timeout_at};
 use tokio_postgres::Client;
 
 /// How often the primary is asked for new commits of the institutes that somebody watches: one query for all of them.
@@ -27,6 +29,8 @@ pub(super) const MONTHS_AHEAD: i32 = 3;
 /// Makes the partitions to come; how many were made.
 pub(super) const ENSURE_PARTITIONS: &str =
     "SELECT ensure_message_partitions(now(), $1) + ensure_activity_partitions(now(), $2)";
+/// The channel of the database on which processes talk.
+const NOTICES: &str = "rollcall_notices";
 /// Pause after partitions could not be made.
 const PARTITIONS_RETRY: Duration = Duration::from_secs(60);
 
@@ -149,11 +153,13 @@ async fn current_epoch(client: &Client) -> Result<u64, tokio_postgres::Error> {
 /// Wakes the watchers of institutes that other processes have written, for as long as the store is open.
 ///
 /// Polling, and not LISTEN/NOTIFY: a notification takes a lock of the whole database at each commit, does not reach
-/// replicas, and is lost with the connection, so that the poll would be needed all the same.
-pub(super) async fn watch(primary: Arc<Primary>) {
+/// replicas, and is lost with the connection, so that the poll would be needed all the same. What processes say to each other beside
+/// commits, and may lose, goes by notifications of its own on this connection.
+pub(super) async fn watch(primary: Arc<Primary>, mut line: Line) {
     loop {
-        let problem = match tokio::time::timeout(ANSWER_MAX, primary.dialer.dial()).await {
-            Ok(Ok((client, _task))) => ask_until_it_fails(&primary, &client).await,
+        let dialled = timeout(ANSWER_MAX, primary.dialer.dial_listening(Some(&line.hear))).await;
+        let problem = match dialled {
+            Ok(Ok((client, _task))) => ask_until_it_fails(&primary, &client, &mut line).await,
             Ok(Err(error)) => PostgresError(error).to_string(),
             Err(_) => format!("no answer within {ANSWER_MAX:?}"),
         };
@@ -164,17 +170,47 @@ pub(super) async fn watch(primary: Arc<Primary>) {
     }
 }
 
-async fn ask_until_it_fails(primary: &Primary, client: &Client) -> String {
+async fn ask_until_it_fails(primary: &Primary, client: &Client, line: &mut Line) -> String {
+    if let Err(problem) = answered(client.batch_execute(&format!("LISTEN {NOTICES}"))).await {
+        return problem;
+    }
+    // No room: it has not heard of the last time yet, and is about to.
+    let _ = line.hear.try_send(Notice::Connected);
     loop {
-        match tokio::time::timeout(ANSWER_MAX, ask(primary, client)).await {
-            Ok(Ok(())) => {}
-            Ok(Err(error)) => return PostgresError(error).to_string(),
-            Err(_) => return format!("no answer within {ANSWER_MAX:?}"),
+        if let Err(problem) = answered(ask(primary, client)).await {
+            return problem;
         }
         if !primary.answers.swap(true, Ordering::Relaxed) {
             tracing::info!(server = primary.server.name, epoch = primary.epoch.get(), "the primary answers");
         }
-        tokio::time::sleep(ASK_EVERY).await;
+        if let Err(problem) = pass_on_notices(client, line).await {
+            return problem;
+        }
+    }
+}
+
+/// Says what this process has to say to the others, until it is time to ask again.
+async fn pass_on_notices(client: &Client, line: &mut Line) -> Result<(), String> {
+    let next = Instant::now() + ASK_EVERY;
+    loop {
+        match timeout_at(next, line.said.recv()).await {
+            Ok(Some(text)) => {
+                answered(client.execute("SELECT pg_notify($1, $2)", &[&NOTICES, &text])).await?;
+            }
+            // Nobody says anything any more.
+            Ok(None) => {
+                tokio::time::sleep_until(next).await;
+                return Ok(());
+            }
+            Err(_) => return Ok(()),
+        }
+    }
+}
+
+async fn answered<T>(question: impl Future<Output = Result<T, tokio_postgres::Error>>) -> Result<T, String> {
+    match timeout(ANSWER_MAX, question).await {
+        Ok(answer) => answer.map_err(|error| PostgresError(error).to_string()),
+        Err(_) => Err(format!("no answer within {ANSWER_MAX:?}")),
     }
 }
 

@@ -38,7 +38,8 @@ fn edge_with(engine: &[u8]) -> Edge {
 
 fn follow(institute: &str) -> Vec<u8> {
     let (institute, log) = (institute.to_owned(), "log".to_owned());
-    LinkMessage::Follow(Follow { institute, epoch: 0, revision: 0, log, directory: false }).encode()
+    LinkMessage::Follow(Follow { institute, epoch: 0, revision: 0, log, directory: false, gossip: false })
+        .encode()
 }
 
 struct Device {
