@@ -20,17 +20,7 @@ impl Command {
                 }
                 optional_text("feedback", feedback)
             }
-            Command::PostMessage { to, text: body } => {
-                match to {
-                    Recipient::User(user) => id("to.user", user)?,
-                    Recipient::Batch(batch) => id("to.batch", batch)?,
-                }
-                text("text", body)
-            }
-            Command::RetractMessage { message, reason } => {
-                id("message", message)?;
-                title("reason", reason)
-            }
+            Command::PostMessage { .. } | Command::RetractMessage { .. } => self.validate_message(),
             Command::SubmitAssignment { assignment, text: body } => {
                 id("assignment", assignment)?;
                 text("text", body)
@@ -74,6 +64,22 @@ impl Command {
             | Command::RecordPayment { .. }
             | Command::RefundPayment { .. } => self.validate_money(),
         }
+    }
+
+    /// The commands about messages.
+    fn validate_message(&self) -> Result<(), CommandError> {
+        if let Command::PostMessage { to, text: body } = self {
+            match to {
+                Recipient::User(user) => id("to.user", user)?,
+                Recipient::Batch(batch) => id("to.batch", batch)?,
+            }
+            text("text", body)?;
+        }
+        if let Command::RetractMessage { message, reason } = self {
+            id("message", message)?;
+            title("reason", reason)?;
+        }
+        Ok(())
     }
 
     /// The commands about invoices, payments and refunds.

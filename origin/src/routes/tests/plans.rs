@@ -40,6 +40,18 @@ async fn explaining(database: &TestDatabase) -> TestOrigin {
     TestOrigin::start_on_postgres(database.config()).await
 }
 
+async fn look_at_messages(origin: &TestOrigin, admin: &User) {
+    for path in [
+        "/admin/v1/messages?author=teacher-1&sort=-posted_at",
+        "/admin/v1/messages?retracted=true",
+        "/admin/v1/messages/message-7",
+    ] {
+        assert_eq!(origin.get(admin, path).await.status, StatusCode::OK, "{path}");
+    }
+    done(origin, admin, json!({"command": "retract-message", "message": "message-7", "reason": "Wrong"}))
+        .await;
+}
+
 #[tokio::test]
 async fn no_command_scans_a_large_table_of_postgres() {
     let database = TestDatabase::create();
@@ -75,15 +87,7 @@ async fn no_command_scans_a_large_table_of_postgres() {
         json!({"command": "post-message", "to": {"user": "teacher-1"}, "text": "How is he doing?"}),
     )
     .await;
-    for path in [
-        "/admin/v1/messages?author=teacher-1&sort=-posted_at",
-        "/admin/v1/messages?retracted=true",
-        "/admin/v1/messages/message-7",
-    ] {
-        assert_eq!(origin.get(&admin, path).await.status, StatusCode::OK, "{path}");
-    }
-    done(&origin, &admin, json!({"command": "retract-message", "message": "message-7", "reason": "Wrong"}))
-        .await;
+    look_at_messages(&origin, &admin).await;
     let paid = done(
         &origin,
         &admin,
