@@ -33,7 +33,8 @@ pub(super) async fn open(
 ) -> Result<Response, ApiError> {
     let upgrade = upgrade.map_err(|_| ApiError::NOT_A_WEBSOCKET)?;
     let upgrade = upgrade.max_message_size(MAX_LINK_MESSAGE_BYTES).max_frame_size(MAX_LINK_MESSAGE_BYTES);
-    Ok(upgrade.on_upgrade(move |socket| serve(app.link, app.stopping, edge, socket)))
+    let (link, stopping) = (app.link.clone(), app.stopping.clone());
+    Ok(upgrade.on_upgrade(move |socket| serve(link, stopping, edge, socket)))
 }
 
 async fn serve(link: LinkService, stopping: CancellationToken, edge: String, socket: WebSocket) {

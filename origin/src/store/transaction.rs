@@ -16,6 +16,7 @@ use super::idempotency::{ReadDecisions, WriteDecisions};
 use super::messages::{ReadMessages, WriteMessages};
 use super::notifications::{ReadNotifications, WriteNotifications};
 use super::outbox::{ReadOutbox, WriteOutbox};
+use super::overview::ReadOverview;
 use super::quarantine::{ReadQuarantine, WriteQuarantine};
 use super::retention::{ReadRetention, WriteRetention};
 use super::sessions::{ReadSessions, WriteSessions};
@@ -46,6 +47,7 @@ pub(crate) trait Records:
     + ReadQuarantine
     + ReadNotifications
     + ReadOutbox
+    + ReadOverview
     + ReadRetention
     + ReadSessions
     + ReadTimetable
@@ -65,6 +67,8 @@ impl<T> Records for T where
         + ReadQuarantine
         + ReadNotifications
         + ReadOutbox
+        + ReadOverview
+        + ReadOverview
         + ReadRetention
         + ReadSessions
         + ReadTimetable
