@@ -15,6 +15,7 @@ use crate::services::views::ViewService;
 use crate::services::webhooks::{WebhookService, Webhooks};
 use crate::store::Store;
 use metrics::{counter, describe_counter, describe_gauge, gauge};
+use std::ops::Deref;
 use std::sync::Arc;
 use tokio_util::sync::CancellationToken;
 
@@ -24,9 +25,12 @@ const CONNECTIONS_IDLE: &str = "rollcall_origin_store_connections_idle";
 const CONNECTIONS_AWAITED: &str = "rollcall_origin_store_connections_awaited";
 const TRANSACTIONS: &str = "rollcall_origin_store_transactions_total";
 
-/// All services over one store; clones share them.
+/// All services over one store. Each layer of the router has a clone of its own for each request, so that a clone must cost no more
+/// than a pointer.
 #[derive(Clone)]
-pub(crate) struct App {
+pub(crate) struct App(Arc<Services>);
+
+pub(crate) struct Services {
     pub(crate) store: Store,
     pub(crate) admin: AdminService,
     pub(crate) auth: AuthService,
@@ -43,6 +47,14 @@ pub(crate) struct App {
     pub(crate) edge_secret: Option<Arc<EdgeSecret>>,
     /// Cancelled when the process stops: the links end.
     pub(crate) stopping: CancellationToken,
+}
+
+impl Deref for App {
+    type Target = Services;
+
+    fn deref(&self) -> &Services {
+        &self.0
+    }
 }
 
 /// How the parts are set up.
@@ -67,7 +79,7 @@ impl App {
         let auth = AuthService::open(store.clone(), &cache, parts.mail.map(Post::open).transpose()?)?;
         let documents = DocumentService::new(store.clone());
         let commands = CommandService::new(store.clone());
-        Ok(Self {
+        Ok(Self(Arc::new(Services {
             admin: AdminService::new(store.clone(), commands.clone()),
             views: ViewService::new(store.clone(), cache.clone()),
             webhooks: WebhookService::new(store.clone(), parts.webhooks),
@@ -82,7 +94,7 @@ impl App {
             store,
             edge_secret: edge_secret.map(Arc::new),
             stopping: CancellationToken::new(),
-        })
+        })))
     }
 
     /// Does what goes on beside the requests, until the process stops.

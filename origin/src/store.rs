@@ -21,6 +21,7 @@ mod messages;
 mod notices;
 mod notifications;
 mod outbox;
+mod overview;
 mod postgres;
 mod quarantine;
 mod retention;
@@ -49,10 +50,11 @@ pub(crate) use fees::{
     EventStatus, Invoice, LedgerEntry, NewInvoice, NewRefund, Payment, PaymentEvent, PaymentRow,
 };
 pub(crate) use idempotency::{Decision, DecisionStatus};
-pub(crate) use messages::NewMessage;
+pub(crate) use messages::{MessageRow, NewMessage};
 pub(crate) use notices::{Notice, Notices};
 pub(crate) use notifications::{NewNotification, NotificationId, NotificationRow};
 pub(crate) use outbox::{AfterFailure, OutboxFigures, SetAside, Work};
+pub(crate) use overview::OverviewOf;
 pub(crate) use postgres::{Role, ServerFigures, migrate};
 pub(crate) use quarantine::{QuarantineOutcome, QuarantineRow};
 pub(crate) use retention::{Left, Trimmed};

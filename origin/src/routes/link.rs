@@ -39,7 +39,8 @@ pub(super) async fn open(
     let upgrade = upgrade.max_message_size(MAX_LINK_MESSAGE_BYTES).max_frame_size(MAX_LINK_MESSAGE_BYTES);
     let version = headers.get(VERSION_HEADER).and_then(|version| version.to_str().ok()?.parse().ok());
     let edge = (edge, version.unwrap_or(FIRST_VERSION));
-    Ok(upgrade.on_upgrade(move |socket| serve(app.link, app.stopping, edge, socket)))
+    let (link, stopping) = (app.link.clone(), app.stopping.clone());
+    Ok(upgrade.on_upgrade(move |socket| serve(link, stopping, edge, socket)))
 }
 
 async fn serve(

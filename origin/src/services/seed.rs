@@ -385,7 +385,7 @@ mod tests {
                 .read_blocking::<_, StoreError>(sample.institute, |records| {
                     for day in 0..180 {
                         let (from, until) = time.day(time.date(NOW + day * DAY_MS));
-                        let classes = records.classes_between("maths-a", from, until, 10)?;
+                        let classes = records.classes_of(&["maths-a".to_owned()], from, until, 10)?;
                         assert_eq!(classes.len(), 1, "{} day {day}", sample.institute);
                     }
                     Ok(())

@@ -24,7 +24,9 @@ pub(crate) use {
 use super::cache::{Cache, Computed, Key, Served, Strategy};
 use super::local_time::LocalTime;
 use crate::clock::unix_ms;
-use crate::store::{Account, AttendanceFigures, ClassRow, Institute, PaymentRow, Records, Store, StoreError};
+use crate::store::{
+    Account, AttendanceFigures, ClassRow, Institute, MessageRow, PaymentRow, Records, Store, StoreError,
+};
 use jiff::civil::Date;
 use serde::Serialize;
 use sync_protocol::bookmark::Bookmark;
@@ -289,9 +291,11 @@ impl ViewService {
                 if let Some(seen) = seen.filter(|seen| *seen > current) {
                     return Err(ViewError::Behind { current, seen });
                 }
-                let reader = records.account(&user)?.ok_or(ViewError::UnknownUser)?;
+                let (Some(reader), Some(institute)) = records.reader(&user)? else {
+                    return Err(ViewError::UnknownUser);
+                };
                 let revocation = reader.revocation.clone();
-                let scene = Scene::open(records, reader, &student)?;
+                let scene = Scene::open(records, reader, institute, &student)?;
                 let (view, mut tags) = compute(&scene)?;
                 tags.push(tag::member(&user));
                 if !scene.own {
@@ -314,10 +318,14 @@ impl ViewService {
 
 impl<'r> Scene<'r> {
     /// What `reader` sees of `user`: themselves, or a student.
-    fn open(records: &'r dyn Records, reader: Account, user: &str) -> Result<Self, ViewError> {
+    fn open(
+        records: &'r dyn Records,
+        reader: Account,
+        institute: Institute,
+        user: &str,
+    ) -> Result<Self, ViewError> {
         let own = reader.user == user;
         let account = if own { reader } else { visible_student(records, &reader, user)? };
-        let institute = records.institute()?.ok_or(ViewError::UnknownUser)?;
         let time = LocalTime::new(&institute.time_zone)?;
         let batches = records.batches_of(&account)?;
         let now = unix_ms();
@@ -380,20 +388,14 @@ impl<'r> Scene<'r> {
         }
     }
 
-    /// Classes of all the user's batches that start in the span, in order, at most `limit`.
-    fn classes(&self, from: i64, until: i64, limit: u32) -> Result<Vec<ClassRow>, StoreError> {
-        let mut classes = Vec::new();
-        for batch in &self.batches {
-            classes.extend(self.records.classes_between(batch, from, until, limit)?);
-        }
-        classes.sort_by(|a, b| (a.starts_at, &a.class).cmp(&(b.starts_at, &b.class)));
-        classes.truncate(limit as usize);
-        Ok(classes)
-    }
-
     fn messages(&self) -> Result<Messages, StoreError> {
         let user = &self.account.user;
         let recent = self.records.messages_to(user, &self.batches, SHORT_LIST)?;
+        let unread = self.records.unread_messages(user, &self.batches, self.account.messages_read_at)?;
+        Ok(self.messages_view(unread, recent))
+    }
+
+    fn messages_view(&self, unread: u64, recent: Vec<MessageRow>) -> Messages {
         let recent = recent.into_iter().map(|message| MessageView {
             message: message.message,
             from: message.author_name,
@@ -403,8 +405,7 @@ impl<'r> Scene<'r> {
             posted_at: self.time.text(message.posted_at),
             retracted: message.retracted,
         });
-        let unread = self.records.unread_messages(user, &self.batches, self.account.messages_read_at)?;
-        Ok(Messages { unread, recent: recent.collect() })
+        Messages { unread, recent: recent.collect() }
     }
 }
 
@@ -496,8 +497,10 @@ mod tests {
 
     /// What somebody sees of themselves.
     fn scene<'r>(records: &'r dyn Records, user: &str) -> Result<Scene<'r>, ViewError> {
-        let account = records.account(user)?.ok_or(ViewError::UnknownUser)?;
-        Scene::open(records, account, user)
+        let (Some(account), Some(institute)) = records.reader(user)? else {
+            return Err(ViewError::UnknownUser);
+        };
+        Scene::open(records, account, institute, user)
     }
 
     #[test]
@@ -525,7 +528,7 @@ mod tests {
                 grades::grades(&scene(records, &user("student"))?)?;
                 attendance::attendance(&scene(records, &user("student"))?)?;
                 let teacher = scene(records, &user("teacher"))?;
-                let class = teacher.classes(0, i64::MAX, 1)?.remove(0).class;
+                let class = records.classes_of(&teacher.batches, 0, i64::MAX, 1)?.remove(0).class;
                 roster::roster(&teacher, &class)?;
                 guardian::dashboard(&scene(records, &user("guardian"))?)?;
                 teacher::dashboard(&scene(records, &user("teacher"))?)?;

@@ -20,6 +20,7 @@ mod messages;
 mod migrate;
 mod notifications;
 mod outbox;
+mod overview;
 mod patroni;
 mod primary;
 mod quarantine;

@@ -94,10 +94,10 @@ pub(crate) struct ClassConflict {
 pub(crate) trait ReadTimetable {
     fn class(&self, class: &str) -> Result<Option<ClassRow>, StoreError>;
 
-    /// Classes of one batch that start in the given span, in order.
-    fn classes_between(
+    /// Classes of all these batches that start in the given span, in order, the first `limit` of them.
+    fn classes_of(
         &self,
-        batch: &str,
+        batches: &[String],
         from: i64,
         until: i64,
         limit: u32,

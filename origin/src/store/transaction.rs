@@ -17,6 +17,7 @@ use super::idempotency::{ReadDecisions, WriteDecisions};
 use super::messages::{ReadMessages, WriteMessages};
 use super::notifications::{ReadNotifications, WriteNotifications};
 use super::outbox::{ReadOutbox, WriteOutbox};
+use super::overview::ReadOverview;
 use super::quarantine::{ReadQuarantine, WriteQuarantine};
 use super::retention::{ReadRetention, WriteRetention};
 use super::sessions::{ReadSessions, WriteSessions};
@@ -48,6 +49,7 @@ pub(crate) trait Records:
     + ReadQuarantine
     + ReadNotifications
     + ReadOutbox
+    + ReadOverview
     + ReadRetention
     + ReadSessions
     + ReadTimetable
@@ -68,6 +70,8 @@ impl<T> Records for T where
         + ReadQuarantine
         + ReadNotifications
         + ReadOutbox
+        + ReadOverview
+        + ReadOverview
         + ReadRetention
         + ReadSessions
         + ReadTimetable

@@ -106,13 +106,13 @@ impl Institute {
         person
     }
 
-    /// The SQL that the server is asked to execute while `work` runs, by the connection that executes most of it.
+    /// The longest transaction that the server is asked to execute while `work` runs.
     pub(crate) async fn record<T>(&self, work: impl Future<Output = T>) -> Script {
         self.log_statements("all");
         let before = self.server.whole_log().len();
         work.await;
         self.log_statements("none");
-        recorded_sql::busiest(&self.server.whole_log()[before..], INSTITUTE)
+        recorded_sql::longest(&self.server.whole_log()[before..], INSTITUTE)
     }
 
     /// Lets the institute's next commit follow a revision. The origins take it for a gap in the feed, and know nothing of before.

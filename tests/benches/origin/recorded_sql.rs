@@ -40,9 +40,9 @@ impl Script {
     }
 }
 
-/// The statements of the process that logged most of them, of those that spoke of `institute`: others look after the store
-/// meanwhile. Lines begin with `[PID] `, continued ones with a tab.
-pub(crate) fn busiest(log: &str, institute: &str) -> Script {
+/// The transaction with the most statements, of those that spoke of `institute`. Others look after the store meanwhile, on the same
+/// connection too. Lines begin with `[PID] `, continued ones with a tab.
+pub(crate) fn longest(log: &str, institute: &str) -> Script {
     let mut entries: Vec<(u32, String)> = Vec::new();
     for line in log.lines() {
         match (line.strip_prefix('\t'), entry(line)) {
@@ -56,24 +56,32 @@ pub(crate) fn busiest(log: &str, institute: &str) -> Script {
             (None, None) => {}
         }
     }
-    let mut processes = BTreeMap::<u32, Script>::new();
+    let mut processes = BTreeMap::<u32, Vec<Script>>::new();
     for (process, text) in entries {
-        let script = processes.entry(process).or_default();
+        let transactions = processes.entry(process).or_insert_with(|| vec![Script::default()]);
         if let Some(sql) = text.strip_prefix("LOG:  statement: ") {
-            script.statements.push(sql.trim().to_owned());
+            if sql.trim_start().starts_with("BEGIN") {
+                transactions.push(Script::default());
+            }
+            last(transactions).push(sql.trim().to_owned());
         } else if let Some((_, sql)) =
             text.strip_prefix("LOG:  execute ").and_then(|rest| rest.split_once(": "))
         {
-            script.statements.push(sql.trim().to_owned());
+            last(transactions).push(sql.trim().to_owned());
         } else if let Some(values) = text.strip_prefix("DETAIL:  parameters: ")
-            && let Some(last) = script.statements.last_mut()
+            && let Some(statement) = last(transactions).last_mut()
         {
-            *last = filled_in(last, values);
+            *statement = filled_in(statement, values);
         }
     }
     let speaks = |script: &Script| script.statements.iter().any(|sql| sql.contains(institute));
-    let found = processes.into_values().filter(speaks).max_by_key(Script::len);
+    let found = processes.into_values().flatten().filter(speaks).max_by_key(Script::len);
     found.expect("the server logs what it executes")
+}
+
+/// The statements of the transaction that has begun last.
+fn last(transactions: &mut [Script]) -> &mut Vec<String> {
+    &mut transactions.last_mut().expect("there is what came before the first transaction").statements
 }
 
 fn entry(line: &str) -> Option<(u32, String)> {

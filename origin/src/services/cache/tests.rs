@@ -45,7 +45,7 @@ impl Node {
             self.computed.fetch_add(1, Ordering::SeqCst);
             self.store.read_after::<_, StoreError, _>(INSTITUTE, seen, compute)
         };
-        let served = self.cache.get_or_compute(key, seen, computed).await.unwrap();
+        let served = in_time("a read", self.cache.get_or_compute(key, seen, computed)).await.unwrap();
         let body = std::str::from_utf8(&served.content.body).unwrap();
         (body.parse().unwrap(), served.bookmark)
     }
@@ -56,7 +56,7 @@ impl Node {
             tx.touch(BATCHES.to_owned());
             Ok(())
         });
-        Bookmark::new(self.store.epoch(), added.await.unwrap().revision)
+        Bookmark::new(self.store.epoch(), in_time("a commit", added).await.unwrap().revision)
     }
 
     /// A commit that the view does not depend on.
@@ -65,7 +65,7 @@ impl Node {
             tx.touch(tag::user("somebody"));
             Ok(())
         });
-        Bookmark::new(self.store.epoch(), touched.await.unwrap().revision)
+        Bookmark::new(self.store.epoch(), in_time("a commit", touched).await.unwrap().revision)
     }
 
     fn computed(&self) -> usize {
@@ -89,6 +89,12 @@ impl Drop for Node {
     fn drop(&mut self) {
         self.stopping.cancel();
     }
+}
+
+/// Who waits for ever is named, and does not hold up the run.
+async fn in_time<T>(what: &str, done: impl Future<Output = T>) -> T {
+    let done = tokio::time::timeout(PATIENCE, done).await;
+    done.unwrap_or_else(|_| panic!("waited {PATIENCE:?} for {what}"))
 }
 
 fn compute(records: &dyn Records) -> Result<Computed, StoreError> {

@@ -22,7 +22,8 @@ pub(crate) struct Grades {
 }
 
 pub(super) fn grades(scene: &Scene<'_>) -> Result<Grades, StoreError> {
-    let (submitted, graded) = work(scene, WORKS)?;
-    let average = scene.records.student_average(&scene.account.user)?;
+    let student = &scene.account.user;
+    let (submitted, graded) = work(scene, scene.records.student_work(student, WORKS)?);
+    let average = scene.records.student_average(student)?;
     Ok(Grades { student: scene.person(), average, graded, submitted })
 }

@@ -28,7 +28,7 @@ pub(super) fn schedule(scene: &Scene<'_>, date: Option<Date>) -> Result<Schedule
     let date = date.unwrap_or(scene.today);
     let (from, until) = scene.time.day(date);
     let mut classes = Vec::new();
-    for class in scene.classes(from, until, LIST)? {
+    for class in scene.records.classes_of(&scene.batches, from, until, LIST)? {
         let mark = match scene.account.role {
             Role::Student => scene.records.mark_of(&class.class, &scene.account.user)?,
             Role::Teacher | Role::Admin | Role::Guardian => None,

@@ -1,7 +1,7 @@
 //! The dashboard of a student.
 
 use super::{ClassView, InstituteView, LIST, Messages, Person, SHORT_LIST, Scene, rate};
-use crate::store::{Assignment, AttendanceFigures, Invoice, StoreError, StudentSubmission};
+use crate::store::{Assignment, AttendanceFigures, Invoice, OverviewOf, StoreError, StudentSubmission};
 use serde::Serialize;
 use utoipa::ToSchema;
 
@@ -115,50 +115,53 @@ impl StudentAttendance {
 }
 
 pub(super) fn dashboard(scene: &Scene<'_>) -> Result<StudentDashboard, StoreError> {
-    let student = &scene.account.user;
-    let batches = scene.records.studied_batches(student)?.into_iter();
-    let figures = scene.records.student_figures(student)?;
-    let messages = scene.own.then(|| scene.messages()).transpose()?;
     // A class that runs now began at most a day ago.
     let day_ms = 24 * 60 * 60 * 1000;
-    let mut next = scene.classes(scene.now - day_ms, scene.now + AHEAD_MS, LIST)?;
+    let of = OverviewOf {
+        student: &scene.account,
+        batches: &scene.batches,
+        classes: scene.now - day_ms..scene.now + AHEAD_MS,
+        classes_max: LIST,
+        open_max: LIST,
+        work_max: 2 * LIST,
+        messages_max: scene.own.then_some(SHORT_LIST),
+    };
+    let found = scene.records.student_overview(&of)?;
+    let mut next = found.classes;
     next.retain(|class| class.ends_at > scene.now);
     next.truncate(SHORT_LIST as usize);
+    let messages = found.messages.map(|(unread, recent)| scene.messages_view(unread, recent));
+    let (submitted, graded) = work(scene, found.work);
     Ok(StudentDashboard {
         institute: scene.institute_view(),
         student: scene.person(),
-        batches: batches
+        batches: found
+            .studied_batches
+            .into_iter()
             .map(|b| StudentBatch { batch: b.batch, title: b.title, teachers: b.teachers })
             .collect(),
-        attendance: StudentAttendance::of(&figures),
-        assignments: assignments(scene)?,
-        fees: fees(scene)?,
+        attendance: StudentAttendance::of(&found.figures),
+        assignments: StudentAssignments {
+            open: found.open_assignments.iter().map(|open| assignment_view(scene, open)).collect(),
+            submitted,
+            graded,
+            average: found.average,
+        },
+        fees: fees(scene, found.invoices),
         unread_messages: messages.as_ref().map(|messages| messages.unread),
         messages,
         next_classes: next.iter().map(|class| scene.class_view(class)).collect(),
     })
 }
 
-fn assignments(scene: &Scene<'_>) -> Result<StudentAssignments, StoreError> {
-    let student = &scene.account.user;
-    let open = scene.records.open_assignments(student, LIST)?;
-    let (submitted, graded) = work(scene, 2 * LIST)?;
-    Ok(StudentAssignments {
-        open: open.iter().map(|assignment| assignment_view(scene, assignment)).collect(),
-        submitted,
-        graded,
-        average: scene.records.student_average(student)?,
-    })
-}
-
-/// The newest works that wait for a grade, and those that have one.
+/// Those that wait for a grade, and those that have one.
 pub(super) fn work(
     scene: &Scene<'_>,
-    limit: u32,
-) -> Result<(Vec<SubmittedView>, Vec<GradedView>), StoreError> {
+    works: Vec<StudentSubmission>,
+) -> (Vec<SubmittedView>, Vec<GradedView>) {
     let mut submitted = Vec::new();
     let mut graded = Vec::new();
-    for work in scene.records.student_work(&scene.account.user, limit)? {
+    for work in works {
         let assignment = assignment_view(scene, &work.assignment);
         let submitted_at = work.submitted_at.map(|at| scene.time.text(at));
         match work {
@@ -171,7 +174,7 @@ pub(super) fn work(
             }
         }
     }
-    Ok((submitted, graded))
+    (submitted, graded)
 }
 
 fn assignment_view(scene: &Scene<'_>, assignment: &Assignment) -> AssignmentView {
@@ -184,10 +187,9 @@ fn assignment_view(scene: &Scene<'_>, assignment: &Assignment) -> AssignmentView
     }
 }
 
-fn fees(scene: &Scene<'_>) -> Result<StudentFees, StoreError> {
-    let mut invoices = scene.records.student_invoices(&scene.account.user)?;
+fn fees(scene: &Scene<'_>, mut invoices: Vec<Invoice>) -> StudentFees {
     invoices.retain(|invoice| invoice.voided_at.is_none());
-    Ok(StudentFees {
+    StudentFees {
         currency: scene.institute.currency.clone(),
         due: invoices.iter().map(Invoice::due_minor).sum(),
         paid: invoices.iter().map(|invoice| invoice.paid_minor).sum(),
@@ -201,5 +203,5 @@ fn fees(scene: &Scene<'_>) -> Result<StudentFees, StoreError> {
                 due_on: invoice.due_on,
             })
             .collect(),
-    })
+    }
 }

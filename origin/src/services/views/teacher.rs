@@ -103,7 +103,7 @@ pub(super) fn dashboard(scene: &Scene<'_>) -> Result<TeacherDashboard, StoreErro
         .map(|b| TeacherBatch { batch: b.batch, title: b.title, students: b.students })
         .collect();
     let (from, until) = scene.time.day(scene.today);
-    let classes = scene.classes(from, until, LIST)?;
+    let classes = scene.records.classes_of(&scene.batches, from, until, LIST)?;
     let today = classes.iter().map(|class| class_today(scene, class, &batches)).collect::<Result<_, _>>()?;
     Ok(TeacherDashboard {
         institute: scene.institute_view(),

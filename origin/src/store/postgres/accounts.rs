@@ -1,6 +1,6 @@
 //! Users, their refresh tokens, and the keys that sign access tokens.
 
-use super::transaction::{Millis, Transaction, millis, some_millis};
+use super::transaction::{Answer, Millis, Transaction, millis, some_millis};
 use crate::store::accounts::{
     Account, NewUser, ReadAccounts, RefreshToken, StoredKey, WriteAccounts, parse_revocation, parse_role,
 };
@@ -11,7 +11,7 @@ use tokio_postgres::Row;
 
 const COLUMNS: &str = r#""user", institute, email, name, role, password_hash, messages_read_at"#;
 
-struct RawAccount {
+pub(super) struct RawAccount {
     account: Account,
     role: String,
     revocation: Option<String>,
@@ -35,10 +35,20 @@ fn read_account(row: &Row) -> Result<RawAccount, tokio_postgres::Error> {
 }
 
 impl RawAccount {
-    fn parse(self) -> Result<Account, StoreError> {
+    pub(super) fn parse(self) -> Result<Account, StoreError> {
         let Self { account, role, revocation } = self;
         let role = parse_role(&role).ok_or(StoreError::Corrupt { what: "role", text: role })?;
         Ok(Account { role, revocation: parse_revocation(revocation)?, ..account })
+    }
+}
+
+impl Transaction<'_> {
+    pub(super) async fn ask_account(&self, user: &str) -> Answer<Option<RawAccount>> {
+        let sql = format!(
+            r#"SELECT {COLUMNS}, revocation::text FROM users WHERE "user" = $1 AND institute = $2
+             AND deactivated_at IS NULL"#
+        );
+        self.ask_one(&sql, &[&user, &self.institute], read_account).await
     }
 }
 
@@ -49,11 +59,7 @@ impl ReadAccounts for Transaction<'_> {
     }
 
     fn account(&self, user: &str) -> Result<Option<Account>, StoreError> {
-        let sql = format!(
-            r#"SELECT {COLUMNS}, revocation::text FROM users WHERE "user" = $1 AND institute = $2
-             AND deactivated_at IS NULL"#
-        );
-        self.one(&sql, &[&user, &self.institute], read_account)?.map(RawAccount::parse).transpose()
+        self.wait(self.ask_account(user))?.map(RawAccount::parse).transpose()
     }
 
     fn batches_of(&self, account: &Account) -> Result<Vec<String>, StoreError> {

@@ -1,6 +1,6 @@
 //! Assignments, what students handed in, and its grades.
 
-use super::transaction::{Millis, Transaction, some_millis};
+use super::transaction::{Answer, Millis, Transaction, some_millis};
 use crate::store::coursework::{
     Assignment, NewSubmission, ReadCoursework, StudentSubmission, UngradedSubmission, WriteCoursework,
 };
@@ -37,6 +37,39 @@ fn read_work(row: &Row) -> Result<StudentSubmission, tokio_postgres::Error> {
     })
 }
 
+impl Transaction<'_> {
+    pub(super) async fn ask_student_work(&self, student: &str, limit: u32) -> Answer<Vec<StudentSubmission>> {
+        let sql = format!(
+            "SELECT {WORK} FROM submissions s {ITS_ASSIGNMENT} WHERE s.institute = $1 AND s.student = $2
+             ORDER BY coalesce(s.graded_at, s.submitted_at) DESC NULLS LAST, s.submission LIMIT $3"
+        );
+        self.ask_all(&sql, &[&self.institute, &student, &i64::from(limit)], read_work).await
+    }
+
+    pub(super) async fn ask_student_average(&self, student: &str) -> Answer<Option<f64>> {
+        let sql = format!(
+            "SELECT avg(s.score / a.max_score) FROM submissions s {ITS_ASSIGNMENT}
+             WHERE s.institute = $1 AND s.student = $2 AND s.score IS NOT NULL AND a.max_score > 0"
+        );
+        let average = self.ask_one(&sql, &[&self.institute, &student], |row| row.try_get(0)).await?;
+        Ok(average.flatten())
+    }
+
+    pub(super) async fn ask_open_assignments(&self, student: &str, limit: u32) -> Answer<Vec<Assignment>> {
+        self.ask_all(
+            "SELECT a.assignment, a.batch, a.title, a.due_at, a.max_score
+             FROM enrolments e JOIN assignments a ON a.institute = e.institute AND a.batch = e.batch
+             WHERE e.institute = $1 AND e.student = $2 AND NOT EXISTS (
+                 SELECT FROM submissions s
+                 WHERE s.institute = $1 AND s.assignment = a.assignment AND s.student = $2)
+             ORDER BY a.due_at NULLS LAST, a.assignment LIMIT $3",
+            &[&self.institute, &student, &i64::from(limit)],
+            |row| read_assignment(row, 0),
+        )
+        .await
+    }
+}
+
 impl ReadCoursework for Transaction<'_> {
     fn assignment(&self, assignment: &str) -> Result<Option<Assignment>, StoreError> {
         let sql = "SELECT assignment, batch, title, due_at, max_score FROM assignments
@@ -53,33 +86,15 @@ impl ReadCoursework for Transaction<'_> {
     }
 
     fn student_work(&self, student: &str, limit: u32) -> Result<Vec<StudentSubmission>, StoreError> {
-        let sql = format!(
-            "SELECT {WORK} FROM submissions s {ITS_ASSIGNMENT} WHERE s.institute = $1 AND s.student = $2
-             ORDER BY coalesce(s.graded_at, s.submitted_at) DESC NULLS LAST, s.submission LIMIT $3"
-        );
-        self.all(&sql, &[&self.institute, &student, &i64::from(limit)], read_work)
+        self.wait(self.ask_student_work(student, limit))
     }
 
     fn student_average(&self, student: &str) -> Result<Option<f64>, StoreError> {
-        let sql = format!(
-            "SELECT avg(s.score / a.max_score) FROM submissions s {ITS_ASSIGNMENT}
-             WHERE s.institute = $1 AND s.student = $2 AND s.score IS NOT NULL AND a.max_score > 0"
-        );
-        let average = self.one(&sql, &[&self.institute, &student], |row| row.try_get(0))?;
-        Ok(average.flatten())
+        self.wait(self.ask_student_average(student))
     }
 
     fn open_assignments(&self, student: &str, limit: u32) -> Result<Vec<Assignment>, StoreError> {
-        self.all(
-            "SELECT a.assignment, a.batch, a.title, a.due_at, a.max_score
-             FROM enrolments e JOIN assignments a ON a.institute = e.institute AND a.batch = e.batch
-             WHERE e.institute = $1 AND e.student = $2 AND NOT EXISTS (
-                 SELECT FROM submissions s
-                 WHERE s.institute = $1 AND s.assignment = a.assignment AND s.student = $2)
-             ORDER BY a.due_at NULLS LAST, a.assignment LIMIT $3",
-            &[&self.institute, &student, &i64::from(limit)],
-            |row| read_assignment(row, 0),
-        )
+        self.wait(self.ask_open_assignments(student, limit))
     }
 
     fn work_to_grade(&self, teacher: &str, limit: u32) -> Result<Vec<UngradedSubmission>, StoreError> {

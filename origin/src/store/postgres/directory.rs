@@ -1,6 +1,6 @@
 //! Institutes, batches, who teaches and who studies in them.
 
-use super::transaction::{Millis, Transaction};
+use super::transaction::{Answer, Millis, Transaction};
 use crate::store::accounts::{parse_revocation, parse_role};
 use crate::store::directory::{
     Institute, InstituteCounts, ReadDirectory, StudiedBatch, TaughtBatch, WriteDirectory,
@@ -51,9 +51,9 @@ fn parse_entry(raw: RawEntry) -> Result<DirectoryEntry, StoreError> {
     Ok(DirectoryEntry { role, revocation: parse_revocation(revocation)?, ..entry })
 }
 
-impl ReadDirectory for Transaction<'_> {
-    fn institute(&self) -> Result<Option<Institute>, StoreError> {
-        self.one(
+impl Transaction<'_> {
+    pub(super) async fn ask_institute(&self) -> Answer<Option<Institute>> {
+        self.ask_one(
             "SELECT institute, name, time_zone, currency FROM institutes WHERE institute = $1",
             &[&self.institute],
             |row| {
@@ -65,6 +65,28 @@ impl ReadDirectory for Transaction<'_> {
                 })
             },
         )
+        .await
+    }
+
+    pub(super) async fn ask_studied_batches(&self, student: &str) -> Answer<Vec<StudiedBatch>> {
+        self.ask_all(
+            r#"SELECT b.batch, b.title, ARRAY(
+                    SELECT u.name FROM batch_teachers t JOIN users u ON u."user" = t."user"
+                    WHERE t.institute = $1 AND t.batch = b.batch ORDER BY u.name)
+             FROM enrolments e JOIN batches b ON b.institute = e.institute AND b.batch = e.batch
+             WHERE e.institute = $1 AND e.student = $2 ORDER BY b.batch"#,
+            &[&self.institute, &student],
+            |row| {
+                Ok(StudiedBatch { batch: row.try_get(0)?, title: row.try_get(1)?, teachers: row.try_get(2)? })
+            },
+        )
+        .await
+    }
+}
+
+impl ReadDirectory for Transaction<'_> {
+    fn institute(&self) -> Result<Option<Institute>, StoreError> {
+        self.wait(self.ask_institute())
     }
 
     fn batch_exists(&self, batch: &str) -> Result<bool, StoreError> {
@@ -113,17 +135,7 @@ impl ReadDirectory for Transaction<'_> {
     }
 
     fn studied_batches(&self, student: &str) -> Result<Vec<StudiedBatch>, StoreError> {
-        self.all(
-            r#"SELECT b.batch, b.title, ARRAY(
-                    SELECT u.name FROM batch_teachers t JOIN users u ON u."user" = t."user"
-                    WHERE t.institute = $1 AND t.batch = b.batch ORDER BY u.name)
-             FROM enrolments e JOIN batches b ON b.institute = e.institute AND b.batch = e.batch
-             WHERE e.institute = $1 AND e.student = $2 ORDER BY b.batch"#,
-            &[&self.institute, &student],
-            |row| {
-                Ok(StudiedBatch { batch: row.try_get(0)?, title: row.try_get(1)?, teachers: row.try_get(2)? })
-            },
-        )
+        self.wait(self.ask_studied_batches(student))
     }
 
     fn batch_students(&self, batch: &str, limit: u32) -> Result<Vec<(String, String)>, StoreError> {

@@ -1,6 +1,6 @@
 //! Invoices, payments, refunds, the ledger, and the events of payment providers.
 
-use super::transaction::{Millis, Transaction, millis, some_millis};
+use super::transaction::{Answer, Millis, Transaction, millis, some_millis};
 use crate::store::error::StoreError;
 use crate::store::fees::{
     EntryKind, Invoice, LedgerEntry, NewInvoice, NewRefund, Payment, PaymentEvent, PaymentRow, ReadFees,
@@ -23,6 +23,13 @@ fn read_invoice(row: &Row) -> Result<Invoice, tokio_postgres::Error> {
     })
 }
 
+impl Transaction<'_> {
+    pub(super) async fn ask_student_invoices(&self, student: &str) -> Answer<Vec<Invoice>> {
+        let sql = format!("{INVOICE} WHERE institute = $1 AND student = $2 ORDER BY due_on, invoice");
+        self.ask_all(&sql, &[&self.institute, &student], read_invoice).await
+    }
+}
+
 impl ReadFees for Transaction<'_> {
     fn invoice(&self, invoice: &str) -> Result<Option<Invoice>, StoreError> {
         let sql = format!("{INVOICE} WHERE institute = $1 AND invoice = $2");
@@ -30,8 +37,7 @@ impl ReadFees for Transaction<'_> {
     }
 
     fn student_invoices(&self, student: &str) -> Result<Vec<Invoice>, StoreError> {
-        let sql = format!("{INVOICE} WHERE institute = $1 AND student = $2 ORDER BY due_on, invoice");
-        self.all(&sql, &[&self.institute, &student], read_invoice)
+        self.wait(self.ask_student_invoices(student))
     }
 
     fn open_invoices(&self, limit: u32) -> Result<Vec<Invoice>, StoreError> {

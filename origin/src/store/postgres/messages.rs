@@ -1,13 +1,18 @@
 //! Messages to one user or to a batch.
 
-use super::transaction::{Millis, Transaction, millis};
+use super::transaction::{Answer, Millis, Transaction, millis};
 use crate::store::error::StoreError;
 use crate::store::messages::{Addressee, MessageRow, NewMessage, ReadMessages, WriteMessages};
 
-impl ReadMessages for Transaction<'_> {
-    fn messages_to(&self, user: &str, batches: &[String], limit: u32) -> Result<Vec<MessageRow>, StoreError> {
+impl Transaction<'_> {
+    pub(super) async fn ask_messages_to(
+        &self,
+        user: &str,
+        batches: &[String],
+        limit: u32,
+    ) -> Answer<Vec<MessageRow>> {
         // One search for each mailbox, each by its index and bounded by the limit; the newest of all are kept.
-        self.all(
+        self.ask_all(
             r#"SELECT m.message, m.author, u.name, m.batch,
                 CASE WHEN m.retracted_at IS NULL THEN m.text ELSE '' END, m.posted_at, m.retracted_at IS NOT NULL FROM (
                 (SELECT * FROM messages WHERE institute = $1 AND recipient = $2
@@ -31,6 +36,30 @@ impl ReadMessages for Transaction<'_> {
                 })
             },
         )
+        .await
+    }
+
+    pub(super) async fn ask_unread_messages(
+        &self,
+        user: &str,
+        batches: &[String],
+        read_at: i64,
+    ) -> Answer<u64> {
+        self.ask_number(
+            "SELECT (SELECT count(*) FROM messages
+                     WHERE institute = $1 AND recipient = $2 AND posted_at > $4 AND retracted_at IS NULL)
+                  + (SELECT count(*) FROM messages
+                     WHERE institute = $1 AND batch = ANY ($3) AND posted_at > $4 AND author <> $2
+                         AND retracted_at IS NULL)",
+            &[&self.institute, &user, &batches, &Millis(read_at)],
+        )
+        .await
+    }
+}
+
+impl ReadMessages for Transaction<'_> {
+    fn messages_to(&self, user: &str, batches: &[String], limit: u32) -> Result<Vec<MessageRow>, StoreError> {
+        self.wait(self.ask_messages_to(user, batches, limit))
     }
 
     fn addressee(&self, message: &str) -> Result<Option<Addressee>, StoreError> {
@@ -47,14 +76,7 @@ impl ReadMessages for Transaction<'_> {
     }
 
     fn unread_messages(&self, user: &str, batches: &[String], read_at: i64) -> Result<u64, StoreError> {
-        self.number(
-            "SELECT (SELECT count(*) FROM messages
-                     WHERE institute = $1 AND recipient = $2 AND posted_at > $4 AND retracted_at IS NULL)
-                  + (SELECT count(*) FROM messages
-                     WHERE institute = $1 AND batch = ANY ($3) AND posted_at > $4 AND author <> $2
-                         AND retracted_at IS NULL)",
-            &[&self.institute, &user, &batches, &Millis(read_at)],
-        )
+        self.wait(self.ask_unread_messages(user, batches, read_at))
     }
 }
 

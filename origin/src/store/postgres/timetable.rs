@@ -1,6 +1,6 @@
 //! Classes and who attended them.
 
-use super::transaction::{Millis, Transaction, millis};
+use super::transaction::{Answer, Millis, Transaction, millis};
 use crate::store::error::StoreError;
 use crate::store::timetable::{
     AttendanceFigures, AttendanceRow, ClassChange, ClassConflict, ClassRow, MarkedClassRow, NewClass,
@@ -38,25 +38,50 @@ fn read_figures(row: &Row) -> Result<AttendanceFigures, tokio_postgres::Error> {
     })
 }
 
+impl Transaction<'_> {
+    pub(super) async fn ask_classes_of(
+        &self,
+        batches: &[String],
+        from: i64,
+        until: i64,
+        limit: u32,
+    ) -> Answer<Vec<ClassRow>> {
+        // One search for each batch, each by its index and bounded by the limit; the first of all are kept.
+        self.ask_all(
+            r#"SELECT c.class, c.batch, c.title, c.room, c.teacher, u.name, c.starts_at, c.ends_at
+             FROM unnest($2::text[]) own(batch) CROSS JOIN LATERAL (
+                SELECT * FROM classes WHERE institute = $1 AND batch = own.batch
+                    AND starts_at >= $3 AND starts_at < $4 AND cancelled_at IS NULL
+                ORDER BY starts_at, class LIMIT $5
+             ) c JOIN users u ON u."user" = c.teacher
+             ORDER BY c.starts_at, c.class LIMIT $5"#,
+            &[&self.institute, &batches, &Millis(from), &Millis(until), &i64::from(limit)],
+            read_class,
+        )
+        .await
+    }
+
+    pub(super) async fn ask_student_figures(&self, student: &str) -> Answer<AttendanceFigures> {
+        let sql = format!("SELECT {FIGURES} FROM attendance WHERE institute = $1 AND student = $2");
+        let figures = self.ask_one(&sql, &[&self.institute, &student], read_figures).await?;
+        Ok(AttendanceFigures { conflicts: 0, ..figures.unwrap_or_default() })
+    }
+}
+
 impl ReadTimetable for Transaction<'_> {
     fn class(&self, class: &str) -> Result<Option<ClassRow>, StoreError> {
         let sql = format!("{CLASS} WHERE c.institute = $1 AND c.class = $2");
         self.one(&sql, &[&self.institute, &class], read_class)
     }
 
-    fn classes_between(
+    fn classes_of(
         &self,
-        batch: &str,
+        batches: &[String],
         from: i64,
         until: i64,
         limit: u32,
     ) -> Result<Vec<ClassRow>, StoreError> {
-        let sql = format!(
-            "{CLASS} WHERE c.institute = $1 AND c.batch = $2 AND c.starts_at >= $3 AND c.starts_at < $4 AND c.cancelled_at IS NULL
-             ORDER BY c.starts_at LIMIT $5"
-        );
-        let (from, until) = (Millis(from), Millis(until));
-        self.all(&sql, &[&self.institute, &batch, &from, &until, &i64::from(limit)], read_class)
+        self.wait(self.ask_classes_of(batches, from, until, limit))
     }
 
     fn expected_between(&self, from: i64, until: i64) -> Result<(u64, u64), StoreError> {
@@ -97,9 +122,7 @@ impl ReadTimetable for Transaction<'_> {
     }
 
     fn student_figures(&self, student: &str) -> Result<AttendanceFigures, StoreError> {
-        let sql = format!("SELECT {FIGURES} FROM attendance WHERE institute = $1 AND student = $2");
-        let figures = self.one(&sql, &[&self.institute, &student], read_figures)?.unwrap_or_default();
-        Ok(AttendanceFigures { conflicts: 0, ..figures })
+        self.wait(self.ask_student_figures(student))
     }
 
     fn mark_of(&self, class: &str, student: &str) -> Result<Option<String>, StoreError> {

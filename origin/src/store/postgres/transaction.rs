@@ -14,6 +14,9 @@ use tokio::runtime::Handle;
 use tokio_postgres::Row;
 use tokio_postgres::types::{FromSql, IsNull, ToSql, Type, private::BytesMut, to_sql_checked};
 
+/// What the server answered to a statement.
+pub(super) type Answer<T> = Result<T, tokio_postgres::Error>;
+
 pub(super) type Params<'p> = &'p [&'p (dyn ToSql + Sync)];
 
 /// Reads and writes the records of one institute within one transaction.
@@ -61,24 +64,10 @@ impl<'c> Transaction<'c> {
         self.failed.get()
     }
 
-    fn wait<T>(
-        &self,
-        sql: &str,
-        answer: impl Future<Output = Result<T, tokio_postgres::Error>>,
-    ) -> Result<T, StoreError> {
-        let began = Instant::now();
+    /// Waits for answers. All that is asked for together shares one limit.
+    pub(super) fn wait<T>(&self, answer: impl Future<Output = Answer<T>>) -> Result<T, StoreError> {
         let answered =
             self.runtime.block_on(async { tokio::time::timeout(self.limits.answer, answer).await });
-        let took = began.elapsed();
-        if took >= self.limits.slow {
-            let sql = sql.split_whitespace().collect::<Vec<_>>().join(" ");
-            tracing::warn!(
-                milliseconds = took.as_millis() as u64,
-                institute = self.institute,
-                sql,
-                "slow query"
-            );
-        }
         match answered {
             Ok(Ok(answer)) => Ok(answer),
             Ok(Err(error)) => {
@@ -96,18 +85,65 @@ impl<'c> Transaction<'c> {
         }
     }
 
+    /// Waits for the answer of one statement, and logs it if it was slow.
+    async fn timed<T>(&self, sql: &str, answer: impl Future<Output = Answer<T>>) -> Answer<T> {
+        let began = Instant::now();
+        let answered = answer.await;
+        let took = began.elapsed();
+        if took >= self.limits.slow {
+            let sql = sql.split_whitespace().collect::<Vec<_>>().join(" ");
+            tracing::warn!(
+                milliseconds = took.as_millis() as u64,
+                institute = self.institute,
+                sql,
+                "slow query"
+            );
+        }
+        answered
+    }
+
+    async fn ask_rows(&self, sql: &str, params: Params<'_>) -> Answer<Vec<Row>> {
+        let asked = async {
+            let statement = self.client.prepare_cached(sql).await?;
+            self.client.query(&statement, params).await
+        };
+        self.timed(sql, asked).await
+    }
+
+    /// All rows of a query, for whoever waits for several answers at once.
+    pub(super) async fn ask_all<T>(
+        &self,
+        sql: &str,
+        params: Params<'_>,
+        read: impl FnMut(&Row) -> Answer<T>,
+    ) -> Answer<Vec<T>> {
+        self.ask_rows(sql, params).await?.iter().map(read).collect()
+    }
+
+    /// The first row of a query, in the same way.
+    pub(super) async fn ask_one<T>(
+        &self,
+        sql: &str,
+        params: Params<'_>,
+        read: impl FnOnce(&Row) -> Answer<T>,
+    ) -> Answer<Option<T>> {
+        self.ask_rows(sql, params).await?.first().map(read).transpose()
+    }
+
+    /// The number that a query gives in its only row and column, in the same way.
+    pub(super) async fn ask_number(&self, sql: &str, params: Params<'_>) -> Answer<u64> {
+        let number = self.ask_one(sql, params, |row| row.try_get::<_, i64>(0)).await?;
+        Ok(to_u64(number.unwrap_or(0)))
+    }
+
     /// All rows of a query.
     pub(super) fn all<T>(
         &self,
         sql: &str,
         params: Params<'_>,
-        read: impl FnMut(&Row) -> Result<T, tokio_postgres::Error>,
+        read: impl FnMut(&Row) -> Answer<T>,
     ) -> Result<Vec<T>, StoreError> {
-        let rows = self.wait(sql, async {
-            let statement = self.client.prepare_cached(sql).await?;
-            self.client.query(&statement, params).await
-        })?;
-        Ok(rows.iter().map(read).collect::<Result<_, _>>()?)
+        self.wait(self.ask_all(sql, params, read))
     }
 
     /// The first row of a query, if there is one.
@@ -115,31 +151,27 @@ impl<'c> Transaction<'c> {
         &self,
         sql: &str,
         params: Params<'_>,
-        read: impl FnOnce(&Row) -> Result<T, tokio_postgres::Error>,
+        read: impl FnOnce(&Row) -> Answer<T>,
     ) -> Result<Option<T>, StoreError> {
-        let rows = self.wait(sql, async {
-            let statement = self.client.prepare_cached(sql).await?;
-            self.client.query(&statement, params).await
-        })?;
-        Ok(rows.first().map(read).transpose()?)
+        self.wait(self.ask_one(sql, params, read))
     }
 
     /// The number that a query gives in its only row and column.
     pub(super) fn number(&self, sql: &str, params: Params<'_>) -> Result<u64, StoreError> {
-        let number = self.one(sql, params, |row| row.try_get::<_, i64>(0))?;
-        Ok(to_u64(number.unwrap_or(0)))
+        self.wait(self.ask_number(sql, params))
     }
 
     /// Runs a statement and says how many rows it changed.
     pub(super) fn run(&self, sql: &str, params: Params<'_>) -> Result<u64, StoreError> {
-        self.wait(sql, async {
+        let asked = async {
             let statement = self.client.prepare_cached(sql).await?;
             self.client.execute(&statement, params).await
-        })
+        };
+        self.wait(self.timed(sql, asked))
     }
 
     fn control(&self, sql: &str) -> Result<(), StoreError> {
-        self.wait(sql, self.client.batch_execute(sql))
+        self.wait(self.timed(sql, self.client.batch_execute(sql)))
     }
 }
 

@@ -44,18 +44,25 @@ impl ReadTimetable for Transaction<'_> {
         self.one(&sql, (self.institute, class), read_class)
     }
 
-    fn classes_between(
+    fn classes_of(
         &self,
-        batch: &str,
+        batches: &[String],
         from: i64,
         until: i64,
         limit: u32,
     ) -> Result<Vec<ClassRow>, StoreError> {
+        // One search for each batch, each by its index and bounded by the limit; the first of all are kept.
         let sql = format!(
             "{CLASS} WHERE c.institute = ?1 AND c.batch = ?2 AND c.starts_at >= ?3 AND c.starts_at < ?4 AND c.cancelled_at IS NULL
-             ORDER BY c.starts_at LIMIT ?5"
+             ORDER BY c.starts_at, c.class LIMIT ?5"
         );
-        self.all(&sql, (self.institute, batch, from, until, limit), read_class)
+        let mut classes = Vec::new();
+        for batch in batches {
+            classes.extend(self.all(&sql, (self.institute, batch, from, until, limit), read_class)?);
+        }
+        classes.sort_by(|a, b| (a.starts_at, &a.class).cmp(&(b.starts_at, &b.class)));
+        classes.truncate(limit as usize);
+        Ok(classes)
     }
 
     fn expected_between(&self, from: i64, until: i64) -> Result<(u64, u64), StoreError> {

@@ -66,7 +66,7 @@ fn a_cancelled_class_is_on_no_timetable_and_keeps_its_marks(TestStore { store, .
     })
     .unwrap();
     read(store, |records| {
-        assert!(records.classes_between("maths", AT, AT + 1, 10)?.is_empty());
+        assert!(records.classes_of(&["maths".to_owned()], AT, AT + 1, 10)?.is_empty());
         assert_eq!(records.expected_between(AT, AT + 1)?, (0, 0));
         assert_eq!(records.mark_of("c1", "ann")?.as_deref(), Some("late"));
         assert!(records.class("c1")?.is_some());

@@ -154,10 +154,11 @@ fn what_is_written_is_read_back_alike(TestStore { store, .. }: &TestStore) {
         let open = records.open_assignments("bob", 10)?;
         assert_eq!((open.len(), open[0].due_at), (1, None));
         assert!(records.open_assignments("ann", 10)?.is_empty());
+        let maths = ["maths".to_owned()];
         let class = records.class("c1")?.unwrap();
         assert_eq!((class.starts_at, class.teacher_name.as_str()), (AT, "TEACHER"));
-        assert_eq!(records.classes_between("maths", AT, AT + 1, 10)?.len(), 1);
-        assert!(records.classes_between("maths", AT + 1, AT + 2, 10)?.is_empty());
+        assert_eq!(records.classes_of(&maths, AT, AT + 1, 10)?.len(), 1);
+        assert!(records.classes_of(&maths, AT + 1, AT + 2, 10)?.is_empty());
         assert_eq!(records.expected_between(AT, AT + 1)?, (1, 2));
         let invoice = &records.student_invoices("ann")?[0];
         assert_eq!((invoice.paid_minor, invoice.due_on.as_str()), (400, "2026-12-31"));
