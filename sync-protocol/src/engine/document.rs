@@ -242,6 +242,12 @@ impl Document {
         news.map(refuse).collect()
     }
 
+    /// What a change depends on that is neither here nor admitted just now.
+    fn missing(&self, change: &Change, admitted: &HashSet<ChangeHash>) -> Vec<ChangeHash> {
+        let there = |dep: &ChangeHash| admitted.contains(dep) || self.knows(dep);
+        change.deps().iter().filter(|dep| !there(dep)).copied().collect()
+    }
+
     /// Admits the changes whose dependencies are known, in causal order; holds the others back.
     fn admit(
         &mut self,
@@ -265,12 +271,7 @@ impl Document {
             if admitted.contains(&hash) || self.knows(&hash) {
                 continue;
             }
-            let missing: Vec<ChangeHash> = change
-                .deps()
-                .iter()
-                .filter(|dep| !admitted.contains(*dep) && !self.knows(dep))
-                .copied()
-                .collect();
+            let missing = self.missing(&change, &admitted);
             let fault = match missing.is_empty() {
                 true => self
                     .fault(&change, &hash, &author, (batch.len(), limits))

@@ -69,24 +69,16 @@ async fn no_command_scans_a_large_table_of_postgres() {
         "student": "student-220", "score": 7}),
     )
     .await;
-    done(
-        &origin,
-        &teacher,
-        json!({"command": "post-message", "to": {"user": "student-220"}, "text": "Well done"}),
-    )
-    .await;
-    done(
-        &origin,
-        &student,
-        json!({"command": "post-message", "to": {"user": "teacher-1"}, "text": "Thanks"}),
-    )
-    .await;
-    done(
-        &origin,
-        &guardian,
-        json!({"command": "post-message", "to": {"user": "teacher-1"}, "text": "How is he doing?"}),
-    )
-    .await;
+    let letters = [
+        (&teacher, "student-220"),
+        (&student, "teacher-1"),
+        (&guardian, "teacher-1"),
+        (&guardian, "teacher-220"),
+    ];
+    for (author, user) in letters {
+        done(&origin, author, json!({"command": "post-message", "to": {"user": user}, "text": "A word"}))
+            .await;
+    }
     look_at_messages(&origin, &admin).await;
     let paid = done(
         &origin,

@@ -6,7 +6,7 @@ use automerge::transaction::Transactable as _;
 use automerge::{Automerge, ROOT};
 use serde_json::json;
 use sync_protocol::document_id::DocumentId;
-use sync_protocol::link::{LINK_VERSION, PushItem, StorageHeads};
+use sync_protocol::link::{LINK_VERSION, PushItem};
 
 const NORTHSIDE: &str = "northside.example";
 /// An answer that takes longer does not come.

@@ -140,7 +140,7 @@ async fn messages(store: &Store) -> Vec<String> {
     let read = store.read::<_, StoreError, _>(INSTITUTE, |records| {
         let sort = &MESSAGES.sorts[0];
         let all = Selection { filters: Vec::new(), sort, descending: false, after: None, limit: 100 };
-        Ok(records.select(&MESSAGES, &all)?)
+        records.select(&MESSAGES, &all)
     });
     let texts = read.await.unwrap().into_iter().map(|row| format!("{:?}", row[0]));
     texts.filter(|message| message.contains("old-")).collect()
