@@ -172,8 +172,7 @@ mod tests {
             assert_eq!(state.their_have.as_ref().unwrap()[0].bloom, Default::default());
             (0..edits).for_each(|n| write(&mut doc, n));
             let told = doc.generate_sync_message(&mut state).unwrap();
-            let sent = told.changes.iter().map(|chunk| crate::gate::changes_in(chunk).unwrap().len());
-            assert_eq!(sent.sum::<usize>(), edits);
+            assert_eq!(told.changes.iter().count(), edits);
         }
     }
 
