@@ -1,7 +1,7 @@
 //! One document in memory: its Automerge state, who reads it, and the admission of changes.
 
 use super::held::Held;
-use super::peer_state::{note_message, shorten_have};
+use super::peer_state::note_message;
 use super::rights::FORBIDDEN;
 use super::{Author, Limits, SessionId, Source};
 use crate::actor::{Actors, Binding};
@@ -211,7 +211,6 @@ impl Document {
     ) -> Result<Received, DocumentError> {
         let changes = changes_of(&message)?;
         let brought = !changes.is_empty();
-        shorten_have(&self.automerge, &mut message);
         // A peer that is asked for a change which it takes for sent (one that was refused, say) asks back, for ever.
         let repeated = !brought
             && state.have_responded

@@ -12,9 +12,8 @@ use std::collections::{BTreeSet, HashSet};
 ///
 /// A message without changes whose heads equal ours is news that needs no answer to the library; not so here. The peer waits
 /// for one, the acknowledgement, whether this message brought the changes or one just before it.
-pub(super) fn note_message(doc: &Automerge, state: &mut State, mut message: Message) {
+pub(super) fn note_message(doc: &Automerge, state: &mut State, message: Message) {
     state.in_flight = false;
-    shorten_have(doc, &mut message);
     if let Some(flags) = message.flags {
         note_flags(state, flags);
     }
@@ -40,14 +39,6 @@ pub(super) fn note_message(doc: &Automerge, state: &mut State, mut message: Mess
     forget_unknown_sync(doc, state);
     state.their_heads = Some(message.heads);
     state.their_need = Some(message.need);
-}
-
-/// Of a peer whose heads are ours its filter says no more than they do, and less surely: a filter takes some changes for known
-/// that are not. It has ten bits for each change of the peer, and the library looks all of ours up in it for the next answer.
-pub(super) fn shorten_have(doc: &Automerge, message: &mut Message) {
-    if !message.have.is_empty() && !message.heads.is_empty() && message.heads == doc.get_heads() {
-        message.have = vec![Have { last_sync: message.heads.clone(), ..Have::default() }];
-    }
 }
 
 /// A peer may count on changes that the document does not have any more, because the origin has refused them. The library then
@@ -105,10 +96,9 @@ mod tests {
         }
     }
 
-    /// What the library makes of it, but for the acknowledgement, filters that say nothing, and what the peer counts on in vain.
-    fn by_the_library(doc: &Automerge, state: &State, mut message: Message) -> State {
+    /// What the library makes of it, but for the acknowledgement and what the peer counts on in vain.
+    fn by_the_library(doc: &Automerge, state: &State, message: Message) -> State {
         let (mut doc, mut state) = (doc.clone(), state.clone());
-        shorten_have(&doc, &mut message);
         let said = state.last_sent_heads.clone();
         let lost_everything = message.heads.is_empty();
         doc.receive_sync_message(&mut state, message).unwrap();
@@ -150,29 +140,6 @@ mod tests {
                 note_message(&docs[to], &mut states[to], message);
                 assert_eq!(states[to], expected);
             }
-        }
-    }
-
-    #[test]
-    fn a_peer_that_had_our_heads_is_sent_just_what_came_after_and_its_filter_is_not_kept() {
-        let mut doc = Automerge::new();
-        let write = |doc: &mut Automerge, n: usize| {
-            let mut tx = doc.transaction();
-            tx.put(ROOT, "n", n as u64).unwrap();
-            tx.commit();
-        };
-        (0..1_000).for_each(|n| write(&mut doc, n));
-        let mut message = doc.generate_sync_message(&mut State::new()).unwrap();
-        message.changes = automerge::sync::ChunkList::empty();
-        let filter = message.have[0].bloom.clone();
-        assert!(filter.to_bytes().len() > 1_000);
-        for edits in [0, 1, 40] {
-            let (mut doc, mut state) = (doc.clone(), State::new());
-            note_message(&doc, &mut state, message.clone());
-            assert_eq!(state.their_have.as_ref().unwrap()[0].bloom, Default::default());
-            (0..edits).for_each(|n| write(&mut doc, n));
-            let told = doc.generate_sync_message(&mut state).unwrap();
-            assert_eq!(told.changes.iter().count(), edits);
         }
     }
 
