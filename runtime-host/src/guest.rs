@@ -28,6 +28,7 @@ use crate::host::bindings;
 use crate::host::outbound_http::{Connections, OutboundHttp, OutboundTrace};
 use crate::host::outbound_postgres::PostgresConnections;
 use crate::host::outbound_redis::RedisConnections;
+use crate::host::sockets::Sockets;
 use crate::key_value::Backends;
 use crate::limits;
 use crate::manifest::Component as ComponentManifest;
@@ -162,6 +163,7 @@ impl Guest {
             key_value: shared.key_value.clone(),
             redis: RedisConnections::new(outbound.clone()),
             postgres: PostgresConnections::new(outbound.clone()),
+            sockets: Sockets::new(outbound.clone()),
             outbound,
             memory_bytes: manifest.memory_bytes,
             log: LogBudget::new(id.clone()),

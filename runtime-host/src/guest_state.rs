@@ -6,6 +6,7 @@ use crate::guest_files::MountedFiles;
 use crate::host::outbound_http::{OutboundHttp, OutboundTrace, Traces};
 use crate::host::outbound_postgres::PostgresConnections;
 use crate::host::outbound_redis::RedisConnections;
+use crate::host::sockets::Sockets;
 use crate::host::{GuestLog, LogBudget};
 use crate::key_value::Backends;
 use crate::limits;
@@ -15,6 +16,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
+use tokio::sync::Semaphore;
 use wasmtime::component::{GuestTaskId, ResourceTable};
 use wasmtime::{Engine, ResourceLimiter, Store, UpdateDeadline};
 use wasmtime_wasi::{FsPerms, WasiCtx, WasiCtxBuilder, WasiCtxView, WasiView};
@@ -31,6 +33,7 @@ pub struct GuestPolicy {
     pub outbound: OutboundHttp,
     pub redis: RedisConnections,
     pub postgres: PostgresConnections,
+    pub sockets: Sockets,
     pub memory_bytes: usize,
     pub log: Arc<LogBudget>,
 }
@@ -44,6 +47,8 @@ pub struct GuestState {
     pub open_stores: usize,
     pub open_redis: usize,
     pub open_postgres: usize,
+    /// Bounds the sockets that this guest has open.
+    pub socket_room: Arc<Semaphore>,
     pub table: ResourceTable,
     wasi: WasiCtx,
     http: WasiHttpCtx,
@@ -59,7 +64,7 @@ impl GuestState {
     ) -> wasmtime::Result<Self> {
         let mut table = ResourceTable::new();
         table.set_max_capacity(limits::MAX_RESOURCES);
-        // Built without network: `allowed_outbound_hosts` is kept by the HTTP client, and there is no other way out.
+        // Built without network: each socket has its own.
         let mut wasi = WasiCtxBuilder::new();
         wasi.envs(&policy.environment)
             .max_random_size(limits::MAX_RANDOM_BYTES)
@@ -74,6 +79,7 @@ impl GuestState {
             open_stores: 0,
             open_redis: 0,
             open_postgres: 0,
+            socket_room: Arc::new(Semaphore::new(limits::SOCKETS_PER_GUEST)),
             table,
             wasi: wasi.build(),
             http: WasiHttpCtx::new(),

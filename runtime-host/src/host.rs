@@ -11,8 +11,11 @@ pub mod outbound_http;
 pub mod outbound_postgres;
 pub mod outbound_redis;
 pub mod postgres;
+mod postgres_v2;
+mod postgres_v3;
 pub mod redis;
 mod redis_v2;
+pub mod sockets;
 pub mod sqlite;
 mod sqlite_v2;
 mod traced_client;
@@ -34,11 +37,14 @@ pub mod bindings {
             package rollcall:host;
             world guest {
                 import spin:key-value/key-value@3.0.0;
+                import spin:postgres/postgres@3.0.0;
                 import spin:postgres/postgres@4.2.0;
                 import spin:redis/redis@3.0.0;
                 import spin:sqlite/sqlite@3.1.0;
                 import spin:variables/variables@3.0.0;
                 import fermyon:spin/key-value@2.0.0;
+                import fermyon:spin/postgres@2.0.0;
+                import fermyon:spin/rdbms-types@2.0.0;
                 import fermyon:spin/redis@2.0.0;
                 import fermyon:spin/sqlite@2.0.0;
                 import fermyon:spin/variables@2.0.0;
@@ -59,6 +65,7 @@ pub mod bindings {
             "spin:redis/redis.connection": crate::host::redis::OpenConnection,
             "spin:sqlite/sqlite.connection": crate::host::sqlite::OpenDatabase,
             "fermyon:spin/key-value.store": crate::host::key_value::OpenStore,
+            "fermyon:spin/postgres.connection": crate::host::postgres::OpenConnection,
             "fermyon:spin/redis.connection": crate::host::redis::OpenConnection,
             "fermyon:spin/sqlite.connection": crate::host::sqlite::OpenDatabase,
             "wasi:keyvalue/store.bucket": crate::host::key_value::OpenStore,
@@ -97,6 +104,7 @@ pub fn linker(engine: &Engine) -> wasmtime::Result<Linker<GuestState>> {
     let mut linker = Linker::new(engine);
     wasmtime_wasi::p2::add_to_linker_async(&mut linker)?;
     wasmtime_wasi::p3::add_to_linker(&mut linker)?;
+    sockets::replace_in_linker(&mut linker)?;
     wasmtime_wasi_http::p2::add_only_http_to_linker_async(&mut linker)?;
     traced_client::add_to_linker(&mut linker)?;
     add_spin_interfaces(&mut linker)?;
@@ -106,11 +114,14 @@ pub fn linker(engine: &Engine) -> wasmtime::Result<Linker<GuestState>> {
 fn add_spin_interfaces(linker: &mut Linker<GuestState>) -> wasmtime::Result<()> {
     use bindings::{fermyon, spin, wasi};
     spin::key_value::key_value::add_to_linker::<_, SpinInterfaces>(linker, |state| state)?;
-    spin::postgres::postgres::add_to_linker::<_, SpinInterfaces>(linker, |state| state)?;
+    spin::postgres3_0_0::postgres::add_to_linker::<_, SpinInterfaces>(linker, |state| state)?;
+    spin::postgres4_2_0::postgres::add_to_linker::<_, SpinInterfaces>(linker, |state| state)?;
     spin::redis::redis::add_to_linker::<_, SpinInterfaces>(linker, |state| state)?;
     spin::sqlite::sqlite::add_to_linker::<_, SpinInterfaces>(linker, |state| state)?;
     spin::variables::variables::add_to_linker::<_, SpinInterfaces>(linker, |state| state)?;
     fermyon::spin::key_value::add_to_linker::<_, SpinInterfaces>(linker, |state| state)?;
+    fermyon::spin::postgres::add_to_linker::<_, SpinInterfaces>(linker, |state| state)?;
+    fermyon::spin::rdbms_types::add_to_linker::<_, SpinInterfaces>(linker, |state| state)?;
     fermyon::spin::redis::add_to_linker::<_, SpinInterfaces>(linker, |state| state)?;
     fermyon::spin::sqlite::add_to_linker::<_, SpinInterfaces>(linker, |state| state)?;
     fermyon::spin::variables::add_to_linker::<_, SpinInterfaces>(linker, |state| state)?;

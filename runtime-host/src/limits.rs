@@ -207,6 +207,9 @@ pub const POSTGRES_TIMEOUT: Duration = SQLITE_STATEMENT_TIMEOUT;
 /// Longest result of a guest's statement: what a guest may be handed in one call.
 pub const POSTGRES_ANSWER_BYTES: usize = HOSTCALL_BYTES;
 
+/// Sockets that one instance may hold open: as many as connections to its databases.
+pub const SOCKETS_PER_GUEST: usize = SQLITE_CONNECTIONS_PER_GUEST;
+
 /// Longest key of the key-value store, in bytes.
 pub const MAX_KEY_BYTES: usize = 1024;
 /// Largest value of the key-value store: one cached answer of the origin.

@@ -93,11 +93,14 @@ impl AllowedHosts {
         self.hosts.iter().filter_map(|allowed| allowed.reach(scheme, &host, port)).max()
     }
 
+    /// Whether an entry gives anything under this scheme.
+    pub fn names_scheme(&self, scheme: &str) -> bool {
+        self.hosts.iter().any(|allowed| allowed.is_for(scheme))
+    }
+
     /// Whether requests to the application itself, or to one of its components, are allowed.
     pub fn allows_internal(&self, scheme: &str, to: Internal<'_>) -> bool {
-        self.hosts.iter().any(|allowed| {
-            allowed.scheme.as_deref().is_none_or(|allowed| allowed == scheme) && allowed.host.is(to)
-        })
+        self.hosts.iter().any(|allowed| allowed.is_for(scheme) && allowed.host.is(to))
     }
 
     /// The components that entries name.
@@ -163,9 +166,12 @@ impl AllowedHost {
         Ok(Self { text: whole(), scheme, host, ports })
     }
 
+    fn is_for(&self, scheme: &str) -> bool {
+        self.scheme.as_deref().is_none_or(|allowed| allowed == scheme)
+    }
+
     fn reach(&self, scheme: &str, host: &str, port: u16) -> Option<Reach> {
-        let matches =
-            self.scheme.as_deref().is_none_or(|allowed| allowed == scheme) && self.ports.contain(port);
+        let matches = self.is_for(scheme) && self.ports.contain(port);
         if matches { self.host.reach(host) } else { None }
     }
 }

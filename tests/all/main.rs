@@ -17,6 +17,7 @@ mod other_hosts;
 mod outbound;
 mod queue;
 mod sessions;
+mod sockets;
 mod sync;
 mod tidy;
 mod up;

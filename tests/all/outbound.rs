@@ -21,8 +21,8 @@ async fn edge(name: &str, allowed: &str, files: &[(&str, Vec<u8>)]) -> PlainEdge
     PlainEdge::start_with_files("", &[files, &application].concat()).await
 }
 
-/// A server, the address of its database, and an edge with a guest that may reach it.
-async fn postgres() -> (Postgres, String, PlainEdge) {
+/// A server, the address of its database, and an edge with this guest, which may reach it.
+async fn postgres(guest: &str) -> (Postgres, String, PlainEdge) {
     let server = blocking(|| {
         let server = Postgres::start_with_tls();
         server.create_database(DATABASE);
@@ -32,7 +32,7 @@ async fn postgres() -> (Postgres, String, PlainEdge) {
     let url = server.tls_url("localhost", DATABASE);
     let place = url.split(['@', '/']).find(|part| part.starts_with("localhost")).unwrap();
     let certificate = std::fs::read(server.certificate()).unwrap();
-    let edge = edge("postgres", &format!("postgres://{place}"), &[("server.crt", certificate)]).await;
+    let edge = edge(guest, &format!("postgres://{place}"), &[("server.crt", certificate)]).await;
     (server, url, edge)
 }
 
@@ -70,17 +70,33 @@ async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_component_keeps_values_and_sets_in_redis_and_publishes() {
     let server = blocking(Redis::start).await;
-    let edge = edge("redis", &server.url(), &[]).await;
-    let said = ask(&edge, "/values", &server.url()).await;
+    values_and_sets(&server, &edge("redis", &server.url(), &[]).await, "").await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_component_of_spin_2_keeps_values_and_sets_in_redis_and_publishes() {
+    let (server, other) = blocking(|| (Redis::start(), Redis::start())).await;
+    let edge = edge("older", &server.url(), &[]).await;
+    values_and_sets(&server, &edge, "/redis-2").await;
+    for address in [other.url().as_str(), "nonsense"] {
+        assert_eq!(ask(&edge, "/redis-2/values", address).await, "Error::InvalidAddress", "{address}");
+    }
+    let said = ask(&edge, "/redis-2/many", &server.url()).await;
+    assert_eq!(said, "64 Error::TooManyConnections None");
+}
+
+/// What a guest does with Redis below `path`.
+async fn values_and_sets(server: &Redis, edge: &PlainEdge, path: &str) {
+    let said = ask(edge, &format!("{path}/values"), &server.url()).await;
     assert_eq!(said, "None Some([0, 255, 13, 10]) (1, 2) Err(Error::TypeError) 2");
-    let said = ask(&edge, "/sets", &server.url()).await;
+    let said = ask(edge, &format!("{path}/sets"), &server.url()).await;
     assert_eq!(said, "(3, 1) 1 [\"b\", \"c\", \"é\"] Err(Error::TypeError)");
-    let said = ask(&edge, "/commands", &server.url()).await;
+    let said = ask(edge, &format!("{path}/commands"), &server.url()).await;
     let expected = "[RedisResult::Status(\"OK\")] [RedisResult::Int64(3)] \
                     [RedisResult::Binary([51]), RedisResult::Nil] true";
     assert_eq!(said, expected);
-    let mut subscriber = subscribed(&server, "news").await;
-    assert_eq!(ask(&edge, "/publish", &server.url()).await, "published");
+    let mut subscriber = subscribed(server, "news").await;
+    assert_eq!(ask(edge, &format!("{path}/publish"), &server.url()).await, "published");
     heard(&mut subscriber, "a cat").await;
 }
 
@@ -121,7 +137,7 @@ async fn a_component_reaches_no_redis_but_the_manifests_and_survives_its_absence
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_component_asks_postgres_and_gets_each_type_of_value_back() {
-    let (_server, url, edge) = postgres().await;
+    let (_server, url, edge) = postgres("postgres").await;
     let types = ask(&edge, "/types", &url).await;
     assert_eq!(types.lines().count(), 24, "{types}");
     for line in types.lines() {
@@ -141,7 +157,7 @@ async fn a_component_asks_postgres_and_gets_each_type_of_value_back() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_component_is_told_what_postgres_has_against_it_and_reaches_no_other() {
-    let (mut server, url, edge) = postgres().await;
+    let (mut server, url, edge) = postgres("postgres").await;
     // The host reads a result whole before it hands on the first row, so that this is the call's error and not the stream's.
     let said = ask(&edge, "/late-error", &url).await;
     assert!(said.contains("QueryFailed") && said.contains("\"22012\""), "{said}");
@@ -171,4 +187,55 @@ async fn a_component_is_told_what_postgres_has_against_it_and_reaches_no_other()
     })
     .await;
     assert_eq!(ask(&edge, "/rows", &url).await, "20000 200010000");
+}
+
+/// What the older interfaces say of types that they do not know, in the order of the guest's statement.
+const UNKNOWN: &str = "Other Unsupported\nOther Unsupported\nOther Unsupported\nOther Unsupported\n\
+                       Other Unsupported\nOther Unsupported\nOther Unsupported";
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn components_of_spin_2_and_3_ask_postgres_by_the_types_that_they_know() {
+    let (_server, url, edge) = postgres("older").await;
+    // There was no way to name an authority.
+    let plain = url.replace("sslmode=require", "sslmode=disable");
+    for (version, samples) in [("/postgres-3", 12), ("/postgres-2", 9)] {
+        let types = ask(&edge, &format!("{version}/types"), &plain).await;
+        assert_eq!(types.lines().count(), samples, "{types}");
+        for line in types.lines() {
+            assert!(line.contains(" ok: value DbDataType::"), "{line}");
+        }
+        let said = ask(&edge, &format!("{version}/changes"), &plain).await;
+        assert_eq!(said, "[1, 1, 1, 2] 1 Int32(1) Str(\"one\")");
+    }
+    let said = ask(&edge, "/postgres-3/unknown", &plain).await;
+    let dates = "Date Date((2024, 2, 29))\nTime Time((12, 0, 0, 0))\n\
+                 Datetime Datetime((2024, 2, 29, 12, 0, 0, 0))\nDatetime Datetime((2024, 2, 29, 12, 0, 0, 0))";
+    assert_eq!(said, format!("{dates}\n{UNKNOWN}"));
+    let said = ask(&edge, "/postgres-2/unknown", &plain).await;
+    let dates = ["Other Unsupported"; 4].join("\n");
+    assert_eq!(said, format!("{dates}\n{UNKNOWN}"));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn components_of_spin_2_and_3_are_told_what_postgres_has_against_them_and_reach_no_other() {
+    let (_server, url, edge) = postgres("older").await;
+    let plain = url.replace("sslmode=require", "sslmode=disable");
+    for version in ["/postgres-3", "/postgres-2"] {
+        let said = ask(&edge, &format!("{version}/syntax"), &plain).await;
+        assert!(
+            said.contains("QueryFailed") && said.contains("syntax error at or near \\\"SELEC\\\""),
+            "{said}"
+        );
+        for address in ["postgres://localhost:1/guests", "host=/tmp", "nonsense", &url] {
+            let said = ask(&edge, &format!("{version}/types"), address).await;
+            assert!(said.contains("ConnectionFailed"), "{address}: {said}");
+        }
+        let said = ask(&edge, &format!("{version}/many"), &plain).await;
+        assert!(said.starts_with("64 Error::ConnectionFailed(") && said.ends_with(" 1"), "{said}");
+    }
+    let said = ask(&edge, "/postgres-3/parameter", &plain).await;
+    assert!(said.starts_with("Datetime((1969, 12, 31, 23, 59, 59, 0)) Err(Error::QueryFailed("), "{said}");
+    let said = ask(&edge, "/postgres-2/parameter", &plain).await;
+    let refusal = "Err(Error::ValueConversionFailed(\"Postgres does not support unsigned integers\"))";
+    assert_eq!(said, format!("[{}] {refusal}", [refusal; 4].join(", ")));
 }

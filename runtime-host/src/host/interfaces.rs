@@ -30,11 +30,13 @@ fn each_interface_of_the_wit_folder_is_offered() {
     let host = TestHost::new();
     for interface in [
         "spin:key-value/key-value@3.0.0",
+        "spin:postgres/postgres@3.0.0",
         "spin:postgres/postgres@4.2.0",
         "spin:redis/redis@3.0.0",
         "spin:sqlite/sqlite@3.1.0",
         "spin:variables/variables@3.0.0",
         "fermyon:spin/key-value@2.0.0",
+        "fermyon:spin/postgres@2.0.0",
         "fermyon:spin/redis@2.0.0",
         "fermyon:spin/sqlite@2.0.0",
         "fermyon:spin/variables@2.0.0",

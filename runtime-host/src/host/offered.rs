@@ -2,8 +2,9 @@
 //! whose imports are all here and that it refuses nevertheless is told its reason.
 
 /// Interfaces in the one version that there is of them.
-const EXACT: [&str; 16] = [
+const EXACT: [&str; 19] = [
     "spin:key-value/key-value@3.0.0",
+    "spin:postgres/postgres@3.0.0",
     "spin:postgres/postgres@4.0.0",
     "spin:postgres/postgres@4.1.0",
     "spin:postgres/postgres@4.2.0",
@@ -12,6 +13,8 @@ const EXACT: [&str; 16] = [
     "spin:sqlite/sqlite@3.1.0",
     "spin:variables/variables@3.0.0",
     "fermyon:spin/key-value@2.0.0",
+    "fermyon:spin/postgres@2.0.0",
+    "fermyon:spin/rdbms-types@2.0.0",
     "fermyon:spin/redis@2.0.0",
     "fermyon:spin/sqlite@2.0.0",
     "fermyon:spin/variables@2.0.0",

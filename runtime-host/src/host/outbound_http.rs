@@ -157,6 +157,27 @@ impl OutboundHttp {
         self.allowed.reach(scheme, host, port).is_some()
     }
 
+    /// Whether an entry of the manifest gives anything under this scheme.
+    pub fn names_scheme(&self, scheme: &str) -> bool {
+        self.allowed.names_scheme(scheme)
+    }
+
+    /// Whether the component may reach this address, which is all that it knows of the other server.
+    pub fn gives_address(&self, scheme: &str, to: SocketAddr) -> bool {
+        let reach = self.allowed.reach(scheme, &to.ip().to_string(), to.port());
+        reach.is_some_and(|reach| self.connector.permits(reach, to))
+    }
+
+    /// The same, and says in the log what is refused.
+    pub fn allows_address(&self, scheme: &str, to: SocketAddr) -> bool {
+        let given = self.gives_address(scheme, to);
+        if !given {
+            let component = &*self.component;
+            tracing::warn!(component, scheme, %to, "allowed_outbound_hosts of the component does not give this address");
+        }
+        given
+    }
+
     /// Connects for a client of another protocol, where the manifest allows it.
     pub async fn dial(
         &self,

@@ -5,7 +5,7 @@ mod numeric;
 mod value;
 
 use super::SpinInterfaces;
-use super::bindings::spin::postgres::postgres::{
+use super::bindings::spin::postgres4_2_0::postgres::{
     Column, DbError, DbValue, Error, Host, HostConnection, HostConnectionBuilder,
     HostConnectionBuilderWithStore, HostConnectionWithStore, ParameterValue, QueryError, RowSet,
 };
@@ -57,6 +57,14 @@ fn query_error(error: &tokio_postgres::Error) -> Error {
         detail: server.detail().map(str::to_owned),
         extras: extras.into_iter().flatten().collect(),
     }))
+}
+
+/// All that older versions of the interface say of a statement that failed.
+pub(super) fn text_of(error: QueryError) -> String {
+    match error {
+        QueryError::Text(text) => text,
+        QueryError::DbError(error) => error.as_text,
+    }
 }
 
 impl GuestState {

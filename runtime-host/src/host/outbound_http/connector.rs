@@ -2,7 +2,7 @@
 
 use crate::limits;
 use crate::outbound::AllowedHosts;
-use crate::outbound::address;
+use crate::outbound::address::{self, Reach};
 use http::Uri;
 use hyper::rt::{Read, ReadBufCursor, Write};
 use hyper_util::client::legacy::connect::{Connected, Connection};
@@ -160,6 +160,11 @@ impl Connector {
         Err(last)
     }
 
+    /// Whether an entry that reaches so far gives this address.
+    pub(super) fn permits(&self, reach: Reach, to: SocketAddr) -> bool {
+        address::needed(to.ip()) <= reach && !self.own.contain(to)
+    }
+
     /// The addresses of `host` to which this component may connect.
     async fn addresses(&self, scheme: &str, host: &str, port: u16) -> Result<Vec<SocketAddr>, Error> {
         let reach = self.allowed.reach(scheme, host, port).ok_or(Error::HttpRequestDenied)?;
@@ -169,8 +174,8 @@ impl Connector {
             Error::DnsError { rcode: None, info_code: None }
         })?;
         let found: Vec<SocketAddr> = found.collect();
-        let permitted = |to: &SocketAddr| address::needed(to.ip()) <= reach && !self.own.contain(*to);
-        let addresses: Vec<SocketAddr> = found.iter().copied().filter(permitted).collect();
+        let addresses: Vec<SocketAddr> =
+            found.iter().copied().filter(|to| self.permits(reach, *to)).collect();
         if addresses.is_empty() && !found.is_empty() {
             let component = &*self.component;
             tracing::warn!(

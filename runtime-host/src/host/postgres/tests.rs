@@ -1,7 +1,7 @@
 //! Values of each type, to a real server and back.
 
 use super::*;
-use crate::host::bindings::spin::postgres::postgres::{DbDataType, Interval, RangeBoundKind};
+use crate::host::bindings::spin::postgres4_2_0::postgres::{DbDataType, Interval, RangeBoundKind};
 use crate::host::outbound_postgres::tests::{ANY, connections, server};
 
 /// Each parameter in a statement that returns it as the type of the same name.

@@ -2,7 +2,7 @@
 
 use super::calendar::{self, DAYS_1970_TO_2000, Date, MICROS_PER_DAY, Time};
 use super::numeric;
-use crate::host::bindings::spin::postgres::postgres::{
+use crate::host::bindings::spin::postgres4_2_0::postgres::{
     DbDataType, DbValue, Interval, ParameterValue, RangeBoundKind,
 };
 use bytes::BytesMut;
