@@ -140,14 +140,14 @@ fn store(
         }
         let mut heads = BTreeSet::<Hash>::new();
         for chunk in chunks {
-            for change in
-                sync_protocol::gate::changes_in(&chunk).map_err(|e| LogError::Store(e.to_string()))?
-            {
-                let (hash, bytes) = (change.hash().into(), change.raw_bytes().to_vec());
+            let changes =
+                sync_protocol::gate::changes_in(&chunk).map_err(|e| LogError::Store(e.to_string()))?;
+            for change in &changes {
                 heads.retain(|head| !change.deps().contains(&(*head).into()));
-                heads.insert(hash);
-                log.write(Effect::Append { document, hash, author: author.clone(), bytes })?;
+                heads.insert(change.hash().into());
             }
+            let rows = changes.iter().map(|change| (change.hash().into(), change.raw_bytes().to_vec()));
+            log.append(document, &author, rows.collect())?;
         }
         // What the origin has named, it has.
         log.write(Effect::SaveCommitted { document, heads: heads.into_iter().collect() })?;

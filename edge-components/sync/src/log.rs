@@ -377,11 +377,14 @@ impl Log {
         Ok(rows.into_iter().filter_map(item).collect())
     }
 
-    /// Writes an effect down. Those that write nothing, or changes, are not passed here.
+    /// Writes an effect down. Those that write nothing are not passed here; many changes go to [`Log::append`].
     pub(crate) fn write(&mut self, effect: Effect) -> Result<(), LogError> {
         self.begin()?;
         match effect {
             Effect::SaveRecord(record) => self.save_record(record),
+            Effect::Append { document, hash, author, bytes } => {
+                self.append(document, &author, vec![(hash, bytes)])
+            }
             Effect::Snapshot { document, bytes } => self.snapshot(document, bytes),
             Effect::Quarantine { document, hash, author, bytes, code } => {
                 self.quarantine(document, hash, author, bytes, code)
@@ -399,9 +402,7 @@ impl Log {
             Effect::SaveDirectory { entries, whole } => self.save_directory(entries, whole),
             Effect::MarkBehind(document) => self.mark(document, 1),
             Effect::MarkCurrent(document) => self.mark(document, 0),
-            // Logged by `append`, as many as there are.
-            Effect::Append { .. }
-            | Effect::Send { .. }
+            Effect::Send { .. }
             | Effect::Close { .. }
             | Effect::Link(_)
             | Effect::Load(_)
