@@ -13,7 +13,7 @@ mod refusals;
 mod remote_heads;
 mod rights;
 mod versions;
-#[path = "../wire/mod.rs"]
+#[path = "../wire/wire.rs"]
 mod wire;
 
 use automerge::sync::{Message, State, SyncDoc as _};

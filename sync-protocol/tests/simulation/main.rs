@@ -12,7 +12,7 @@ mod edge;
 mod memory_log;
 mod origin;
 mod rights;
-#[path = "../wire/mod.rs"]
+#[path = "../wire/wire.rs"]
 mod wire;
 
 use automerge::{ChangeHash, ROOT, ReadDoc as _};
