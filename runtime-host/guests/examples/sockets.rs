@@ -7,7 +7,9 @@
 use spin_sdk::http::Request;
 use spin_sdk::http_service;
 use std::io::{self, Read as _, Write as _};
-use std::net::{Ipv4Addr, Shutdown, SocketAddr, TcpListener, TcpStream, ToSocketAddrs as _, UdpSocket};
+use std::net::{
+    Ipv4Addr, Ipv6Addr, Shutdown, SocketAddr, TcpListener, TcpStream, ToSocketAddrs as _, UdpSocket,
+};
 use wasip3::sockets::ip_name_lookup;
 use wasip3::sockets::types::{self, ErrorCode, IpAddressFamily, IpSocketAddress, Ipv4SocketAddress};
 use wasip3::wit_bindgen::StreamResult;
@@ -58,8 +60,16 @@ fn tcp(to: SocketAddr) -> io::Result<String> {
     Ok(text(&answer))
 }
 
+/// A socket of the address's family.
+fn udp_socket(to: SocketAddr) -> io::Result<UdpSocket> {
+    match to {
+        SocketAddr::V4(_) => UdpSocket::bind((Ipv4Addr::UNSPECIFIED, 0)),
+        SocketAddr::V6(_) => UdpSocket::bind((Ipv6Addr::UNSPECIFIED, 0)),
+    }
+}
+
 fn udp(to: SocketAddr) -> io::Result<String> {
-    let socket = UdpSocket::bind((Ipv4Addr::UNSPECIFIED, 0))?;
+    let socket = udp_socket(to)?;
     socket.send_to(GREETING, to)?;
     let mut answer = [0; ANSWER_BYTES];
     let (length, from) = socket.recv_from(&mut answer)?;
@@ -67,7 +77,7 @@ fn udp(to: SocketAddr) -> io::Result<String> {
 }
 
 fn udp_connected(to: SocketAddr) -> io::Result<String> {
-    let socket = UdpSocket::bind((Ipv4Addr::UNSPECIFIED, 0))?;
+    let socket = udp_socket(to)?;
     socket.connect(to)?;
     socket.send(GREETING)?;
     let mut answer = [0; ANSWER_BYTES];
