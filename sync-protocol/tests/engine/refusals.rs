@@ -111,8 +111,8 @@ fn what_waited_in_a_document_that_was_put_away_is_asked_for_when_there_is_news_a
     let mut edge = Edge::new();
     // Room for one of the two documents, and not for two.
     let limits = Limits { memory_bytes: 24 * 1024, ..Limits::default() };
+    // Without a link: a document that is being pulled is not put away.
     edge.engine = Engine::new("northside.example", limits, Position::default());
-    edge.run([Event::LinkUp, followed()]);
     edge.join(1, "tara", Role::Teacher, &["b1"]);
     edge.join(2, "tom", Role::Teacher, &["b1"]);
     let mut doc = sheet(1);

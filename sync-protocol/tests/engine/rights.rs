@@ -199,6 +199,8 @@ fn a_guardian_founds_no_document() {
         (Role::Guardian, Role::Student, 0),
     ] {
         let mut edge = edge_with(&[entry("gita", told, &[])]);
+        // Without an origin that could know the document, who brings it founds it.
+        edge.run([Event::LinkDown]);
         edge.join(1, "gita", signed_in, &[]);
         let (mut doc, mut state) = (Automerge::new(), State::new());
         write(&mut doc, "a", "1");
