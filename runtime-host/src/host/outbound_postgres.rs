@@ -7,7 +7,7 @@ use crate::limits;
 use native_tls::{Certificate, TlsConnector};
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Instant;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_postgres::config::Host;
@@ -189,12 +189,19 @@ fn tcp_hosts(config: &Config) -> Result<Vec<(String, u16)>, OutboundPostgresErro
     hosts.collect()
 }
 
+/// Who trusts the system's authorities alone. Reading them takes tens of milliseconds of processor time, which each connection
+/// would pay, and the guest with it.
+static SYSTEM: OnceLock<TlsConnector> = OnceLock::new();
+
 fn tls(ca: Option<&str>) -> Result<TlsConnector, native_tls::Error> {
-    let mut builder = TlsConnector::builder();
-    if let Some(ca) = ca {
-        builder.add_root_certificate(Certificate::from_pem(ca.as_bytes())?);
-    }
-    builder.build()
+    let Some(ca) = ca else {
+        if let Some(system) = SYSTEM.get() {
+            return Ok(system.clone());
+        }
+        let system = TlsConnector::new()?;
+        return Ok(SYSTEM.get_or_init(|| system).clone());
+    };
+    TlsConnector::builder().add_root_certificate(Certificate::from_pem(ca.as_bytes())?).build()
 }
 
 impl OpenPostgres {
