@@ -40,7 +40,7 @@ pub(crate) use activities::{Activity, ActivityKind};
 pub(crate) use audit::AuditEntry;
 pub(crate) use copy::copy;
 pub(crate) use coursework::{Assignment, NewSubmission, StudentSubmission};
-pub(crate) use directory::Institute;
+pub(crate) use directory::{Institute, StudiedBatch};
 pub(crate) use documents::{Carried, ChangeRow, LoggedDocument, NewDocument, Succession};
 pub(crate) use error::{OpenError, StoreError};
 pub(crate) use feed::FeedRow;

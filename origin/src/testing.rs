@@ -134,6 +134,17 @@ impl Answer {
     }
 }
 
+/// Runs a test on an origin of each engine, each with the sample institutes.
+pub(crate) async fn on_both_engines(test: impl AsyncFn(&TestOrigin)) {
+    test(&TestOrigin::start().await).await;
+    let database = tokio::task::spawn_blocking(TestDatabase::create).await.unwrap();
+    let origin = TestOrigin::start_on_postgres(database.config()).await;
+    test(&origin).await;
+    drop(origin);
+    // Not before the origin's connections are gone.
+    tokio::task::spawn_blocking(move || drop(database)).await.unwrap();
+}
+
 impl TestOrigin {
     pub(crate) async fn start() -> Self {
         Self::start_in(tempfile::tempdir().unwrap()).await

@@ -1,42 +1,42 @@
-//! `fermyon:spin/postgres@2.0.0`: the same with the types that Postgres and MySQL once shared. Those that it does not know are
-//! `unsupported` and `other`, and unsigned numbers are refused, as in Spin.
+//! `fermyon:spin/postgres@2.0.0`: version 3 with fewer types, those that Postgres and MySQL once shared. Those that it does not know
+//! are `unsupported` and `other`, and unsigned numbers are refused, as in Spin.
 
 use super::bindings::fermyon::spin::postgres::{Host, HostConnection};
 use super::bindings::fermyon::spin::rdbms_types::{
     self, Column, DbDataType, DbValue, Error, ParameterValue, RowSet,
 };
-use super::bindings::spin::postgres4_2_0::postgres as v4;
-use super::postgres::{OpenConnection, text_of};
+use super::bindings::spin::postgres3_0_0::postgres as v3;
+use super::postgres::OpenConnection;
 use crate::guest_state::GuestState;
 use wasmtime::component::Resource;
 
-impl From<v4::Error> for Error {
-    fn from(error: v4::Error) -> Self {
+impl From<v3::Error> for Error {
+    fn from(error: v3::Error) -> Self {
         match error {
-            v4::Error::ConnectionFailed(text) => Error::ConnectionFailed(text),
-            v4::Error::BadParameter(text) => Error::BadParameter(text),
-            v4::Error::QueryFailed(error) => Error::QueryFailed(text_of(error)),
-            v4::Error::ValueConversionFailed(text) => Error::ValueConversionFailed(text),
-            v4::Error::Other(text) => Error::Other(text),
+            v3::Error::ConnectionFailed(text) => Error::ConnectionFailed(text),
+            v3::Error::BadParameter(text) => Error::BadParameter(text),
+            v3::Error::QueryFailed(text) => Error::QueryFailed(text),
+            v3::Error::ValueConversionFailed(text) => Error::ValueConversionFailed(text),
+            v3::Error::Other(text) => Error::Other(text),
         }
     }
 }
 
-impl TryFrom<ParameterValue> for v4::ParameterValue {
+impl TryFrom<ParameterValue> for v3::ParameterValue {
     type Error = Error;
 
     fn try_from(parameter: ParameterValue) -> Result<Self, Error> {
         Ok(match parameter {
-            ParameterValue::Boolean(value) => v4::ParameterValue::Boolean(value),
-            ParameterValue::Int8(value) => v4::ParameterValue::Int8(value),
-            ParameterValue::Int16(value) => v4::ParameterValue::Int16(value),
-            ParameterValue::Int32(value) => v4::ParameterValue::Int32(value),
-            ParameterValue::Int64(value) => v4::ParameterValue::Int64(value),
-            ParameterValue::Floating32(value) => v4::ParameterValue::Floating32(value),
-            ParameterValue::Floating64(value) => v4::ParameterValue::Floating64(value),
-            ParameterValue::Str(value) => v4::ParameterValue::Str(value),
-            ParameterValue::Binary(value) => v4::ParameterValue::Binary(value),
-            ParameterValue::DbNull => v4::ParameterValue::DbNull,
+            ParameterValue::Boolean(value) => v3::ParameterValue::Boolean(value),
+            ParameterValue::Int8(value) => v3::ParameterValue::Int8(value),
+            ParameterValue::Int16(value) => v3::ParameterValue::Int16(value),
+            ParameterValue::Int32(value) => v3::ParameterValue::Int32(value),
+            ParameterValue::Int64(value) => v3::ParameterValue::Int64(value),
+            ParameterValue::Floating32(value) => v3::ParameterValue::Floating32(value),
+            ParameterValue::Floating64(value) => v3::ParameterValue::Floating64(value),
+            ParameterValue::Str(value) => v3::ParameterValue::Str(value),
+            ParameterValue::Binary(value) => v3::ParameterValue::Binary(value),
+            ParameterValue::DbNull => v3::ParameterValue::DbNull,
             ParameterValue::Uint8(_)
             | ParameterValue::Uint16(_)
             | ParameterValue::Uint32(_)
@@ -48,83 +48,61 @@ impl TryFrom<ParameterValue> for v4::ParameterValue {
     }
 }
 
-impl From<v4::DbValue> for DbValue {
-    fn from(value: v4::DbValue) -> Self {
+impl From<v3::DbValue> for DbValue {
+    fn from(value: v3::DbValue) -> Self {
         match value {
-            v4::DbValue::Boolean(value) => DbValue::Boolean(value),
-            v4::DbValue::Int8(value) => DbValue::Int8(value),
-            v4::DbValue::Int16(value) => DbValue::Int16(value),
-            v4::DbValue::Int32(value) => DbValue::Int32(value),
-            v4::DbValue::Int64(value) => DbValue::Int64(value),
-            v4::DbValue::Floating32(value) => DbValue::Floating32(value),
-            v4::DbValue::Floating64(value) => DbValue::Floating64(value),
-            v4::DbValue::Str(value) => DbValue::Str(value),
-            v4::DbValue::Binary(value) => DbValue::Binary(value),
-            v4::DbValue::DbNull => DbValue::DbNull,
-            v4::DbValue::Date(_)
-            | v4::DbValue::Time(_)
-            | v4::DbValue::Datetime(_)
-            | v4::DbValue::Timestamp(_)
-            | v4::DbValue::Uuid(_)
-            | v4::DbValue::Jsonb(_)
-            | v4::DbValue::Decimal(_)
-            | v4::DbValue::RangeInt32(_)
-            | v4::DbValue::RangeInt64(_)
-            | v4::DbValue::RangeDecimal(_)
-            | v4::DbValue::ArrayInt32(_)
-            | v4::DbValue::ArrayInt64(_)
-            | v4::DbValue::ArrayDecimal(_)
-            | v4::DbValue::ArrayStr(_)
-            | v4::DbValue::Interval(_)
-            | v4::DbValue::Unsupported(_) => DbValue::Unsupported,
+            v3::DbValue::Boolean(value) => DbValue::Boolean(value),
+            v3::DbValue::Int8(value) => DbValue::Int8(value),
+            v3::DbValue::Int16(value) => DbValue::Int16(value),
+            v3::DbValue::Int32(value) => DbValue::Int32(value),
+            v3::DbValue::Int64(value) => DbValue::Int64(value),
+            v3::DbValue::Floating32(value) => DbValue::Floating32(value),
+            v3::DbValue::Floating64(value) => DbValue::Floating64(value),
+            v3::DbValue::Str(value) => DbValue::Str(value),
+            v3::DbValue::Binary(value) => DbValue::Binary(value),
+            v3::DbValue::DbNull => DbValue::DbNull,
+            v3::DbValue::Date(_)
+            | v3::DbValue::Time(_)
+            | v3::DbValue::Datetime(_)
+            | v3::DbValue::Timestamp(_)
+            | v3::DbValue::Unsupported => DbValue::Unsupported,
         }
     }
 }
 
-impl From<v4::DbDataType> for DbDataType {
-    fn from(data_type: v4::DbDataType) -> Self {
+impl From<v3::DbDataType> for DbDataType {
+    fn from(data_type: v3::DbDataType) -> Self {
         match data_type {
-            v4::DbDataType::Boolean => DbDataType::Boolean,
-            v4::DbDataType::Int8 => DbDataType::Int8,
-            v4::DbDataType::Int16 => DbDataType::Int16,
-            v4::DbDataType::Int32 => DbDataType::Int32,
-            v4::DbDataType::Int64 => DbDataType::Int64,
-            v4::DbDataType::Floating32 => DbDataType::Floating32,
-            v4::DbDataType::Floating64 => DbDataType::Floating64,
-            v4::DbDataType::Str => DbDataType::Str,
-            v4::DbDataType::Binary => DbDataType::Binary,
-            v4::DbDataType::Date
-            | v4::DbDataType::Time
-            | v4::DbDataType::Datetime
-            | v4::DbDataType::Timestamp
-            | v4::DbDataType::Uuid
-            | v4::DbDataType::Jsonb
-            | v4::DbDataType::Decimal
-            | v4::DbDataType::RangeInt32
-            | v4::DbDataType::RangeInt64
-            | v4::DbDataType::RangeDecimal
-            | v4::DbDataType::ArrayInt32
-            | v4::DbDataType::ArrayInt64
-            | v4::DbDataType::ArrayDecimal
-            | v4::DbDataType::ArrayStr
-            | v4::DbDataType::Interval
-            | v4::DbDataType::Other(_) => DbDataType::Other,
+            v3::DbDataType::Boolean => DbDataType::Boolean,
+            v3::DbDataType::Int8 => DbDataType::Int8,
+            v3::DbDataType::Int16 => DbDataType::Int16,
+            v3::DbDataType::Int32 => DbDataType::Int32,
+            v3::DbDataType::Int64 => DbDataType::Int64,
+            v3::DbDataType::Floating32 => DbDataType::Floating32,
+            v3::DbDataType::Floating64 => DbDataType::Floating64,
+            v3::DbDataType::Str => DbDataType::Str,
+            v3::DbDataType::Binary => DbDataType::Binary,
+            v3::DbDataType::Date
+            | v3::DbDataType::Time
+            | v3::DbDataType::Datetime
+            | v3::DbDataType::Timestamp
+            | v3::DbDataType::Other => DbDataType::Other,
         }
     }
 }
 
-fn row_set(found: v4::RowSet) -> RowSet {
+fn row_set(found: v3::RowSet) -> RowSet {
     let column =
-        |column: v4::Column| Column { name: column.name, data_type: DbDataType::from(column.data_type) };
-    let row = |row: Vec<v4::DbValue>| row.into_iter().map(DbValue::from).collect();
+        |column: v3::Column| Column { name: column.name, data_type: DbDataType::from(column.data_type) };
+    let row = |row: Vec<v3::DbValue>| row.into_iter().map(DbValue::from).collect();
     RowSet {
         columns: found.columns.into_iter().map(column).collect(),
         rows: found.rows.into_iter().map(row).collect(),
     }
 }
 
-fn with_signed_numbers(parameters: Vec<ParameterValue>) -> Result<Vec<v4::ParameterValue>, Error> {
-    parameters.into_iter().map(v4::ParameterValue::try_from).collect()
+fn with_signed_numbers(parameters: Vec<ParameterValue>) -> Result<Vec<v3::ParameterValue>, Error> {
+    parameters.into_iter().map(v3::ParameterValue::try_from).collect()
 }
 
 type Outcome<T> = wasmtime::Result<Result<T, Error>>;
@@ -134,7 +112,7 @@ impl rdbms_types::Host for &mut GuestState {}
 
 impl HostConnection for &mut GuestState {
     async fn open(&mut self, address: String) -> Outcome<Resource<OpenConnection>> {
-        Ok(v4::HostConnection::open(self, address).await?.map_err(Error::from))
+        Ok(v3::HostConnection::open(self, address).await?.map_err(Error::from))
     }
 
     async fn query(
@@ -147,7 +125,7 @@ impl HostConnection for &mut GuestState {
             Ok(parameters) => parameters,
             Err(error) => return Ok(Err(error)),
         };
-        let found = v4::HostConnection::query(self, this, statement, parameters).await?;
+        let found = v3::HostConnection::query(self, this, statement, parameters).await?;
         Ok(found.map(row_set).map_err(Error::from))
     }
 
@@ -161,11 +139,11 @@ impl HostConnection for &mut GuestState {
             Ok(parameters) => parameters,
             Err(error) => return Ok(Err(error)),
         };
-        let changed = v4::HostConnection::execute(self, this, statement, parameters).await?;
+        let changed = v3::HostConnection::execute(self, this, statement, parameters).await?;
         Ok(changed.map_err(Error::from))
     }
 
     async fn drop(&mut self, this: Resource<OpenConnection>) -> wasmtime::Result<()> {
-        v4::HostConnection::drop(self, this).await
+        v3::HostConnection::drop(self, this).await
     }
 }

@@ -1,6 +1,6 @@
 //! Guardians: what the role reads and writes, and how somebody gets it.
 
-use crate::testing::{TestDatabase, TestOrigin, User};
+use crate::testing::{TestOrigin, User, on_both_engines};
 use axum::http::{Method, StatusCode};
 use serde_json::{Value, json};
 use sync_protocol::token::Role;
@@ -10,16 +10,6 @@ const GUARDIAN: &str = "guardian@northside.example";
 async fn id_of(origin: &TestOrigin, admin: &User, local: &str) -> String {
     let found = origin.get(admin, &format!("/admin/v1/search?q={local}@northside.example")).await.json();
     found["hits"][0]["id"].as_str().unwrap_or_else(|| panic!("{local}: {found}")).to_owned()
-}
-
-async fn on_both_engines(test: impl AsyncFn(&TestOrigin)) {
-    test(&TestOrigin::start().await).await;
-    let database = tokio::task::spawn_blocking(TestDatabase::create).await.unwrap();
-    let origin = TestOrigin::start_on_postgres(database.config()).await;
-    test(&origin).await;
-    drop(origin);
-    // Not before the origin's connections are gone.
-    tokio::task::spawn_blocking(move || drop(database)).await.unwrap();
 }
 
 async fn reads_alone_what_is_the_wards(origin: &TestOrigin) {

@@ -1,7 +1,7 @@
 //! Messages for admins: lists, reading one, taking one back, and the trace that each of them leaves.
 
 use super::notifications::until_unread;
-use crate::testing::{TestDatabase, TestOrigin, User};
+use crate::testing::{TestOrigin, User, on_both_engines};
 use axum::http::{Method, StatusCode};
 use serde_json::{Value, json};
 
@@ -22,16 +22,6 @@ async fn retract(origin: &TestOrigin, user: &User, message: &str, body: Value) -
 async fn audit(origin: &TestOrigin, admin: &User, command: &str) -> Vec<Value> {
     let log = origin.get(admin, &format!("/admin/v1/audit?command={command}")).await.json();
     log["items"].as_array().unwrap().clone()
-}
-
-async fn on_both_engines(test: impl AsyncFn(&TestOrigin)) {
-    test(&TestOrigin::start().await).await;
-    let database = tokio::task::spawn_blocking(TestDatabase::create).await.unwrap();
-    let origin = TestOrigin::start_on_postgres(database.config()).await;
-    test(&origin).await;
-    drop(origin);
-    // Not before the origin's connections are gone.
-    tokio::task::spawn_blocking(move || drop(database)).await.unwrap();
 }
 
 async fn are_listed_and_read_with_a_trace(origin: &TestOrigin) {

@@ -1,7 +1,7 @@
 //! What people write to each other, for admins: nobody looks without leaving a trace.
 
 use super::query::PageQuery;
-use super::{AdminError, AdminService, Found, Page, admit, found, page};
+use super::{AdminError, AdminService, Found, Page, admit, found, page, require_admin};
 use crate::store::collections::MESSAGES;
 use crate::store::{AuditEntry, Records};
 use serde_json::{Map, Value, json};
@@ -49,6 +49,7 @@ impl AdminService {
         seen: Option<Bookmark>,
         work: impl FnOnce(&dyn Records, Bookmark) -> Result<(T, Option<Value>), AdminError> + Send + 'static,
     ) -> Result<T, AdminError> {
+        require_admin(claims)?;
         let claims = claims.clone();
         let institute = claims.inst.clone();
         let looked = self.store.write_aside(&institute, move |tx| {

@@ -1,5 +1,6 @@
 //! The dashboard of a guardian: whose guardian they are, and what was written to them.
 
+use super::student::StudentBatch;
 use super::{InstituteView, Messages, Person, Scene, wards};
 use crate::store::StoreError;
 use serde::Serialize;
@@ -25,15 +26,7 @@ pub(crate) struct GuardianDashboard {
 struct Ward {
     student: String,
     name: String,
-    batches: Vec<WardBatch>,
-}
-
-#[derive(Debug, Serialize, ToSchema)]
-struct WardBatch {
-    batch: String,
-    title: String,
-    /// Names.
-    teachers: Vec<String>,
+    batches: Vec<StudentBatch>,
 }
 
 /// The dashboard and what it depends on.
@@ -44,8 +37,7 @@ pub(super) fn dashboard(scene: &Scene<'_>) -> Result<(GuardianDashboard, Vec<Str
         tags.push(tag::user(student));
         // Somebody who was deactivated is nobody here.
         let Some(account) = scene.records.account(student)? else { continue };
-        let batches = scene.records.studied_batches(student)?.into_iter();
-        let batches = batches.map(|b| WardBatch { batch: b.batch, title: b.title, teachers: b.teachers });
+        let batches = scene.records.studied_batches(student)?.into_iter().map(StudentBatch::from);
         students.push(Ward { student: account.user, name: account.name, batches: batches.collect() });
     }
     let batches = students.iter().flat_map(|ward| &ward.batches);

@@ -1,7 +1,9 @@
 //! The dashboard of a student.
 
 use super::{ClassView, InstituteView, LIST, Messages, Person, SHORT_LIST, Scene, rate};
-use crate::store::{Assignment, AttendanceFigures, Invoice, OverviewOf, StoreError, StudentSubmission};
+use crate::store::{
+    Assignment, AttendanceFigures, Invoice, OverviewOf, StoreError, StudentSubmission, StudiedBatch,
+};
 use serde::Serialize;
 use utoipa::ToSchema;
 
@@ -26,11 +28,17 @@ pub(crate) struct StudentDashboard {
 }
 
 #[derive(Debug, Serialize, ToSchema)]
-struct StudentBatch {
-    batch: String,
+pub(super) struct StudentBatch {
+    pub(super) batch: String,
     title: String,
     /// Names.
     teachers: Vec<String>,
+}
+
+impl From<StudiedBatch> for StudentBatch {
+    fn from(studied: StudiedBatch) -> Self {
+        Self { batch: studied.batch, title: studied.title, teachers: studied.teachers }
+    }
 }
 
 #[derive(Debug, Serialize, ToSchema)]
@@ -135,11 +143,7 @@ pub(super) fn dashboard(scene: &Scene<'_>) -> Result<StudentDashboard, StoreErro
     Ok(StudentDashboard {
         institute: scene.institute_view(),
         student: scene.person(),
-        batches: found
-            .studied_batches
-            .into_iter()
-            .map(|b| StudentBatch { batch: b.batch, title: b.title, teachers: b.teachers })
-            .collect(),
+        batches: found.studied_batches.into_iter().map(StudentBatch::from).collect(),
         attendance: StudentAttendance::of(&found.figures),
         assignments: StudentAssignments {
             open: found.open_assignments.iter().map(|open| assignment_view(scene, open)).collect(),
