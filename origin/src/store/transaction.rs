@@ -71,7 +71,6 @@ impl<T> Records for T where
         + ReadNotifications
         + ReadOutbox
         + ReadOverview
-        + ReadOverview
         + ReadRetention
         + ReadSessions
         + ReadTimetable
