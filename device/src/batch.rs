@@ -99,7 +99,7 @@ impl BatchSync<'_> {
             let replica = state.replica(document)?;
             let sync = self.states.entry(document).or_insert_with(|| replica.sync_state());
             let before = sync.clone();
-            let Some(data) = replica.generate(sync) else {
+            let Some(data) = replica.generate(sync, MAX_BATCH_BYTES / 2) else {
                 self.report.in_step.insert(document);
                 continue;
             };

@@ -14,6 +14,7 @@ use std::time::Duration;
 use sync_protocol::actor;
 use sync_protocol::batch::Priority;
 use sync_protocol::document_id::DocumentId;
+use sync_protocol::document_limits::MAX_CHANGE_BYTES;
 use sync_protocol::kind::{self, Kind, MARKS, MAX_REMARK_BYTES, SUCCESSOR, versions};
 
 /// A student whose mark was written differently by several devices at once.
@@ -314,7 +315,13 @@ impl Inner {
             }
         };
         let made = tx.commit_with(CommitOptions::default().with_time(unix_seconds())).0;
-        if made.is_some() {
+        if let Some(hash) = made {
+            let bytes = doc.get_change_by_hash(&hash).map_or(0, |change| change.raw_bytes().len());
+            if bytes > MAX_CHANGE_BYTES {
+                // No server takes it, nor anything that is written after it: it is undone while nobody has seen it.
+                state.replicas.remove(&document);
+                return Err(DeviceError::LargeChange(bytes));
+            }
             let changes = state.replica(document)?.doc.save_after(&before);
             state.persist(document, &changes)?;
             state.touched.insert(document);
@@ -484,4 +491,27 @@ fn transaction_at<'a>(
     }
     let past = doc.transaction_at(PatchLog::inactive(), heads);
     Ok(past.expect("a log that was made for this call matches any document"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::test_edge::TestEdge;
+
+    #[tokio::test]
+    async fn a_change_that_no_server_takes_is_undone_and_the_next_one_is_not() {
+        let edge = TestEdge::start().await;
+        let folder = tempfile::tempdir().unwrap();
+        let device = edge.device(&folder, "one").offline().open();
+        let document = device.create_private(|tx| tx.put(ROOT, "a", 1)).unwrap();
+        let before = device.heads(document).unwrap();
+        let pasted = "x".repeat(MAX_CHANGE_BYTES);
+        let refused = device.edit(document, |tx| tx.put(ROOT, "pasted", &pasted[..]));
+        assert!(matches!(refused, Err(DeviceError::LargeChange(bytes)) if bytes > MAX_CHANGE_BYTES));
+        assert_eq!(device.heads(document).unwrap(), before);
+        device.edit(document, |tx| tx.put(ROOT, "pasted", &pasted[..MAX_CHANGE_BYTES / 2])).unwrap();
+        let made = device.create_private(|tx| tx.put(ROOT, "pasted", &pasted[..]));
+        assert!(matches!(made, Err(DeviceError::LargeChange(_))));
+        assert_eq!(device.documents().unwrap(), [document]);
+    }
 }

@@ -40,6 +40,8 @@ pub enum DeviceError {
     NotAMark(String),
     #[error("remark is {0} bytes, the limit is {limit}", limit = sync_protocol::kind::MAX_REMARK_BYTES)]
     LongRemark(usize),
+    #[error("change is {0} bytes, the limit is {limit}", limit = sync_protocol::document_limits::MAX_CHANGE_BYTES)]
+    LargeChange(usize),
     #[error("command is not valid: {0}")]
     Command(#[from] sync_protocol::command::CommandError),
     #[error("there is no network")]
@@ -85,6 +87,7 @@ impl DeviceError {
             | DeviceError::NoSuchField(_)
             | DeviceError::NotAMark(_)
             | DeviceError::LongRemark(_)
+            | DeviceError::LargeChange(_)
             | DeviceError::Command(_)
             | DeviceError::Protocol(_) => false,
         }

@@ -3,8 +3,8 @@
 use crate::error::DeviceError;
 use crate::receipt::Receipt;
 use crate::store::StoredDocument;
-use automerge::sync::{Message, State as SyncState, SyncDoc as _};
-use automerge::{ActorId, Automerge, ChangeHash};
+use automerge::sync::{Message, MessageVersion, State as SyncState, SyncDoc as _};
+use automerge::{ActorId, Automerge, Change, ChangeHash};
 use std::collections::{BTreeMap, HashSet};
 use sync_protocol::batch::Priority;
 
@@ -66,8 +66,35 @@ impl Replica {
         state
     }
 
-    pub(crate) fn generate(&self, state: &mut SyncState) -> Option<Vec<u8>> {
-        self.doc.generate_sync_message(state).map(Message::encode)
+    /// The next message to a server, with changes of at most `most` bytes as far as one change alone has no more.
+    pub(crate) fn generate(&self, state: &mut SyncState, most: usize) -> Option<Vec<u8>> {
+        let message = self.doc.generate_sync_message(state)?;
+        let brings: usize = message.changes.iter().map(<[u8]>::len).sum();
+        let message = if brings > most { self.first_part(state, message, most) } else { message };
+        Some(message.encode())
+    }
+
+    /// The library puts all that the peer lacks into one message, or the whole document, which a server does not take beyond its
+    /// limits. This is the first part of it; the server's answer asks for the next.
+    fn first_part(&self, state: &mut SyncState, message: Message, most: usize) -> Message {
+        let theirs = state.their_heads.iter().flatten().chain(&state.shared_heads);
+        let theirs: Vec<ChangeHash> = theirs.filter(|hash| has(&self.doc, hash)).copied().collect();
+        let lacking = self.doc.get_changes(&theirs);
+        for change in &lacking {
+            state.sent_hashes.remove(&change.hash());
+        }
+        let mut room = most;
+        let fits = |change: &&Change| {
+            let left = room.checked_sub(change.raw_bytes().len());
+            room = left.unwrap_or(0);
+            left.is_some()
+        };
+        // Each comes behind those that it depends on.
+        let count = lacking.iter().take_while(fits).count().max(1).min(lacking.len());
+        state.sent_hashes.extend(lacking[..count].iter().map(Change::hash));
+        let chunks: Vec<Vec<u8>> =
+            lacking[..count].iter().map(|change| change.raw_bytes().to_vec()).collect();
+        Message { changes: chunks.into(), version: MessageVersion::V1, ..message }
     }
 
     /// Applies a sync message and gives the encoded changes that it brought, to be stored before anything is answered.
@@ -188,5 +215,43 @@ mod tests {
         assert!(replica.is_acknowledged(), "the server still has what it had");
         replica.server_has(&[]);
         assert!(!replica.is_acknowledged(), "a server that lost everything has acknowledged nothing");
+    }
+
+    /// A server that takes messages of so many bytes, and what it has then.
+    fn bring_in_parts(replica: &Replica, server: &mut Automerge, most: usize) -> usize {
+        let (mut ours, mut theirs) = (replica.sync_state(), SyncState::new());
+        for messages in 1..100 {
+            let Some(data) = replica.generate(&mut ours, most) else { return messages - 1 };
+            assert!(data.len() <= most + 1_000, "{} bytes", data.len());
+            server.receive_sync_message(&mut theirs, Message::decode(&data).unwrap()).unwrap();
+            if let Some(answer) = server.generate_sync_message(&mut theirs) {
+                let mut doc = replica.doc.fork();
+                doc.receive_sync_message(&mut ours, answer).unwrap();
+                assert_eq!(doc.get_heads(), replica.doc.get_heads(), "the server has nothing of its own");
+            }
+        }
+        panic!("they talk for ever");
+    }
+
+    #[test]
+    fn what_is_too_much_for_one_message_goes_in_several() {
+        const PARTS: usize = 5;
+        const PART: usize = 10_000;
+        let mut replica = Replica::wanted(ActorId::random(), Priority::Normal);
+        for n in 0..PARTS {
+            // Random, so that a saved document is not less.
+            let pasted: Vec<u8> = (0..PART / 16).flat_map(|_| *uuid::Uuid::new_v4().as_bytes()).collect();
+            let mut tx = replica.doc.transaction();
+            tx.put(ROOT, format!("part {n}"), pasted).unwrap();
+            tx.commit();
+        }
+        let mut server = Automerge::new();
+        let messages = bring_in_parts(&replica, &mut server, PART + 1_000);
+        assert_eq!(server.get_heads(), replica.doc.get_heads());
+        assert!((PARTS..=PARTS + 3).contains(&messages), "{messages}");
+        // A change of its own that is larger than a part goes alone, and what fits goes at once.
+        let mut server = Automerge::new();
+        assert!(bring_in_parts(&replica, &mut server, PARTS * (PART + 1_000)) <= 3);
+        assert_eq!(server.get_heads(), replica.doc.get_heads());
     }
 }

@@ -10,7 +10,7 @@ use std::collections::{HashMap, HashSet, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 use sync_protocol::document_id::DocumentId;
-use sync_protocol::repo_message::{MAX_EDGE_FRAME_BYTES, PROTOCOL_VERSION, RepoMessage};
+use sync_protocol::repo_message::{MAX_EDGE_FRAME_BYTES, MAX_FRAME_BYTES, PROTOCOL_VERSION, RepoMessage};
 use tokio::net::TcpStream;
 use tokio::sync::mpsc;
 use tokio::time::Instant;
@@ -258,7 +258,7 @@ impl Conversation {
             opening.insert(document);
             replica.sync_state()
         });
-        let Some(data) = replica.generate(sync) else { return Ok(None) };
+        let Some(data) = replica.generate(sync, MAX_FRAME_BYTES / 2) else { return Ok(None) };
         trace("sends", document, &data);
         let request = replica.is_empty();
         let (sender, target) = (self.sender.clone(), self.target.clone());

@@ -39,6 +39,8 @@ use utoipa::ToSchema;
 const MAX_SUBJECT_BYTES: usize = 160;
 /// What is sent of a document at most, in bytes. Half of a link message leaves room for its frame; one change is no larger.
 const MAX_PULLED_BYTES: usize = MAX_LINK_MESSAGE_BYTES / 2;
+/// Mean size of changes above which they were pasted: a keystroke has about 110 bytes.
+const PASTED_CHANGE_BYTES: usize = 1024;
 /// The edge in the log of changes that the origin itself made.
 const ORIGIN: &str = "origin";
 
@@ -262,10 +264,13 @@ fn chunks_beyond(doc: &Automerge, have: &[Hash]) -> (Vec<minicbor::bytes::ByteVe
         have.iter().map(|hash| (*hash).into()).filter(|hash| replica::has_change(doc, hash)).collect();
     let mut changes = if known.is_empty() { Vec::new() } else { doc.get_changes(&known) };
     let bytes = |changes: &[Change]| changes.iter().map(|change| change.raw_bytes().len()).sum::<usize>();
-    if known.is_empty() || bytes(&changes) > MAX_PULLED_BYTES {
-        // Several times smaller than its changes.
-        let whole = doc.save();
-        if whole.len() <= MAX_PULLED_BYTES {
+    let too_much = bytes(&changes) > MAX_PULLED_BYTES;
+    // A document that was typed is several times smaller than its changes; of one that was pasted together there is nothing to save, and
+    // to find that out costs the whole of it with each part.
+    let pasted = too_much && bytes(&changes) > changes.len() * PASTED_CHANGE_BYTES;
+    if known.is_empty() || too_much {
+        let whole = if pasted { None } else { Some(doc.save()) };
+        if let Some(whole) = whole.filter(|whole| whole.len() <= MAX_PULLED_BYTES) {
             return (vec![whole.into()], None);
         }
         changes = doc.get_changes(&known);

@@ -2,7 +2,7 @@
 
 use automerge::transaction::Transactable as _;
 use automerge::{ROOT, ReadDoc as _};
-use device::{Kind, Receipt};
+use device::{Device, DocumentId, Kind, Receipt};
 use integration_tests::{House, SOON, SamodClient, in_step, until};
 use samod::DocHandle;
 use serde_json::json;
@@ -107,15 +107,24 @@ async fn a_document_of_tens_of_megabytes_comes_to_another_edge_and_outlives_a_re
     let other = house.device_at(&other_edge, TEACHER, "tablet");
     device.wait_until_committed(document, SOON).await.unwrap();
     other.find(document, SOON).await.unwrap();
-    in_step(&[&device, &other], document).await;
+    all_have(&[&device, &other], document).await;
 
     house.edge.stop().await;
     house.edge.start_again().await;
     let third = house.device(TEACHER, "laptop");
     third.find(document, SOON).await.unwrap();
-    in_step(&[&device, &third], document).await;
+    all_have(&[&device, &third], document).await;
     let has = |n: u64| third.read(document, |doc| doc.get(ROOT, format!("part {n}")).unwrap().is_some());
     assert!((0..PARTS).all(|n| has(n).unwrap()));
     third.edit(document, |tx| tx.put(ROOT, "n", "the last")).unwrap();
-    in_step(&[&device, &third, &other], document).await;
+    all_have(&[&device, &third, &other], document).await;
+}
+
+/// Tens of megabytes are merged and compressed at each place that they pass.
+async fn all_have(devices: &[&Device], document: DocumentId) {
+    until("the devices to have the whole document", 6 * SOON, async || {
+        let heads: Vec<_> = devices.iter().map(|device| device.heads(document).unwrap()).collect();
+        heads.iter().all(|one| *one == heads[0]).then_some(())
+    })
+    .await;
 }
