@@ -2,13 +2,14 @@
 
 use crate::application::{Application, Loader};
 use crate::config::Config;
+use crate::connection::ConnectionSettings;
 use crate::data_folder::{DataFolder, DataFolderError};
 use crate::database::Databases;
 use crate::delivery::Delivery;
 use crate::engine::{EngineError, GuestEngine};
 use crate::feed_state::FeedState;
-use crate::front::{Front, SyncFront};
-use crate::guest::{LoadError, SharedHost};
+use crate::front::{Front, LogChanged, SyncFront};
+use crate::guest::{Instances, LoadError, SharedHost};
 use crate::host::outbound_http::{Connections, system_roots};
 use crate::identity::Identity;
 use crate::key_value::{Backend, KeyValueError};
@@ -23,7 +24,7 @@ use crate::tls::{self, TlsError};
 use rustls::RootCertStore;
 use std::net::SocketAddr;
 use std::sync::Arc;
-use tokio::sync::{Semaphore, oneshot, watch};
+use tokio::sync::{oneshot, watch};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -113,7 +114,7 @@ impl App {
             databases,
             connections: Connections::new(guest_roots(config)?),
             threads: Arc::new(Threads::start().map_err(AppError::Threads)?),
-            instances: Arc::new(Semaphore::new(limits::MAX_REQUEST_INSTANCES)),
+            instances: Instances::new(limits::MAX_REQUEST_INSTANCES),
             running: TaskTracker::new(),
             folder,
         };
@@ -128,6 +129,12 @@ impl App {
         let institutes = sync.as_ref().map(|sync| sync.institutes.clone());
         let trusted = config.proxies.trusted();
         let front = Arc::new(Front::new(application, identity.clone(), sync, trusted, draining));
+        if let Some(institutes) = institutes.as_ref().map(Arc::downgrade) {
+            shared.connections.siblings().tell(move |institute| match institutes.upgrade() {
+                Some(institutes) => Box::new(LogChanged::begin(&institutes, institute)),
+                None => Box::new(()),
+            });
+        }
         let delivery = identity.is_some().then(|| Delivery {
             front: front.clone(),
             link,
@@ -159,10 +166,23 @@ impl App {
         Ok(())
     }
 
-    /// Tells the guests' HTTP client where this host listens: `all` is closed to them, but for requests to `self`, which go to
-    /// `plain`, where HTTP is spoken without TLS.
-    pub fn listens_on(&self, all: Vec<SocketAddr>, plain: Option<SocketAddr>) {
-        self.loader.shared().connections.own_addresses().set(all, plain);
+    /// Tells the guests' HTTP client where this host listens, which is closed to them, with the address for clients first.
+    pub fn listens_on(&self, all: Vec<SocketAddr>) {
+        self.loader.shared().connections.own_addresses().set(all);
+    }
+
+    /// Lets `connections` answer the guests' requests to `self`.
+    pub fn answers_itself(&self, connections: &Arc<ConnectionSettings>) {
+        let (connections, stop) = (Arc::downgrade(connections), self.stop.clone());
+        self.loader.shared().connections.itself().set(move |stream| {
+            let Some(connections) = connections.upgrade() else { return };
+            let stop = stop.child_token();
+            tokio::spawn(async move {
+                if let Err(error) = connections.serve_itself(stream, stop).await {
+                    tracing::debug!("connection to itself ended: {error}");
+                }
+            });
+        });
     }
 
     /// The threads that answer requests.

@@ -7,6 +7,7 @@ use crate::guest::{Guest, SharedHost};
 use crate::manifest::{Component, GuestFiles, Manifest, Responder, StaticResponse};
 use crate::route::{Route, Routes};
 use crate::spin_headers::SpinHeaders;
+use bytes::Bytes;
 use std::collections::BTreeMap;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
@@ -19,6 +20,8 @@ use tokio_util::sync::CancellationToken;
 /// The routes, and what is behind them.
 pub struct Application {
     pub routes: Routes<RouteTarget>,
+    /// Name and version, as Spin tells them, in JSON.
+    pub info: Bytes,
     endpoints: BTreeMap<String, Arc<Endpoint>>,
     /// The component that is called when something waits for the origin, and the path.
     pub link_up_call: Option<(Arc<Guest>, String)>,
@@ -105,6 +108,14 @@ impl Application {
     }
 }
 
+fn info(manifest: &Manifest) -> Bytes {
+    let mut info = serde_json::json!({ "name": manifest.name });
+    if let Some(version) = &manifest.version {
+        info["version"] = version.as_str().into();
+    }
+    info.to_string().into()
+}
+
 /// Loads applications for one edge, one after the other.
 pub struct Loader {
     engine: GuestEngine,
@@ -150,7 +161,7 @@ impl Loader {
         if let Some(sync) = rollcall.and_then(|rollcall| rollcall.sync.as_ref()) {
             endpoints[&sync.component].guest.sync_engine()?;
         }
-        Ok(Application { routes: Routes::new(routes), endpoints, link_up_call })
+        Ok(Application { routes: Routes::new(routes), info: info(manifest), endpoints, link_up_call })
     }
 
     /// Loads the components, several at a time: of each, what cannot run in parallel waits for another's. Stops between two

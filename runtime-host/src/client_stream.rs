@@ -8,7 +8,7 @@ use std::io;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::io::{AsyncRead, AsyncWrite, DuplexStream, ReadBuf};
 use tokio::net::TcpStream;
 use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::{Instant, Sleep};
@@ -79,6 +79,8 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Unread<S> {
 pub enum Transport {
     Plain(Unread<TcpStream>),
     Tls(Box<TlsStream<Unread<TcpStream>>>),
+    /// Within this process: a guest's.
+    Local(DuplexStream),
 }
 
 /// A connection as HTTP reads and writes it.
@@ -88,11 +90,15 @@ pub struct ClientStream {
     /// Runs while the client takes nothing.
     stuck: Option<Pin<Box<Sleep>>>,
     /// Held as long as the socket, which an upgrade makes outlive the HTTP on it.
-    _slot: OwnedSemaphorePermit,
+    _slot: Option<OwnedSemaphorePermit>,
 }
 
 impl ClientStream {
-    pub fn new(transport: Transport, activity: Arc<ConnectionActivity>, slot: OwnedSemaphorePermit) -> Self {
+    pub fn new(
+        transport: Transport,
+        activity: Arc<ConnectionActivity>,
+        slot: Option<OwnedSemaphorePermit>,
+    ) -> Self {
         Self { transport, activity, stuck: None, _slot: slot }
     }
 
@@ -119,6 +125,7 @@ impl AsyncRead for ClientStream {
         let read = match &mut self.transport {
             Transport::Plain(stream) => Pin::new(stream).poll_read(cx, buf),
             Transport::Tls(stream) => Pin::new(stream).poll_read(cx, buf),
+            Transport::Local(stream) => Pin::new(stream).poll_read(cx, buf),
         };
         if buf.filled().len() > before {
             self.activity.read();
@@ -132,6 +139,7 @@ impl AsyncWrite for ClientStream {
         let written = match &mut self.transport {
             Transport::Plain(stream) => Pin::new(stream).poll_write(cx, buf),
             Transport::Tls(stream) => Pin::new(stream).poll_write(cx, buf),
+            Transport::Local(stream) => Pin::new(stream).poll_write(cx, buf),
         };
         self.watch(cx, written)
     }
@@ -144,6 +152,7 @@ impl AsyncWrite for ClientStream {
         let written = match &mut self.transport {
             Transport::Plain(stream) => Pin::new(stream).poll_write_vectored(cx, bufs),
             Transport::Tls(stream) => Pin::new(stream).poll_write_vectored(cx, bufs),
+            Transport::Local(stream) => Pin::new(stream).poll_write_vectored(cx, bufs),
         };
         self.watch(cx, written)
     }
@@ -152,6 +161,7 @@ impl AsyncWrite for ClientStream {
         match &self.transport {
             Transport::Plain(stream) => stream.is_write_vectored(),
             Transport::Tls(stream) => stream.is_write_vectored(),
+            Transport::Local(stream) => stream.is_write_vectored(),
         }
     }
 
@@ -159,6 +169,7 @@ impl AsyncWrite for ClientStream {
         let flushed = match &mut self.transport {
             Transport::Plain(stream) => Pin::new(stream).poll_flush(cx),
             Transport::Tls(stream) => Pin::new(stream).poll_flush(cx),
+            Transport::Local(stream) => Pin::new(stream).poll_flush(cx),
         };
         self.watch(cx, flushed)
     }
@@ -167,6 +178,7 @@ impl AsyncWrite for ClientStream {
         let closed = match &mut self.transport {
             Transport::Plain(stream) => Pin::new(stream).poll_shutdown(cx),
             Transport::Tls(stream) => Pin::new(stream).poll_shutdown(cx),
+            Transport::Local(stream) => Pin::new(stream).poll_shutdown(cx),
         };
         self.watch(cx, closed)
     }

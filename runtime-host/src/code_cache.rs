@@ -6,6 +6,7 @@
 //! and what is there belongs to the system's cache of files.
 
 use sha2::{Digest as _, Sha256};
+use std::ffi::OsStr;
 use std::fs::{self, File};
 use std::hash::{Hash as _, Hasher};
 use std::io::{self, Read as _, Write as _};
@@ -17,6 +18,8 @@ use wasmtime::component::Component;
 /// Code that no start has used for so long is removed.
 const UNUSED: Duration = Duration::from_secs(30 * 24 * 3600);
 const SUFFIX: &str = "cwasm";
+/// What is written and not yet whole: a process that is killed leaves it.
+const NEW: &str = "new-";
 /// CRC-32, as file systems have it. It is to find what a disk has garbled; whoever can write into the folder could write any sum.
 /// A cryptographic digest took half of the time of a start.
 const SUM_BYTES: usize = 4;
@@ -52,11 +55,15 @@ impl CodeCache {
     pub fn open(folder: &Path) -> io::Result<Self> {
         fs::create_dir_all(folder)?;
         for entry in fs::read_dir(folder)?.flatten() {
-            let ours = entry.path().extension().is_some_and(|extension| extension == SUFFIX);
+            let path = entry.path();
+            let suffix = path.extension().and_then(OsStr::to_str).unwrap_or("");
             let old = |modified: SystemTime| modified.elapsed().is_ok_and(|age| age > UNUSED);
-            if ours && entry.metadata().and_then(|file| file.modified()).is_ok_and(old) {
-                // Another process may have removed it, which is as well.
-                let _ = fs::remove_file(entry.path());
+            let unused = suffix == SUFFIX && entry.metadata().and_then(|file| file.modified()).is_ok_and(old);
+            // Nobody else writes here: the data folder is ours.
+            let half_written = suffix.starts_with(NEW);
+            if unused || half_written {
+                // Where it cannot be removed, it takes room and does no other harm.
+                let _ = fs::remove_file(path);
             }
         }
         Ok(Self { folder: folder.to_owned() })
@@ -137,7 +144,7 @@ fn is_whole(file: &mut File) -> io::Result<bool> {
 
 /// Whole or not at all, also when two processes store the same.
 fn store(path: &Path, code: &[u8]) -> io::Result<()> {
-    let new = path.with_extension(format!("new-{}", std::process::id()));
+    let new = path.with_extension(format!("{NEW}{}", std::process::id()));
     let mut file = File::create(&new)?;
     file.write_all(code)?;
     file.write_all(&crc32fast::hash(code).to_le_bytes())?;
@@ -197,6 +204,20 @@ mod tests {
             fs::write(&path, &whole[..length]).unwrap();
             assert_eq!(source(&cache, &engine), Source::Compiled, "cut at {length}");
         }
+    }
+
+    #[test]
+    fn what_a_killed_process_had_not_written_whole_is_removed() {
+        let folder = tempfile::tempdir().unwrap();
+        let cache = CodeCache::open(folder.path()).unwrap();
+        source(&cache, &engine(true));
+        let whole = path(&cache.folder, &engine(true), &wasm());
+        let half = whole.with_extension("new-4711");
+        fs::write(&half, b"half of it").unwrap();
+        fs::write(folder.path().join("of somebody else"), b"").unwrap();
+        CodeCache::open(folder.path()).unwrap();
+        assert!(!half.exists());
+        assert!(whole.exists() && folder.path().join("of somebody else").exists());
     }
 
     #[test]

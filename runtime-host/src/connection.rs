@@ -14,11 +14,11 @@ use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use std::convert::Infallible;
 use std::io;
-use std::net::SocketAddr;
+use std::net::{Ipv4Addr, SocketAddr};
 use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::io::{AsyncRead, AsyncReadExt as _};
+use tokio::io::{AsyncRead, AsyncReadExt as _, DuplexStream};
 use tokio::net::TcpStream;
 use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::Instant;
@@ -90,32 +90,44 @@ impl ConnectionSettings {
         let mut address = peer;
         let mut unread = Bytes::new();
         if self.front.proxies.send_header(peer.ip()) {
-            let header = timely(self.patience.headers, proxy_protocol::read(&mut stream)).await?;
-            let ProxyHeader { source, rest } = header?;
+            let header = timely(self.patience.headers, proxy_protocol::read(&mut stream));
+            let Some(header) = unless(&stop, header).await else { return Ok(()) };
+            let ProxyHeader { source, rest } = header??;
             address = source.unwrap_or(peer);
             unread = rest;
         }
         let mut stream = Unread::new(unread, stream);
         let (transport, protocol) = match &self.tls {
             Some(tls) => {
-                let stream = timely(self.patience.headers, tls.accept(stream)).await?;
-                let stream = stream.map_err(ConnectionEnd::Tls)?;
+                let stream = unless(&stop, timely(self.patience.headers, tls.accept(stream))).await;
+                let Some(stream) = stream else { return Ok(()) };
+                let stream = stream?.map_err(ConnectionEnd::Tls)?;
                 let http2 = stream.get_ref().1.alpn_protocol() == Some(b"h2");
                 let protocol = if http2 { Protocol::Http2 } else { Protocol::Http1 };
                 (Transport::Tls(Box::new(stream)), protocol)
             }
             None => {
-                let first = tokio::select! {
-                    first = self.first_bytes(&mut stream) => first?,
-                    () = stop.cancelled() => return Ok(()),
-                };
-                let Some((first, protocol)) = first else { return Ok(()) };
+                let first = unless(&stop, self.first_bytes(&mut stream)).await.transpose()?;
+                let Some((first, protocol)) = first.flatten() else { return Ok(()) };
                 (Transport::Plain(stream.again(first)), protocol)
             }
         };
         let scheme = if self.tls.is_some() { Scheme::HTTPS } else { Scheme::HTTP };
         let client = Client { peer, address, scheme };
-        self.serve_http(transport, protocol, client, slot, stop).await
+        self.serve_http(transport, protocol, client, Some(slot), stop).await
+    }
+
+    /// Serves a connection that one of the application's own components has made to it.
+    pub async fn serve_itself(
+        &self,
+        stream: DuplexStream,
+        stop: CancellationToken,
+    ) -> Result<(), ConnectionEnd> {
+        // No proxy that anybody trusts has this address: a component cannot say on whose behalf it asks.
+        let peer = SocketAddr::from((Ipv4Addr::UNSPECIFIED, 0));
+        let address = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
+        let client = Client { peer, address, scheme: Scheme::HTTP };
+        self.serve_http(Transport::Local(stream), Protocol::Http1, client, None, stop).await
     }
 
     async fn serve_http(
@@ -123,7 +135,7 @@ impl ConnectionSettings {
         transport: Transport,
         protocol: Protocol,
         client: Client,
-        slot: OwnedSemaphorePermit,
+        slot: Option<OwnedSemaphorePermit>,
         stop: CancellationToken,
     ) -> Result<(), ConnectionEnd> {
         let activity = ConnectionActivity::begin();
@@ -210,6 +222,14 @@ impl ConnectionSettings {
                 },
             }
         }
+    }
+}
+
+/// None when everything stops first: there is no request yet that would have to end.
+async fn unless<T>(stop: &CancellationToken, work: impl Future<Output = T>) -> Option<T> {
+    tokio::select! {
+        done = work => Some(done),
+        () = stop.cancelled() => None,
     }
 }
 

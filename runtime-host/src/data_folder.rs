@@ -1,5 +1,6 @@
 //! The edge's data folder: who may use it, and where things lie in it.
 
+use crate::manifest::SqliteScope;
 use std::fs::{File, TryLockError};
 use std::io;
 use std::ops::Deref;
@@ -102,8 +103,25 @@ impl DataPaths {
         self.path.join("keys.json")
     }
 
-    pub fn component_database(&self, component: &str) -> PathBuf {
-        self.path.join("sqlite").join(format!("{component}.db"))
+    /// Where a component's database `default` is; None where each institute has its own.
+    ///
+    /// Before there was one for the whole application each component had its own, and a folder of that time keeps it that way:
+    /// what is in several files cannot be put into one.
+    pub fn default_database(&self, component: &str, scope: SqliteScope) -> Option<PathBuf> {
+        let own = self.path.join("sqlite").join(format!("{component}.db"));
+        match scope {
+            SqliteScope::PerInstitute => None,
+            SqliteScope::PerComponent => Some(own),
+            SqliteScope::PerApplication if own.exists() => {
+                tracing::warn!(
+                    component,
+                    path = %own.display(),
+                    "the component keeps the database that it had for itself; say `sqlite = \"per-component\"`, or move the file away"
+                );
+                Some(own)
+            }
+            SqliteScope::PerApplication => Some(self.path.join("sqlite.db")),
+        }
     }
 
     /// None when `institute` is no domain name, so that no claim of a token can name a path elsewhere.
@@ -135,6 +153,23 @@ mod tests {
         assert!(message.contains(folder.path().file_name().unwrap().to_str().unwrap()), "{message}");
         drop(first);
         DataFolder::open(folder.path()).unwrap();
+    }
+
+    #[test]
+    fn components_share_one_database_and_one_that_had_its_own_keeps_it() {
+        let folder = tempfile::tempdir().unwrap();
+        let folder = DataFolder::open(folder.path()).unwrap();
+        let place = |component: &str, scope| folder.default_database(component, scope);
+        let shared = place("a", SqliteScope::PerApplication).unwrap();
+        assert_eq!(place("b", SqliteScope::PerApplication).unwrap(), shared);
+        let own = place("a", SqliteScope::PerComponent).unwrap();
+        assert_ne!(own, shared);
+        assert_ne!(place("b", SqliteScope::PerComponent).unwrap(), own);
+        assert_eq!(place("a", SqliteScope::PerInstitute), None);
+        std::fs::create_dir_all(own.parent().unwrap()).unwrap();
+        std::fs::write(&own, b"of an older edge").unwrap();
+        assert_eq!(place("a", SqliteScope::PerApplication).unwrap(), own);
+        assert_eq!(place("b", SqliteScope::PerApplication).unwrap(), shared);
     }
 
     #[test]

@@ -2,7 +2,11 @@
 //!
 //! Everything here blocks; `host::sqlite` keeps it off the asynchronous threads.
 
+mod quick;
+
 use crate::limits;
+use quick::{Instruction, KnownStatements, Program};
+use rusqlite::ffi;
 use rusqlite::hooks::{AuthAction, AuthContext, Authorization};
 use rusqlite::limits::Limit;
 use rusqlite::types::{Value, ValueRef};
@@ -66,6 +70,7 @@ pub struct DatabaseFile {
 struct Guarded {
     sql: rusqlite::Connection,
     guards: Arc<Guards>,
+    known: KnownStatements,
 }
 
 /// What the callbacks of a connection share with its owner.
@@ -116,7 +121,13 @@ impl DatabaseFile {
             Some(connection) => connection,
             None => Guarded::open(&self.path)?,
         };
-        Ok(Connection { file: self.clone(), guarded: Some(connection), written: false, writes: 0 })
+        Ok(Connection {
+            file: self.clone(),
+            guarded: Some(connection),
+            written: false,
+            writes: 0,
+            schema: Schema::Unread,
+        })
     }
 }
 
@@ -150,15 +161,43 @@ impl Guarded {
         const STEPS: i32 = 10_000;
         let timing = guards.clone();
         sql.progress_handler(STEPS, Some(move || timing.late()))?;
-        Ok(Self { sql, guards })
+        Ok(Self { sql, guards, known: KnownStatements::default() })
+    }
+
+    /// Whether the open transaction holds the write lock of the file, so that no statement of it waits for another connection.
+    fn holds_write_lock(&self) -> bool {
+        // SAFETY: the handle is that of an open connection, which nobody else uses meanwhile, and the name is a C string.
+        let state = unsafe { ffi::sqlite3_txn_state(self.sql.handle(), c"main".as_ptr()) };
+        state == ffi::SQLITE_TXN_WRITE
+    }
+
+    /// Runs a statement that no guest may.
+    fn as_host<T>(
+        &self,
+        run: impl FnOnce(&rusqlite::Connection) -> rusqlite::Result<T>,
+    ) -> rusqlite::Result<T> {
+        self.guards.by_host.store(true, Ordering::Relaxed);
+        let outcome = run(&self.sql);
+        self.guards.by_host.store(false, Ordering::Relaxed);
+        outcome
+    }
+
+    /// The number that changes with each change of the schema.
+    fn schema(&self) -> rusqlite::Result<i64> {
+        self.as_host(|sql| sql.prepare_cached("PRAGMA schema_version")?.query_row([], |row| row.get(0)))
+    }
+
+    fn program(&self, statement: &str) -> rusqlite::Result<Option<Program>> {
+        let mut explained = self.sql.prepare(&format!("EXPLAIN {statement}"))?;
+        let instruction = |row: &rusqlite::Row<'_>| Ok(Instruction { code: row.get(1)?, first: row.get(2)? });
+        // Parameters that are not bound are NULL, and are not looked at.
+        let rows = explained.raw_query().mapped(instruction);
+        Ok(Program::of(&rows.collect::<rusqlite::Result<Vec<_>>>()?))
     }
 
     /// What is over the new size and in nobody's use goes at once.
     fn set_cache(&self, kib: i32) -> rusqlite::Result<()> {
-        self.guards.by_host.store(true, Ordering::Relaxed);
-        let outcome = self.sql.execute_batch(&format!("PRAGMA cache_size = -{kib}"));
-        self.guards.by_host.store(false, Ordering::Relaxed);
-        outcome
+        self.as_host(|sql| sql.execute_batch(&format!("PRAGMA cache_size = -{kib}")))
     }
 }
 
@@ -174,9 +213,8 @@ impl Guards {
 }
 
 /// Pragmas that only look, or that change nothing beyond the guest's own statements.
-const HARMLESS_PRAGMAS: [&str; 24] = [
+const HARMLESS_PRAGMAS: [&str; 23] = [
     "application_id",
-    "busy_timeout",
     "case_sensitive_like",
     "collation_list",
     "compile_options",
@@ -229,12 +267,31 @@ fn pragma(name: &str, value: Option<&str>, guards: &Guards) -> Authorization {
     let allowed = match (name.as_str(), value.as_deref()) {
         ("journal_mode", None | Some("wal")) => true,
         ("synchronous", None | Some("full" | "2" | "extra" | "3")) => true,
+        // Who waits for a lock is not interrupted: no longer than the host lets it. A longer wait is no error and no wait, so
+        // that what asks for ten seconds elsewhere runs here.
+        ("busy_timeout", Some(wait)) if !is_short_wait(wait) => return Authorization::Ignore,
+        ("busy_timeout", _) => true,
         (name, _) => HARMLESS_PRAGMAS.contains(&name),
     };
     if allowed && value.is_some() {
         guards.marked.store(true, Ordering::Relaxed);
     }
     if allowed { Authorization::Allow } else { Authorization::Deny }
+}
+
+/// Whether a busy timeout, in milliseconds, is no longer than the host's own.
+fn is_short_wait(milliseconds: &str) -> bool {
+    milliseconds.parse::<u32>().is_ok_and(|wait| u128::from(wait) <= limits::SQLITE_BUSY_TIMEOUT.as_millis())
+}
+
+/// What is known of the schema in the open transaction.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Schema {
+    Unread,
+    /// It is that of the known statements, and nobody else changes it before the transaction ends.
+    Known,
+    /// The transaction itself may have changed it.
+    Changed,
 }
 
 /// A connection in a guest's hands. Dropping it rolls back what is open and gives it back to the pool.
@@ -246,6 +303,7 @@ pub struct Connection {
     written: bool,
     /// Statements of the open transaction that have written.
     writes: u32,
+    schema: Schema,
 }
 
 impl Connection {
@@ -258,7 +316,79 @@ impl Connection {
         !self.guarded().sql.is_autocommit()
     }
 
+    /// Whether a statement is quick enough to run on an asynchronous thread: it is quick for certain, and waits for nobody,
+    /// because the transaction holds the write lock already. Only its end waits for the disk.
+    fn runs_in_place(&mut self, statement: &str, parameters: &[Value]) -> bool {
+        self.knows_schema() && self.guarded().known.is_quick(statement, parameters)
+    }
+
+    /// Whether what is known of statements holds for the schema as it is until the end of the open transaction.
+    fn knows_schema(&mut self) -> bool {
+        let guarded = self.guarded.as_mut().expect("the connection is taken by drop alone");
+        // What a guest has set may change what its statements do.
+        if guarded.guards.marked.load(Ordering::Relaxed) || !guarded.holds_write_lock() {
+            return false;
+        }
+        if self.schema == Schema::Unread
+            && let Ok(schema) = guarded.schema()
+        {
+            guarded.known.hold_for(schema);
+            self.schema = Schema::Known;
+        }
+        self.schema == Schema::Known
+    }
+
+    /// Looks at a statement that was never seen before, so that it may run in place the next time. Before it runs: explaining sets
+    /// what `changes()` says to nothing.
+    fn learn(&mut self, statement: &str) {
+        if !quick::is_worth_a_look(statement)
+            || !self.knows_schema()
+            || self.guarded().known.contains(statement)
+        {
+            return;
+        }
+        // One that cannot be explained is not quick.
+        let program = self.guarded().program(statement).unwrap_or_default();
+        let guarded = self.guarded.as_mut().expect("the connection is taken by drop alone");
+        guarded.known.add(statement, program);
+    }
+
+    /// Notes what a statement that ran may have changed.
+    fn note_schema(&mut self, statement: &str, writes: bool) {
+        if !self.in_transaction() {
+            self.schema = Schema::Unread;
+        } else if writes && !quick::changes_rows_alone(statement) {
+            self.schema = Schema::Changed;
+        }
+    }
+
+    /// Runs a statement that is quick for certain; none for any other, which is not touched.
+    pub fn execute_if_quick(
+        &mut self,
+        statement: &str,
+        parameters: &[Value],
+    ) -> Option<Result<Rows, DatabaseError>> {
+        self.runs_in_place(statement, parameters).then(|| self.execute_known(statement, parameters))
+    }
+
+    /// Blocks.
     pub fn execute(&mut self, statement: &str, parameters: &[Value]) -> Result<Rows, DatabaseError> {
+        self.learn(statement);
+        self.execute_known(statement, parameters)
+    }
+
+    fn execute_known(&mut self, statement: &str, parameters: &[Value]) -> Result<Rows, DatabaseError> {
+        let outcome = self.run(statement, parameters);
+        // One that failed may have written before, and may have ended its transaction.
+        self.note_schema(statement, outcome.as_ref().map_or(true, |(_, writes)| *writes));
+        let (rows, writes) = outcome?;
+        self.written |= writes;
+        self.fit_cache(writes)?;
+        Ok(rows)
+    }
+
+    /// The rows, and whether the statement may have written.
+    fn run(&mut self, statement: &str, parameters: &[Value]) -> Result<(Rows, bool), DatabaseError> {
         let guarded = self.guarded();
         guarded.guards.start_statement();
         let mut prepared = guarded.sql.prepare_cached(statement)?;
@@ -281,11 +411,7 @@ impl Connection {
             }
             rows.push(values);
         }
-        drop(found);
-        drop(prepared);
-        self.written |= writes;
-        self.fit_cache(writes)?;
-        Ok(Rows { columns, rows })
+        Ok((Rows { columns, rows }, writes))
     }
 
     /// A large transaction has a large cache, as long as it lasts.
@@ -338,146 +464,4 @@ impl Drop for Connection {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn database() -> (tempfile::TempDir, DatabaseFile) {
-        let folder = tempfile::tempdir().unwrap();
-        let file = Databases::default().file(folder.path().join("a/b.db"));
-        (folder, file)
-    }
-
-    fn integer(rows: Rows) -> i64 {
-        match rows.rows[0][0] {
-            Value::Integer(value) => value,
-            ref other => panic!("{other:?}"),
-        }
-    }
-
-    #[test]
-    fn values_of_each_type_come_back_as_they_went_in() {
-        let (_folder, file) = database();
-        let mut connection = file.connect().unwrap();
-        let values = [
-            Value::Integer(-7),
-            Value::Real(0.5),
-            Value::Text("é".into()),
-            Value::Blob(vec![0, 255]),
-            Value::Null,
-        ];
-        let rows = connection.execute("SELECT ?1 AS a, ?2, ?3, ?4, ?5", &values).unwrap();
-        assert_eq!(rows.columns[0], "a");
-        assert_eq!(rows.rows, vec![values.to_vec()]);
-    }
-
-    #[test]
-    fn what_was_not_committed_is_gone_for_the_next_user_of_the_connection() {
-        let (_folder, file) = database();
-        let mut first = file.connect().unwrap();
-        first.execute("CREATE TABLE t (x)", &[]).unwrap();
-        first.execute("BEGIN IMMEDIATE", &[]).unwrap();
-        first.execute("INSERT INTO t VALUES (1)", &[]).unwrap();
-        assert!(first.in_transaction());
-        assert_eq!((first.last_insert_rowid(), first.changes()), (1, 1));
-        drop(first);
-        let mut second = file.connect().unwrap();
-        assert!(!second.in_transaction());
-        assert_eq!((second.last_insert_rowid(), second.changes()), (0, 0));
-        assert_eq!(integer(second.execute("SELECT count(*) FROM t", &[]).unwrap()), 0);
-    }
-
-    #[test]
-    fn other_files_and_weaker_durability_are_refused() {
-        let (_folder, file) = database();
-        let mut connection = file.connect().unwrap();
-        for statement in [
-            "ATTACH '/tmp/other.db' AS other",
-            "VACUUM INTO '/tmp/other.db'",
-            "PRAGMA journal_mode = OFF",
-            "PRAGMA synchronous = OFF",
-            "PRAGMA temp_store_directory = '/tmp'",
-            "PRAGMA max_page_count = 4294967294",
-            "PRAGMA writable_schema = ON",
-            "SELECT load_extension('/tmp/x.so')",
-        ] {
-            assert!(connection.execute(statement, &[]).is_err(), "{statement}");
-        }
-        for statement in ["PRAGMA journal_mode = WAL", "PRAGMA synchronous = FULL", "PRAGMA user_version = 3"]
-        {
-            connection.execute(statement, &[]).unwrap();
-        }
-    }
-
-    #[test]
-    fn a_temporary_table_does_not_reach_the_next_user() {
-        let (_folder, file) = database();
-        let mut first = file.connect().unwrap();
-        first.execute("CREATE TEMP TABLE secret (x)", &[]).unwrap();
-        drop(first);
-        let mut second = file.connect().unwrap();
-        assert!(second.execute("SELECT * FROM secret", &[]).is_err());
-    }
-
-    fn cache_kib(connection: &Connection) -> i64 {
-        let guarded = connection.guarded();
-        guarded.guards.by_host.store(true, Ordering::Relaxed);
-        let size: i64 = guarded.sql.query_row("PRAGMA cache_size", [], |row| row.get(0)).unwrap();
-        guarded.guards.by_host.store(false, Ordering::Relaxed);
-        -size
-    }
-
-    /// Begins a transaction that becomes large.
-    fn write_much(connection: &mut Connection) {
-        connection.execute("BEGIN IMMEDIATE", &[]).unwrap();
-        for n in 0..i64::from(limits::SQLITE_LARGE_TRANSACTION) {
-            connection.execute("INSERT INTO t VALUES (?)", &[Value::Integer(n)]).unwrap();
-        }
-    }
-
-    #[test]
-    fn a_large_transaction_has_a_large_cache_until_it_ends() {
-        let (_folder, file) = database();
-        let [small, large] = [limits::SQLITE_CACHE_KIB, limits::SQLITE_LARGE_CACHE_KIB].map(i64::from);
-        let mut connection = file.connect().unwrap();
-        connection.execute("CREATE TABLE t (x)", &[]).unwrap();
-        for end in ["COMMIT", "ROLLBACK"] {
-            assert_eq!(cache_kib(&connection), small);
-            write_much(&mut connection);
-            assert_eq!(cache_kib(&connection), large);
-            connection.execute(end, &[]).unwrap();
-        }
-        assert_eq!(cache_kib(&connection), small);
-        for n in 0..i64::from(limits::SQLITE_LARGE_TRANSACTION) {
-            connection.execute("INSERT INTO t VALUES (?)", &[Value::Integer(n)]).unwrap();
-        }
-        assert_eq!(cache_kib(&connection), small, "transactions of one statement each are small");
-        write_much(&mut connection);
-        drop(connection);
-        assert_eq!(cache_kib(&file.connect().unwrap()), small, "the next user's is small again");
-        let sized = file.connect().unwrap().execute("PRAGMA cache_size = 1000000", &[]);
-        assert!(sized.is_err(), "a guest does not choose");
-    }
-
-    #[test]
-    fn a_result_over_the_limit_is_an_error_and_not_an_allocation() {
-        let (_folder, file) = database();
-        let mut connection = file.connect().unwrap();
-        let endless =
-            "WITH RECURSIVE n(x) AS (SELECT 1 UNION ALL SELECT x + 1 FROM n) SELECT zeroblob(1000000) FROM n";
-        assert!(matches!(connection.execute(endless, &[]), Err(DatabaseError::ResultTooLarge)));
-        connection.execute("SELECT 1", &[]).unwrap();
-    }
-
-    #[test]
-    fn statements_that_are_late_are_stopped() {
-        let (_folder, file) = database();
-        let connection = file.connect().unwrap();
-        let guarded = connection.guarded();
-        guarded.guards.deadline_ms.store(0, Ordering::Relaxed);
-        std::thread::yield_now();
-        let endless =
-            "WITH RECURSIVE n(x) AS (SELECT 1 UNION ALL SELECT x + 1 FROM n) SELECT count(*) FROM n";
-        let error = guarded.sql.query_row(endless, [], |_| Ok(())).unwrap_err();
-        assert!(matches!(DatabaseError::from(error), DatabaseError::TooSlow));
-    }
-}
+mod tests;

@@ -74,15 +74,11 @@ fn config() -> Config {
 
 fn pool() -> PoolingAllocationConfig {
     let mut pool = PoolingAllocationConfig::new();
-    // A Rust component has one memory and three or four core modules: itself, and the shims around its imports. Components
-    // composed of several have more.
-    const CORE_INSTANCES_EACH: u32 = 8;
-    const MEMORIES_EACH: u32 = 2;
-    const TABLES_EACH: u32 = 4;
     pool.total_component_instances(limits::MAX_INSTANCES)
-        .total_core_instances(limits::MAX_INSTANCES * CORE_INSTANCES_EACH)
-        .total_memories(limits::MAX_INSTANCES * MEMORIES_EACH)
-        .total_tables(limits::MAX_INSTANCES * TABLES_EACH)
+        // Counted and not kept ready: as many as may be.
+        .total_core_instances(limits::MAX_INSTANCES * limits::MAX_CORE_INSTANCES as u32)
+        .total_memories(limits::MAX_INSTANCES * limits::MEMORIES_EACH)
+        .total_tables(limits::MAX_INSTANCES * limits::TABLES_EACH)
         // A guest that awaits has its stack in use: one for each instance, and one for the call that starts another.
         .total_stacks(limits::MAX_INSTANCES * 2)
         .max_memory_size(limits::MAX_MEMORY_MIB as usize * limits::MIB)

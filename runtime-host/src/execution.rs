@@ -15,6 +15,8 @@ pub struct Execution {
     pub idle: Duration,
     /// A request must have its answer's head by then.
     pub timeout: Duration,
+    /// After its answers, an instance goes when nothing of their bodies was taken for this long.
+    pub body_timeout: Duration,
     /// Requests of the component that run at once.
     pub concurrent: usize,
     /// Requests that wait for one of those to end; more are refused at once.
@@ -28,6 +30,7 @@ impl Default for Execution {
             concurrent_per_instance: limits::CONCURRENT_PER_INSTANCE,
             idle: limits::INSTANCE_IDLE,
             timeout: limits::ANSWER_TIMEOUT,
+            body_timeout: limits::BODY_TIMEOUT,
             concurrent: limits::CONCURRENT_PER_COMPONENT,
             queue: limits::QUEUE_PER_COMPONENT,
         }
@@ -42,6 +45,7 @@ pub struct ExecutionTable {
     concurrent_per_instance: Option<usize>,
     idle_ms: Option<u64>,
     timeout_ms: Option<u64>,
+    body_timeout_ms: Option<u64>,
     concurrent: Option<usize>,
     queue: Option<usize>,
 }
@@ -83,7 +87,13 @@ impl ExecutionTable {
                 1_000,
             )?,
             idle: time("idle_ms", self.idle_ms, usual.idle, limits::MAX_INSTANCE_IDLE)?,
-            timeout: time("timeout_ms", self.timeout_ms, usual.timeout, limits::INSTANCE_TIMEOUT)?,
+            timeout: time("timeout_ms", self.timeout_ms, usual.timeout, limits::MAX_ANSWER_TIMEOUT)?,
+            body_timeout: time(
+                "body_timeout_ms",
+                self.body_timeout_ms,
+                usual.body_timeout,
+                limits::MAX_BODY_TIMEOUT,
+            )?,
             concurrent: count("concurrent", self.concurrent, usual.concurrent, 1, most)?,
             queue: count("queue", self.queue, usual.queue, 0, most)?,
         })

@@ -16,6 +16,7 @@ use crate::route::RouteMatch;
 use crate::sync::institutes::{ActivationError, Institutes};
 use crate::sync::session;
 use crate::trace_context::TraceContext;
+use bytes::Bytes;
 use http::uri::Scheme;
 use http::{HeaderMap, HeaderValue, Request, Response, StatusCode, header};
 use http_body::Body as _;
@@ -24,7 +25,7 @@ use hyper::body::Incoming;
 use std::net::SocketAddr;
 use std::sync::{Arc, PoisonError, RwLock};
 use tokio_util::sync::CancellationToken;
-use wasmtime_wasi_http::WasiBody;
+use wasmtime_wasi_http::{Error, WasiBody};
 
 /// Answers requests.
 pub struct Front {
@@ -66,9 +67,23 @@ struct Arrival {
 }
 
 /// Tells the institute's engine, when an instance that may have written to its log is gone.
-struct LogChanged {
+pub struct LogChanged {
     institutes: Arc<Institutes>,
     institute: String,
+}
+
+impl LogChanged {
+    /// Starts the engine, so that the institute's feed is followed from its first request on.
+    pub fn begin(institutes: &Arc<Institutes>, institute: &str) -> Self {
+        start_engine(institutes, institute);
+        Self { institutes: institutes.clone(), institute: institute.to_owned() }
+    }
+}
+
+fn start_engine(institutes: &Institutes, institute: &str) {
+    if let Err(error) = institutes.activate(institute) {
+        tracing::warn!(institute, "sync engine not started: {error}");
+    }
 }
 
 impl Drop for LogChanged {
@@ -145,9 +160,9 @@ impl Front {
         record: &mut AccessRecord,
     ) -> Result<Response<WasiBody>, Problem> {
         let path = arrival.request.uri().path().to_owned();
-        if path == SPIN_HEALTH {
+        if let Some(what) = path.strip_prefix(SPIN_PATHS) {
             body::discard(arrival.request.into_body());
-            return Ok(Response::new(whole_body("OK")));
+            return self.of_spin(what);
         }
         if let Some(sync) = self.sync.as_ref().filter(|sync| sync.path == path) {
             return self.open_session(sync, arrival.request, record);
@@ -196,13 +211,11 @@ impl Front {
     /// what tells it of changes to its log.
     fn activate(&self, asker: &Asker, endpoint: &Endpoint) -> Option<LogChanged> {
         let (sync, institute) = (self.sync.as_ref()?, asker.institute()?);
-        if let Err(error) = sync.institutes.activate(institute) {
-            tracing::warn!(institute, "sync engine not started: {error}");
+        if endpoint.guest.has_institute_database() {
+            return Some(LogChanged::begin(&sync.institutes, institute));
         }
-        endpoint
-            .guest
-            .has_institute_database()
-            .then(|| LogChanged { institutes: sync.institutes.clone(), institute: institute.to_owned() })
+        start_engine(&sync.institutes, institute);
+        None
     }
 
     async fn run_component(
@@ -245,7 +258,14 @@ impl Front {
             }
             response.headers_mut().remove(delivery::PENDING_HEADER);
         }
-        Ok(gather(&method, response).await)
+        gather(&method, response).await.map_err(|error| match error {
+            Error::HttpResponseTimeout => Problem::component_timeout(),
+            error => {
+                let component = endpoint.guest.id();
+                tracing::warn!(component, ?error, "the answer's body failed before anything of it was sent");
+                Problem::component_failed()
+            }
+        })
     }
 
     fn identify(&self, headers: &HeaderMap, endpoint: &Endpoint, path: &str) -> Result<Asker, IdentityError> {
@@ -255,6 +275,15 @@ impl Front {
             return identity.verify_if_present(token);
         }
         Ok(Asker::User(identity.verify(token)?))
+    }
+
+    /// What Spin answers itself below its own path.
+    fn of_spin(&self, what: &str) -> Result<Response<WasiBody>, Problem> {
+        match what {
+            "health" => Ok(Response::new(whole_body("OK"))),
+            "info" => Ok(json(self.application().info.clone())),
+            _ => Err(Problem::not_found()),
+        }
     }
 
     /// The host's own routes, unless the manifest routes them. They answer only once everything is loaded.
@@ -267,14 +296,18 @@ impl Front {
             "/health/ready" => {}
             _ => return None,
         }
-        let mut response = Response::new(whole_body(r#"{"status":"ok"}"#));
-        response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
-        Some(Ok(response))
+        Some(Ok(json(Bytes::from_static(br#"{"status":"ok"}"#))))
     }
 }
 
 /// Answered by the host whatever the manifest routes, as Spin does.
-const SPIN_HEALTH: &str = "/.well-known/spin/health";
+const SPIN_PATHS: &str = "/.well-known/spin/";
+
+fn json(text: Bytes) -> Response<WasiBody> {
+    let mut response = Response::new(whole_body(text));
+    response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    response
+}
 
 fn check_headers(headers: &HeaderMap) -> Result<(), Problem> {
     if headers.len() > limits::MAX_HEADERS {

@@ -17,7 +17,7 @@ use wasmtime_wasi_http::{Error, WasiBody};
 
 /// What of a body is there already, and the body that the rest comes from; none once it has ended.
 struct Gathered {
-    frames: VecDeque<Result<Frame<Bytes>, Error>>,
+    frames: VecDeque<Frame<Bytes>>,
     rest: Option<WasiBody>,
 }
 
@@ -25,34 +25,46 @@ struct Gathered {
 /// [`limits::GATHERED_BYTES`]. Whole when the body ends with that; else the rest comes as it is written.
 ///
 /// Nothing is waited for: a guest that has something else to do first has its head sent without.
-pub(crate) async fn gather(method: &Method, response: Response<WasiBody>) -> Response<WasiBody> {
+///
+/// An error when the body is known to be faulty before anything of the answer went out: the client had better hear of that than
+/// of an answer that is cut off.
+pub(crate) async fn gather(
+    method: &Method,
+    response: Response<WasiBody>,
+) -> Result<Response<WasiBody>, Error> {
     // Their heads tell the length of a body that is not there.
     let bodiless = [StatusCode::NO_CONTENT, StatusCode::NOT_MODIFIED].contains(&response.status());
     if bodiless || method == Method::HEAD || method == Method::CONNECT {
-        return response;
+        return Ok(response);
     }
     let (parts, body) = response.into_parts();
     let mut gathered = Gathered { frames: VecDeque::new(), rest: Some(body) };
     let (mut turns, mut bytes) = (limits::GATHER_TURNS, 0);
-    poll_fn(|cx| gathered.poll_gather(cx, &mut turns, &mut bytes)).await;
-    Response::from_parts(parts, gathered.into_body())
+    poll_fn(|cx| gathered.poll_gather(cx, &mut turns, &mut bytes)).await?;
+    Ok(Response::from_parts(parts, gathered.into_body()))
 }
 
 impl Gathered {
-    fn poll_gather(&mut self, cx: &mut Context<'_>, turns: &mut usize, bytes: &mut usize) -> Poll<()> {
+    fn poll_gather(
+        &mut self,
+        cx: &mut Context<'_>,
+        turns: &mut usize,
+        bytes: &mut usize,
+    ) -> Poll<Result<(), Error>> {
         while let Some(body) = &mut self.rest {
             match Pin::new(body).poll_frame(cx) {
-                Poll::Ready(Some(next)) => {
-                    let data = next.as_ref().ok().and_then(Frame::data_ref).map(Bytes::len);
+                Poll::Ready(Some(Err(error))) => return Poll::Ready(Err(error)),
+                Poll::Ready(Some(Ok(next))) => {
+                    let data = next.data_ref().map(Bytes::len);
                     *bytes += data.unwrap_or(0);
                     self.frames.push_back(next);
-                    // After trailers, or a fault, there is nothing to add.
+                    // After trailers there is nothing to add.
                     if data.is_none() || *bytes >= limits::GATHERED_BYTES {
-                        return Poll::Ready(());
+                        return Poll::Ready(Ok(()));
                     }
                 }
                 Poll::Ready(None) => self.rest = None,
-                Poll::Pending if *turns == 0 => return Poll::Ready(()),
+                Poll::Pending if *turns == 0 => return Poll::Ready(Ok(())),
                 Poll::Pending => {
                     *turns -= 1;
                     // To the end of the thread's queue, in which the guest is now.
@@ -61,15 +73,15 @@ impl Gathered {
                 }
             }
         }
-        Poll::Ready(())
+        Poll::Ready(Ok(()))
     }
 
     fn into_body(mut self) -> WasiBody {
-        let data_alone = self.frames.iter().all(|next| next.as_ref().is_ok_and(Frame::is_data));
+        let data_alone = self.frames.iter().all(Frame::is_data);
         if self.rest.is_some() || !data_alone {
             return self.boxed_unsync();
         }
-        let mut data = self.frames.drain(..).filter_map(|next| next.ok()?.into_data().ok());
+        let mut data = self.frames.drain(..).filter_map(|next| next.into_data().ok());
         let first = data.next().unwrap_or_default();
         let whole = match data.next() {
             None => first,
@@ -92,7 +104,7 @@ impl Body for Gathered {
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, Error>>> {
         if let Some(next) = self.frames.pop_front() {
-            return Poll::Ready(Some(next));
+            return Poll::Ready(Some(Ok(next)));
         }
         match &mut self.rest {
             Some(rest) => Pin::new(rest).poll_frame(cx),
@@ -105,10 +117,10 @@ impl Body for Gathered {
     }
 
     fn size_hint(&self) -> SizeHint {
-        let here = self.frames.iter().filter_map(|next| next.as_ref().ok()?.data_ref());
+        let here = self.frames.iter().filter_map(Frame::data_ref);
         let here: u64 = here.map(|data| data.len() as u64).sum();
         let Some(rest) = self.rest.as_ref().map(Body::size_hint) else {
-            // Trailers or a fault follow, for which no length may be promised.
+            // Trailers follow, for which no length may be promised.
             return SizeHint::new();
         };
         let mut hint = SizeHint::new();

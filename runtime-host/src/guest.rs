@@ -2,6 +2,8 @@
 //!
 //! A WASI 0.3 component's instances answer many requests, several at once; a WASI 0.2 component's answer one each.
 
+mod answer;
+mod instances;
 mod load;
 mod metrics;
 mod pool;
@@ -9,6 +11,7 @@ mod task;
 mod turns;
 mod worker;
 
+pub use instances::Instances;
 pub use load::LoadError;
 
 /// Says what the metrics of components mean, to whoever collects them.
@@ -25,7 +28,7 @@ use crate::guest_files::MountedFiles;
 use crate::guest_state::{CpuClock, CpuExceeded, GuestPolicy, GuestState};
 use crate::host::LogBudget;
 use crate::host::bindings;
-use crate::host::outbound_http::{Connections, OutboundHttp, OutboundTrace};
+use crate::host::outbound_http::{Connections, OutboundHttp, Patience, RequestContext};
 use crate::host::outbound_postgres::PostgresConnections;
 use crate::host::outbound_redis::RedisConnections;
 use crate::host::sockets::Sockets;
@@ -34,10 +37,12 @@ use crate::limits;
 use crate::manifest::Component as ComponentManifest;
 use crate::problem::Problem;
 use crate::threads::Threads;
+use answer::AnswerBody;
 use futures_util::StreamExt as _;
 use futures_util::stream::FuturesUnordered;
 use http::{Request, Response};
-use load::{compile, database_places, handler, link};
+use instances::Share;
+use load::{compile, database_places, handler, link, weight};
 use metrics::GuestMetrics;
 use pool::{Pool, Scope};
 use std::collections::BTreeMap;
@@ -48,7 +53,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::task::Poll;
 use std::time::{Duration, Instant};
 use task::{Driver, InstanceTask};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, SemaphorePermit};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_util::task::TaskTracker;
 use wasmtime::component::Accessor;
 use wasmtime::{Engine, Store, Trap};
@@ -66,7 +71,7 @@ pub struct SharedHost {
     pub connections: Connections,
     pub threads: Arc<Threads>,
     /// Bounds the instances that answer requests.
-    pub instances: Arc<Semaphore>,
+    pub instances: Arc<Instances>,
     /// Instances that have work, so that a stop can wait for them.
     pub running: TaskTracker,
 }
@@ -81,8 +86,12 @@ pub struct Guest {
     databases: Vec<(String, DatabasePlace)>,
     cpu: Duration,
     execution: Execution,
+    /// Of a request.
+    body_bytes_max: u64,
     /// Requests that run.
-    turns: Semaphore,
+    turns: Arc<Semaphore>,
+    /// What it has of the room for instances.
+    share: Arc<Share>,
     /// Requests that wait for their turn.
     waiting: AtomicUsize,
     pool: Pool,
@@ -99,9 +108,8 @@ enum Handler {
 
 /// Where one of the component's databases is.
 enum DatabasePlace {
-    Component,
     Institute,
-    Configured(DatabaseFile),
+    File(DatabaseFile),
 }
 
 /// Why a guest gave no answer. The cause is in the log.
@@ -126,6 +134,7 @@ impl GuestFailure {
 }
 
 type Outcome = Result<Response<WasiBody>, GuestFailure>;
+type Answer = Result<Response<AnswerBody>, GuestFailure>;
 
 /// Counts a request that waits for its turn.
 struct InQueue<'a>(&'a AtomicUsize);
@@ -145,6 +154,7 @@ impl Guest {
         let started = Instant::now();
         let (component, code) = compile(engine, manifest)?;
         let pre = link(engine, manifest, &component)?;
+        let weight = weight(&component);
         tracing::info!(
             component = manifest.id,
             ?code,
@@ -153,7 +163,8 @@ impl Guest {
         );
         let id: Arc<str> = manifest.id.as_str().into();
         let connections = shared.connections.clone();
-        let outbound = OutboundHttp::new(id.clone(), manifest.allowed_hosts.clone(), connections);
+        let patience = Patience::of(&manifest.execution);
+        let outbound = OutboundHttp::new(id.clone(), manifest.allowed_hosts.clone(), connections, patience);
         let policy = GuestPolicy {
             variables: manifest.variables.clone(),
             environment: manifest.environment.clone().into_iter().collect(),
@@ -179,7 +190,9 @@ impl Guest {
             databases: database_places(manifest, shared)?,
             cpu: manifest.cpu,
             execution,
-            turns: Semaphore::new(execution.concurrent),
+            body_bytes_max: manifest.body_bytes_max,
+            turns: Arc::new(Semaphore::new(execution.concurrent)),
+            share: Share::new(shared.instances.clone(), weight),
             waiting: AtomicUsize::new(0),
             pool: Pool::new(shared.threads.count()),
             metrics: GuestMetrics::new(id),
@@ -191,11 +204,19 @@ impl Guest {
         &self.policy.component
     }
 
+    /// Largest body of a request.
+    pub fn body_bytes_max(&self) -> u64 {
+        self.body_bytes_max
+    }
+
     pub fn require_handler(&self) -> Result<(), LoadError> {
         self.handler.as_ref().map(drop).ok_or_else(|| LoadError::NoHandler(self.id().to_owned()))
     }
 
     pub fn sync_engine(&self) -> Result<&bindings::GuestPre<GuestState>, LoadError> {
+        if self.share.weight() > 1 {
+            return Err(LoadError::HeavySyncEngine(self.id().to_owned()));
+        }
         self.sync_engine.as_ref().ok_or_else(|| LoadError::NoSyncEngine(self.id().to_owned()))
     }
 
@@ -216,7 +237,7 @@ impl Guest {
                 let path = self.shared.folder.institute_database(institute, self.id());
                 path.is_some_and(|path| path.exists())
             }
-            DatabasePlace::Component | DatabasePlace::Configured(_) => false,
+            DatabasePlace::File(_) => false,
         })
     }
 
@@ -224,9 +245,8 @@ impl Guest {
         let folder = &self.shared.folder;
         let file = |(name, place): &(String, DatabasePlace)| {
             let path = match place {
-                DatabasePlace::Component => folder.component_database(self.id()),
                 DatabasePlace::Institute => folder.institute_database(institute?, self.id())?,
-                DatabasePlace::Configured(file) => return Some((name.clone(), file.clone())),
+                DatabasePlace::File(file) => return Some((name.clone(), file.clone())),
             };
             Some((name.clone(), self.shared.databases.file(path)))
         };
@@ -265,9 +285,13 @@ impl Guest {
     }
 
     async fn admitted(self: &Arc<Self>, job: Job, institute: Option<String>) -> Outcome {
-        let _turn = self.turn().await?;
+        let turn = self.turn().await?;
         match tokio::time::timeout(self.execution.timeout, self.answered(job, institute)).await {
-            Ok(outcome) => outcome,
+            Ok(Ok(mut response)) => {
+                response.body_mut().hold(turn);
+                Ok(response.map(http_body_util::BodyExt::boxed_unsync))
+            }
+            Ok(Err(failure)) => Err(failure),
             Err(_) => {
                 tracing::warn!(component = self.id(), "no answer in {:?}", self.execution.timeout);
                 Err(GuestFailure::TimedOut)
@@ -276,8 +300,8 @@ impl Guest {
     }
 
     /// Waits until the component has room for another request, unless too many wait already.
-    async fn turn(&self) -> Result<SemaphorePermit<'_>, GuestFailure> {
-        if let Ok(turn) = self.turns.try_acquire() {
+    async fn turn(&self) -> Result<OwnedSemaphorePermit, GuestFailure> {
+        if let Ok(turn) = self.turns.clone().try_acquire_owned() {
             return Ok(turn);
         }
         let in_queue = InQueue(&self.waiting);
@@ -285,7 +309,7 @@ impl Guest {
             return Err(GuestFailure::Busy);
         }
         let started = Instant::now();
-        let turn = tokio::time::timeout(limits::INSTANCE_WAIT, self.turns.acquire()).await;
+        let turn = tokio::time::timeout(limits::INSTANCE_WAIT, self.turns.clone().acquire_owned()).await;
         self.metrics.waited(started.elapsed());
         match turn {
             Ok(Ok(turn)) => Ok(turn),
@@ -293,7 +317,7 @@ impl Guest {
         }
     }
 
-    async fn answered(self: &Arc<Self>, job: Job, institute: Option<String>) -> Outcome {
+    async fn answered(self: &Arc<Self>, job: Job, institute: Option<String>) -> Answer {
         let mut job = job;
         loop {
             let reply = match self.handler {
@@ -330,27 +354,18 @@ impl Guest {
         institute: Option<&str>,
         scope: Option<Scope>,
     ) -> Result<Waiting, GuestFailure> {
-        let permit = self.instance_permit().await?;
-        let once = Execution { requests_per_instance: 1, concurrent_per_instance: 1, ..self.execution };
-        let execution = if scope.is_some() { self.execution } else { once };
-        let worker = Worker::new(execution, self.shared.running.clone());
+        let permit = self.share.take().await.ok_or(GuestFailure::Busy)?;
+        let running = self.shared.running.clone();
+        let worker = match scope {
+            Some(_) => Worker::new(self.execution, running),
+            None => Worker::once(self.execution, running),
+        };
         let waiting = worker.offer(&mut Some(job)).ok_or(GuestFailure::Failed)?;
         let clock = self.clock(self.cpu);
         let place = scope.map(|scope| self.pool.add(scope, &worker));
         let driver = self.clone().drive(institute.map(str::to_owned), clock.clone(), worker.clone());
         tokio::spawn(InstanceTask::new(self.clone(), worker, clock, driver, place, permit));
         Ok(waiting)
-    }
-
-    async fn instance_permit(&self) -> Result<OwnedSemaphorePermit, GuestFailure> {
-        let instances = self.shared.instances.clone();
-        if let Ok(permit) = instances.clone().try_acquire_owned() {
-            return Ok(permit);
-        }
-        match tokio::time::timeout(limits::INSTANCE_WAIT, instances.acquire_owned()).await {
-            Ok(Ok(permit)) => Ok(permit),
-            Ok(Err(_)) | Err(_) => Err(GuestFailure::Busy),
-        }
     }
 
     fn drive(
@@ -373,10 +388,16 @@ impl Guest {
                 None => Err(wasmtime::format_err!("the component exports no HTTP handler")),
             };
             self.metrics.memory(store.data().memory_peak());
-            match result {
+            let failure = match &result {
                 Ok(()) => GuestFailure::Failed,
-                Err(error) => self.log_trap(&error, &store),
+                Err(error) => self.log_trap(error, &store),
+            };
+            // Before the store goes, with which the bodies would seem to be whole. What a WASI 0.2 guest has not finished when
+            // it returns it never will; of a WASI 0.3 guest what another server sends may still be on its way.
+            if result.is_err() || matches!(self.handler, Some(Handler::P2(_))) {
+                worker.cut(failure);
             }
+            failure
         })
     }
 
@@ -404,7 +425,7 @@ impl Guest {
 async fn serve_p3(
     service: &p3::bindings::ServicePre<GuestState>,
     store: &mut Store<GuestState>,
-    worker: &Worker,
+    worker: &Arc<Worker>,
     clock: &CpuClock,
 ) -> wasmtime::Result<()> {
     // Before the instance is made, so that the first request stays with it however long that takes.
@@ -448,11 +469,11 @@ type Transfer = Pin<Box<dyn Future<Output = Result<(), wasmtime_wasi_http::Error
 async fn answer_p3(
     service: &p3::bindings::Service,
     accessor: &Accessor<GuestState>,
-    worker: &Worker,
+    worker: &Arc<Worker>,
     begun: Begun,
     request: Request<WasiBody>,
 ) -> wasmtime::Result<()> {
-    let trace = OutboundTrace::of(request.headers());
+    let context = RequestContext::of(request.headers());
     let handle = service.wasi_http_handler().func_handle();
     let (call, transfer) = accessor.with(|mut access| {
         let (request, transfer) = p3::Request::from_http(access.data_mut().http().hooks, request);
@@ -460,7 +481,7 @@ async fn answer_p3(
         let transfer = Box::pin(transfer) as Transfer;
         let request = access.data_mut().http().table.push(request)?;
         let call = handle.start_call_concurrent(&mut access, (request,))?;
-        access.data_mut().begin_trace(call.task(), trace);
+        access.data_mut().begin_context(call.task(), context);
         wasmtime::error::Ok((call, transfer))
     })?;
     let (answer,) = handle.finish_call_concurrent(accessor, call).await?;
@@ -485,7 +506,7 @@ async fn serve_p2(
 ) -> wasmtime::Result<()> {
     let Some((begun, request)) = worker.begin() else { return Ok(()) };
     let proxy = proxy.instantiate_async(&mut *store).await?;
-    store.data_mut().set_trace(OutboundTrace::of(request.headers()));
+    store.data_mut().set_context(RequestContext::of(request.headers()));
     let mut http = store.data_mut().http();
     let request = http.new_incoming_request(p2::bindings::http::types::Scheme::Http, request)?;
     let worker = worker.clone();

@@ -3,11 +3,11 @@
 use crate::database::DatabaseFile;
 use crate::epoch_clock::EpochClock;
 use crate::guest_files::MountedFiles;
-use crate::host::outbound_http::{OutboundHttp, OutboundTrace, Traces};
+use crate::host::outbound_http::{OutboundHttp, RequestContext, RequestContexts};
 use crate::host::outbound_postgres::PostgresConnections;
 use crate::host::outbound_redis::RedisConnections;
 use crate::host::sockets::Sockets;
-use crate::host::{GuestLog, LogBudget};
+use crate::host::{GuestLog, InFlight, LogBudget};
 use crate::key_value::Backends;
 use crate::limits;
 use std::collections::BTreeMap;
@@ -44,6 +44,8 @@ pub struct GuestState {
     /// What the names of `spin:sqlite` open; none when the component, or this request's identity, has no database.
     pub databases: BTreeMap<String, DatabaseFile>,
     pub open_databases: usize,
+    /// What the host holds of this guest in its own memory.
+    pub in_flight: InFlight,
     pub open_stores: usize,
     pub open_redis: usize,
     pub open_postgres: usize,
@@ -53,7 +55,7 @@ pub struct GuestState {
     wasi: WasiCtx,
     http: WasiHttpCtx,
     outbound: OutboundHttp,
-    traces: Traces,
+    contexts: RequestContexts,
     memory: MemoryLimit,
 }
 
@@ -76,6 +78,7 @@ impl GuestState {
         Ok(Self {
             databases,
             open_databases: 0,
+            in_flight: InFlight::default(),
             open_stores: 0,
             open_redis: 0,
             open_postgres: 0,
@@ -84,28 +87,26 @@ impl GuestState {
             wasi: wasi.build(),
             http: WasiHttpCtx::new(),
             outbound: policy.outbound.clone(),
-            traces: Traces::default(),
+            contexts: RequestContexts::default(),
             memory: MemoryLimit { bytes_max: policy.memory_bytes, held: 0, exceeded: false },
             policy,
         })
     }
 
-    /// The guest's task `task` answers a request of `trace`.
-    pub fn begin_trace(&mut self, task: GuestTaskId, trace: Option<OutboundTrace>) {
-        if let Some(trace) = trace {
-            self.traces.begin(task, trace);
-        }
+    /// The guest's task `task` answers a request of `context`.
+    pub fn begin_context(&mut self, task: GuestTaskId, context: Option<RequestContext>) {
+        self.contexts.begin(task, context);
     }
 
-    /// Lets the next request to another server belong to what `task` answers.
-    pub fn choose_trace(&mut self, task: Option<GuestTaskId>) {
-        let trace = task.and_then(|task| self.traces.of(task)).cloned();
-        self.outbound.set_trace(trace);
+    /// Lets the next request of the guest belong to what `task` answers.
+    pub fn choose_context(&mut self, task: Option<GuestTaskId>) {
+        let context = task.and_then(|task| self.contexts.of(task)).cloned();
+        self.outbound.set_context(context);
     }
 
-    /// All requests to other servers belong to `trace`: for an instance that answers one request.
-    pub fn set_trace(&mut self, trace: Option<OutboundTrace>) {
-        self.outbound.set_trace(trace);
+    /// All requests of the guest belong to `context`: for an instance that answers one request.
+    pub fn set_context(&mut self, context: Option<RequestContext>) {
+        self.outbound.set_context(context);
     }
 
     /// Whether the guest was refused memory; it may have trapped for that.

@@ -1,6 +1,7 @@
 //! What the host offers to guests: WASI 0.2 and 0.3, `wasi:http`, and Spin's interfaces. One file for each of Spin's.
 
 mod guest_log;
+mod in_flight;
 #[cfg(test)]
 mod interfaces;
 pub mod key_value;
@@ -23,6 +24,7 @@ mod variables;
 pub mod wasi_keyvalue;
 
 pub use guest_log::{GuestLog, LogBudget};
+pub use in_flight::InFlight;
 pub use offered::is_offered;
 
 use crate::guest_state::GuestState;

@@ -89,6 +89,7 @@ struct LimitsInspection {
     memory_bytes: u64,
     cpu_ms: u64,
     timeout_ms: u64,
+    body_timeout_ms: u64,
     body_bytes_max: u64,
     concurrent: u64,
     queue: u64,
@@ -129,11 +130,11 @@ fn inspect(component: &Component, paths: &DataPaths, runtime: &RuntimeConfig) ->
     let store = |name: &String, place: String| StoreInspection { name: name.clone(), place };
     let databases = component.sqlite_databases.iter().map(|name| {
         let configured = runtime.place_of_database(name, paths);
-        let place = match (configured, component.sqlite_per_institute) {
-            (Some(place), _) => place,
-            (None, true) => "a file for each institute".to_owned(),
-            (None, false) => format!("file {}", paths.component_database(&component.id).display()),
-        };
+        let place =
+            configured.unwrap_or_else(|| match paths.default_database(&component.id, component.sqlite) {
+                Some(path) => format!("file {}", path.display()),
+                None => "a file for each institute".to_owned(),
+            });
         store(name, place)
     });
     let stores = component.key_value_stores.iter();
@@ -168,6 +169,7 @@ fn limits_of(component: &Component) -> LimitsInspection {
         memory_bytes: component.memory_bytes as u64,
         cpu_ms: component.cpu.as_millis() as u64,
         timeout_ms: execution.timeout.as_millis() as u64,
+        body_timeout_ms: execution.body_timeout.as_millis() as u64,
         body_bytes_max: component.body_bytes_max,
         concurrent: execution.concurrent as u64,
         queue: execution.queue as u64,
@@ -287,8 +289,12 @@ impl fmt::Display for ComponentInspection {
         let limits = &self.limits;
         writeln!(
             f,
-            "  limits: memory {} bytes, processor time {} ms, answer within {} ms, request body {} bytes",
-            limits.memory_bytes, limits.cpu_ms, limits.timeout_ms, limits.body_bytes_max
+            "  limits: memory {} bytes, processor time {} ms, answer within {} ms, nothing of it for {} ms, request body {} bytes",
+            limits.memory_bytes,
+            limits.cpu_ms,
+            limits.timeout_ms,
+            limits.body_timeout_ms,
+            limits.body_bytes_max
         )?;
         writeln!(
             f,

@@ -11,7 +11,9 @@ pub use self::redis::RedisStore;
 
 use crate::limits;
 use ::redis::RedisError;
-use rusqlite::{Connection, OptionalExtension as _, Transaction};
+use rusqlite::{Connection, OptionalExtension as _, Transaction, TransactionBehavior};
+use std::cell::RefCell;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 use tokio::sync::{mpsc, oneshot};
@@ -30,14 +32,22 @@ pub enum KeyValueError {
     Overflow(String),
     #[error("key-value store has stopped")]
     Stopped,
-    #[error("the store in memory holds {max} bytes, which is the limit", max = limits::MEMORY_STORE_BYTES)]
-    Full,
+    #[error("the store may hold {0} bytes, and has no room for that")]
+    Full(u64),
     #[error("Redis: {0}")]
     Redis(#[source] RedisError),
     #[error("value in Redis is over {max} bytes, which is the limit", max = limits::MAX_VALUE_BYTES)]
     StoredTooLong,
-    #[error("the store has over {max} keys, which are too many to list", max = limits::REDIS_KEYS)]
+    #[error(
+        "the store's keys are over {} or {} bytes, which are too many to list",
+        limits::LISTED_KEYS,
+        limits::LISTED_KEY_BYTES
+    )]
     TooManyKeys,
+    #[error("one call has {0} keys, the limit is {max}", max = limits::KEY_VALUE_BATCH_KEYS)]
+    TooManyAtOnce(usize),
+    #[error("the values of one call are over {max} bytes together", max = limits::KEY_VALUE_BATCH_BYTES)]
+    TooMuchAtOnce,
 }
 
 impl From<rusqlite::Error> for KeyValueError {
@@ -58,7 +68,7 @@ struct Readers {
     idle: Mutex<Vec<Connection>>,
 }
 
-type Change = Box<dyn FnOnce(&Stores<'_>) -> rusqlite::Result<()> + Send>;
+type Change = Box<dyn FnOnce(&Stores<'_>) -> Result<(), KeyValueError> + Send>;
 
 struct Write {
     change: Change,
@@ -68,6 +78,26 @@ struct Write {
 /// All stores within one transaction.
 pub struct Stores<'a> {
     transaction: &'a Transaction<'a>,
+    /// As it was before this change.
+    usage: &'a Usage,
+    /// What this change adds to it.
+    added: RefCell<Added>,
+}
+
+/// Bytes of keys and values by store, and how many one may hold.
+struct Usage {
+    by_store: BTreeMap<String, i64>,
+    most: u64,
+}
+
+/// Bytes that stores get more, by their names.
+type Added = BTreeMap<String, i64>;
+
+fn add(to: &mut BTreeMap<String, i64>, store: &str, bytes: i64) {
+    match to.get_mut(store) {
+        Some(sum) => *sum += bytes,
+        None => drop(to.insert(store.to_owned(), bytes)),
+    }
 }
 
 impl Stores<'_> {
@@ -76,6 +106,8 @@ impl Stores<'_> {
     }
 
     pub fn set(&self, store: &str, key: &str, value: &[u8]) -> rusqlite::Result<()> {
+        let before = self.entry_bytes(store, key)?;
+        add(&mut self.added.borrow_mut(), store, (key.len() + value.len()) as i64 - before);
         let mut statement = self.transaction.prepare_cached(
             "INSERT INTO entry (store, key, value) VALUES (?1, ?2, ?3)
              ON CONFLICT (store, key) DO UPDATE SET value = excluded.value",
@@ -84,9 +116,29 @@ impl Stores<'_> {
     }
 
     pub fn delete(&self, store: &str, key: &str) -> rusqlite::Result<()> {
+        add(&mut self.added.borrow_mut(), store, -self.entry_bytes(store, key)?);
         let mut statement =
             self.transaction.prepare_cached("DELETE FROM entry WHERE store = ?1 AND key = ?2")?;
         statement.execute((store, key)).map(drop)
+    }
+
+    /// Of the key and the value that are there; 0 when there is none.
+    fn entry_bytes(&self, store: &str, key: &str) -> rusqlite::Result<i64> {
+        let mut statement = self
+            .transaction
+            .prepare_cached("SELECT length(value) FROM entry WHERE store = ?1 AND key = ?2")?;
+        let value: Option<i64> = statement.query_row((store, key), |row| row.get(0)).optional()?;
+        Ok(value.map_or(0, |value| value + key.len() as i64))
+    }
+
+    /// Refuses a change by which a store grows beyond what it may hold. The host's own are not asked.
+    fn check_room(&self, store: &str) -> Result<(), KeyValueError> {
+        let added = self.added.borrow().get(store).copied().unwrap_or(0);
+        let after = self.usage.by_store.get(store).copied().unwrap_or(0) + added;
+        match added > 0 && u64::try_from(after).is_ok_and(|after| after > self.usage.most) {
+            true => Err(KeyValueError::Full(self.usage.most)),
+            false => Ok(()),
+        }
     }
 
     /// Keys that begin with `prefix`, in order.
@@ -107,6 +159,67 @@ fn keys(connection: &Connection, store: &str, prefix: &str) -> rusqlite::Result<
     statement.query_map((store, prefix), |row| row.get(0))?.collect()
 }
 
+/// None when they are more than are listed.
+fn listed_keys(connection: &Connection, store: &str) -> rusqlite::Result<Option<Vec<String>>> {
+    let mut statement = connection.prepare_cached("SELECT key FROM entry WHERE store = ?1 ORDER BY key")?;
+    let (mut found, mut bytes) = (Vec::new(), 0);
+    let mut rows = statement.query((store,))?;
+    while let Some(row) = rows.next()? {
+        let key: String = row.get(0)?;
+        bytes += key.len();
+        if found.len() >= limits::LISTED_KEYS || bytes > limits::LISTED_KEY_BYTES {
+            return Ok(None);
+        }
+        found.push(key);
+    }
+    Ok(Some(found))
+}
+
+/// Values of keys in their order.
+pub type Values = Vec<(String, Option<Vec<u8>>)>;
+
+/// Gathers values until they are too many bytes together.
+#[derive(Default)]
+struct Gathered {
+    found: Values,
+    bytes: usize,
+}
+
+impl Gathered {
+    fn push(&mut self, key: String, value: Option<Vec<u8>>) -> Result<(), KeyValueError> {
+        self.bytes += key.len() + value.as_ref().map_or(0, Vec::len);
+        if self.bytes > limits::KEY_VALUE_BATCH_BYTES {
+            return Err(KeyValueError::TooMuchAtOnce);
+        }
+        self.found.push((key, value));
+        Ok(())
+    }
+}
+
+/// For the one that writes, with what the stores hold.
+fn open_for_writing(path: &Path) -> rusqlite::Result<(Connection, BTreeMap<String, i64>)> {
+    let mut connection = open(path)?;
+    connection.execute_batch(&format!("PRAGMA max_page_count = {};", limits::KEY_VALUE_PAGES))?;
+    let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
+    let counted: bool =
+        transaction
+            .query_row("SELECT count(*) FROM sqlite_schema WHERE name = 'usage'", [], |row| row.get(0))?;
+    if !counted {
+        // A file of before: its entries are counted this once.
+        transaction.execute_batch(
+            "CREATE TABLE usage (store TEXT PRIMARY KEY, bytes INTEGER NOT NULL) WITHOUT ROWID;
+             INSERT INTO usage SELECT store, sum(length(CAST(key AS BLOB)) + length(value)) FROM entry GROUP BY store;",
+        )?;
+    }
+    let usage = {
+        let mut statement = transaction.prepare("SELECT store, bytes FROM usage")?;
+        let rows = statement.query_map([], |row| Ok((row.get(0)?, row.get(1)?)))?;
+        rows.collect::<rusqlite::Result<_>>()?
+    };
+    transaction.commit()?;
+    Ok((connection, usage))
+}
+
 fn open(path: &Path) -> rusqlite::Result<Connection> {
     let connection = Connection::open(path)?;
     connection.busy_timeout(limits::SQLITE_BUSY_TIMEOUT)?;
@@ -122,12 +235,18 @@ fn open(path: &Path) -> rusqlite::Result<Connection> {
 impl KeyValueStore {
     /// Opens the file and starts its writer, which ends when the last handle is gone.
     pub fn open(path: &Path) -> Result<Self, KeyValueError> {
-        let mut connection = open(path)?;
+        Self::open_with(path, limits::KEY_VALUE_STORE_BYTES)
+    }
+
+    /// `most` is how many bytes one store may hold.
+    fn open_with(path: &Path, most: u64) -> Result<Self, KeyValueError> {
+        let (mut connection, by_store) = open_for_writing(path)?;
+        let mut usage = Usage { by_store, most };
         let (writes, mut waiting) = mpsc::channel::<Write>(limits::KEY_VALUE_QUEUE);
         let writer = move || {
             let mut batch = Vec::new();
             while waiting.blocking_recv_many(&mut batch, limits::KEY_VALUE_BATCH) > 0 {
-                commit(&mut connection, std::mem::take(&mut batch));
+                commit(&mut connection, &mut usage, std::mem::take(&mut batch));
             }
         };
         std::thread::Builder::new()
@@ -150,21 +269,39 @@ impl KeyValueStore {
 
     /// Blocks: reads all keys of a store.
     pub fn keys(&self, store: &str) -> Result<Vec<String>, KeyValueError> {
-        self.readers.read(|connection| keys(connection, store, ""))
+        let keys = self.readers.read(|connection| listed_keys(connection, store))?;
+        keys.ok_or(KeyValueError::TooManyKeys)
+    }
+
+    /// Blocks: reads several entries.
+    fn get_many(&self, store: &str, keys: Vec<String>) -> Result<Values, KeyValueError> {
+        let mut gathered = Gathered::default();
+        for key in keys {
+            let value = self.get(store, &key)?;
+            gathered.push(key, value)?;
+        }
+        Ok(gathered.found)
     }
 
     pub async fn set(&self, store: &str, key: String, value: Vec<u8>) -> Result<(), KeyValueError> {
         check(&key, &value)?;
         let store = store.to_owned();
-        self.change(move |stores| stores.set(&store, &key, &value)).await
+        self.guests_change(move |stores| {
+            stores.set(&store, &key, &value)?;
+            stores.check_room(&store)
+        })
+        .await
     }
 
     /// All of them or, when one is refused, none.
     pub async fn set_many(&self, store: &str, pairs: Vec<(String, Vec<u8>)>) -> Result<(), KeyValueError> {
         pairs.iter().try_for_each(|(key, value)| check(key, value))?;
         let store = store.to_owned();
-        self.change(move |stores| pairs.iter().try_for_each(|(key, value)| stores.set(&store, key, value)))
-            .await
+        self.guests_change(move |stores| {
+            pairs.iter().try_for_each(|(key, value)| stores.set(&store, key, value))?;
+            stores.check_room(&store)
+        })
+        .await
     }
 
     pub async fn delete_many(&self, store: &str, keys: Vec<String>) -> Result<(), KeyValueError> {
@@ -177,14 +314,12 @@ impl KeyValueStore {
         check(&key, &[])?;
         let store = store.to_owned();
         self.change_with(move |stores| {
-            let sum = match added(&key, stores.get(&store, &key)?.as_deref(), delta) {
-                Ok(sum) => sum,
-                Err(error) => return Ok(Err(error)),
-            };
+            let sum = added(&key, stores.get(&store, &key)?.as_deref(), delta)?;
             stores.set(&store, &key, sum.to_string().as_bytes())?;
-            Ok(Ok(sum))
+            stores.check_room(&store)?;
+            Ok(sum)
         })
-        .await?
+        .await
     }
 
     /// Sets the value if it still is `seen`; otherwise returns what it is.
@@ -203,6 +338,7 @@ impl KeyValueStore {
                 return Ok(Some(found));
             }
             stores.set(&store, &key, &value)?;
+            stores.check_room(&store)?;
             Ok(None)
         })
         .await
@@ -213,13 +349,13 @@ impl KeyValueStore {
         self.change(move |stores| stores.delete(&store, &key)).await
     }
 
-    /// [`Self::change`] with a result.
+    /// [`Self::guests_change`] with a result.
     async fn change_with<T: Send + 'static>(
         &self,
-        change: impl FnOnce(&Stores<'_>) -> rusqlite::Result<T> + Send + 'static,
+        change: impl FnOnce(&Stores<'_>) -> Result<T, KeyValueError> + Send + 'static,
     ) -> Result<T, KeyValueError> {
         let (result, changed) = oneshot::channel();
-        self.change(move |stores| {
+        self.guests_change(move |stores| {
             // Nobody waits when the guest is gone; the change stands.
             let _ = result.send(change(stores)?);
             Ok(())
@@ -232,6 +368,14 @@ impl KeyValueStore {
     pub async fn change(
         &self,
         change: impl FnOnce(&Stores<'_>) -> rusqlite::Result<()> + Send + 'static,
+    ) -> Result<(), KeyValueError> {
+        self.guests_change(move |stores| Ok(change(stores)?)).await
+    }
+
+    /// The same for a change that may be refused for what it would do.
+    async fn guests_change(
+        &self,
+        change: impl FnOnce(&Stores<'_>) -> Result<(), KeyValueError> + Send + 'static,
     ) -> Result<(), KeyValueError> {
         let (done, outcome) = oneshot::channel();
         let write = Write { change: Box::new(change), done };
@@ -275,22 +419,13 @@ impl Readers {
 }
 
 /// Commits `batch` as one; a change that fails is undone alone.
-fn commit(connection: &mut Connection, batch: Vec<Write>) {
+fn commit(connection: &mut Connection, usage: &mut Usage, batch: Vec<Write>) {
     let mut waiting = Vec::with_capacity(batch.len());
-    let result = (|| -> rusqlite::Result<()> {
-        let transaction = connection.transaction_with_behavior(rusqlite::TransactionBehavior::Immediate)?;
-        for write in batch {
-            transaction.execute_batch("SAVEPOINT change")?;
-            let result = (write.change)(&Stores { transaction: &transaction });
-            if result.is_err() {
-                transaction.execute_batch("ROLLBACK TO change")?;
-            }
-            transaction.execute_batch("RELEASE change")?;
-            waiting.push((write.done, result.map_err(KeyValueError::from)));
-        }
-        transaction.commit()
-    })();
-    let failed = result.map_err(KeyValueError::from).err();
+    let before = usage.by_store.clone();
+    let failed = run(connection, usage, batch, &mut waiting).map_err(KeyValueError::from).err();
+    if failed.is_some() {
+        usage.by_store = before;
+    }
     for (done, result) in waiting {
         // Nobody waits when the guest is gone; the write stands.
         let _ = done.send(match &failed {
@@ -300,102 +435,40 @@ fn commit(connection: &mut Connection, batch: Vec<Write>) {
     }
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
+type Waiting = (oneshot::Sender<Result<(), KeyValueError>>, Result<(), KeyValueError>);
 
-    fn store() -> (tempfile::TempDir, KeyValueStore) {
-        let folder = tempfile::tempdir().unwrap();
-        let store = KeyValueStore::open(&folder.path().join("key-value.db")).unwrap();
-        (folder, store)
-    }
-
-    #[tokio::test]
-    async fn what_is_set_is_found_in_its_own_store_and_after_a_reopen() {
-        let (folder, store) = store();
-        store.set("default", "k".into(), b"v".to_vec()).await.unwrap();
-        store.set("default", "k".into(), b"w".to_vec()).await.unwrap();
-        assert_eq!(store.get("default", "k").unwrap(), Some(b"w".to_vec()));
-        assert_eq!(store.get("other", "k").unwrap(), None);
-        assert_eq!(store.keys("default").unwrap(), ["k"]);
-        drop(store);
-        let store = KeyValueStore::open(&folder.path().join("key-value.db")).unwrap();
-        assert_eq!(store.get("default", "k").unwrap(), Some(b"w".to_vec()));
-        store.delete("default", "k".into()).await.unwrap();
-        assert_eq!(store.get("default", "k").unwrap(), None);
-    }
-
-    #[tokio::test]
-    async fn a_batch_is_set_whole_or_not_at_all() {
-        let (_folder, store) = store();
-        let pairs = |names: &[&str]| names.iter().map(|name| (name.to_string(), b"v".to_vec())).collect();
-        store.set_many("s", pairs(&["a", "b", "c"])).await.unwrap();
-        let long = "k".repeat(limits::MAX_KEY_BYTES + 1);
-        let error = store.set_many("s", pairs(&["d", &long])).await.unwrap_err();
-        assert!(matches!(error, KeyValueError::KeyTooLong(_)));
-        store.delete_many("s", vec!["a".into(), "never".into()]).await.unwrap();
-        assert_eq!(store.keys("s").unwrap(), ["b", "c"]);
-    }
-
-    #[tokio::test]
-    async fn increments_at_once_all_count_and_only_numbers_are_incremented() {
-        let (_folder, store) = store();
-        let increments = (0..50).map(|_| store.increment("s", "n".into(), 2));
-        futures_util::future::try_join_all(increments).await.unwrap();
-        assert_eq!(store.get("s", "n").unwrap(), Some(b"100".to_vec()));
-        assert_eq!(store.increment("s", "n".into(), -101).await.unwrap(), -1);
-        store.set("s", "n".into(), b"9223372036854775807".to_vec()).await.unwrap();
-        let error = store.increment("s", "n".into(), 1).await.unwrap_err();
-        assert!(matches!(error, KeyValueError::Overflow(_)), "{error}");
-        store.set("s", "n".into(), b"seven".to_vec()).await.unwrap();
-        let error = store.increment("s", "n".into(), 1).await.unwrap_err();
-        assert!(matches!(error, KeyValueError::NoNumber(_)), "{error}");
-    }
-
-    #[tokio::test]
-    async fn of_swaps_that_saw_the_same_value_one_succeeds() {
-        let (_folder, store) = store();
-        let swaps = (0..20).map(|n: u8| store.swap("s", "k".into(), None, vec![n]));
-        let results = futures_util::future::try_join_all(swaps).await.unwrap();
-        assert_eq!(results.iter().filter(|result| result.is_none()).count(), 1);
-        let now = store.get("s", "k").unwrap();
-        assert!(results.iter().flatten().all(|found| *found == now));
-        assert_eq!(store.swap("s", "k".into(), now, b"next".to_vec()).await.unwrap(), None);
-    }
-
-    #[tokio::test]
-    async fn a_change_that_fails_is_undone_alone() {
-        let (_folder, store) = store();
-        let bad = store.change(|stores| {
-            stores.set("s", "bad", b"1")?;
-            Err(rusqlite::Error::InvalidQuery)
-        });
-        let good = store.set("s", "good".into(), b"2".to_vec());
-        let (bad, good) = tokio::join!(bad, good);
-        assert!(matches!(bad, Err(KeyValueError::Sqlite(_))));
-        good.unwrap();
-        assert_eq!(store.keys("s").unwrap(), ["good"]);
-    }
-
-    #[tokio::test]
-    async fn keys_with_a_prefix_are_found_whatever_follows() {
-        let (_folder, store) = store();
-        for key in ["a", "feed/a", "feed/z%_", "feed0", "floor/a"] {
-            store.set("s", key.into(), vec![]).await.unwrap();
+fn run(
+    connection: &mut Connection,
+    usage: &mut Usage,
+    batch: Vec<Write>,
+    waiting: &mut Vec<Waiting>,
+) -> rusqlite::Result<()> {
+    let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
+    let mut touched = BTreeSet::new();
+    for write in batch {
+        transaction.execute_batch("SAVEPOINT change")?;
+        let stores = Stores { transaction: &transaction, usage: &*usage, added: RefCell::default() };
+        let result = (write.change)(&stores);
+        let added = stores.added.into_inner();
+        if result.is_err() {
+            transaction.execute_batch("ROLLBACK TO change")?;
+        } else {
+            for (store, bytes) in added {
+                add(&mut usage.by_store, &store, bytes);
+                touched.insert(store);
+            }
         }
-        let check = |stores: &Stores<'_>| {
-            assert_eq!(stores.keys("s", "feed/")?, ["feed/a", "feed/z%_"]);
-            Ok(())
-        };
-        store.change(check).await.unwrap();
+        transaction.execute_batch("RELEASE change")?;
+        waiting.push((write.done, result));
     }
-
-    #[tokio::test]
-    async fn long_keys_and_values_are_refused_with_their_length() {
-        let (_folder, store) = store();
-        let error = store.set("s", "k".repeat(1025), vec![]).await.unwrap_err();
-        assert_eq!(error.to_string(), "key is 1025 bytes, the limit is 1024");
-        let error = store.set("s", "k".into(), vec![0; limits::MAX_VALUE_BYTES + 1]).await.unwrap_err();
-        assert!(matches!(error, KeyValueError::ValueTooLong(_)));
+    for store in touched {
+        let bytes = usage.by_store.get(&store).copied().unwrap_or(0);
+        transaction
+            .prepare_cached("INSERT OR REPLACE INTO usage (store, bytes) VALUES (?1, ?2)")?
+            .execute((store, bytes))?;
     }
+    transaction.commit()
 }
+
+#[cfg(test)]
+mod tests;

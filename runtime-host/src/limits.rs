@@ -73,7 +73,7 @@ pub const DRAIN_TIMEOUT: Duration = Duration::from_secs(5);
 /// space, so 600 of them fit easily in the 128 TiB of a process.
 pub const MAX_INSTANCES: u32 = 600;
 
-/// Instances that answer requests, idle ones too. The rest of [`MAX_INSTANCES`] is for the sync engines, so that neither starves the other.
+/// Instances that answer requests, idle ones too. A component may take one more while it has less than is free. The rest of [`MAX_INSTANCES`] is for the sync engines, so that neither starves the other.
 pub const MAX_REQUEST_INSTANCES: usize = 300;
 
 /// Institutes whose sync engine runs at once.
@@ -121,6 +121,10 @@ pub const MAX_MANIFEST_BYTES: u64 = MIB as u64;
 pub const MAX_CORE_INSTANCES: usize = 100;
 pub const MAX_MEMORIES: usize = 10;
 pub const MAX_TABLES: usize = 20;
+/// Memories and tables that are kept ready for each of [`MAX_INSTANCES`]: a Rust component has one memory and three or four
+/// tables with the shims around its imports. An instance of a component with more takes the room of two or more.
+pub const MEMORIES_EACH: u32 = 2;
+pub const TABLES_EACH: u32 = 4;
 
 /// Elements of one table: a component built by LLVM has one for each function whose address is taken.
 pub const MAX_TABLE_ELEMENTS: usize = 100_000;
@@ -141,9 +145,13 @@ pub const DEFAULT_CPU: Duration = Duration::from_secs(5);
 /// A component must have begun its answer by then.
 pub const ANSWER_TIMEOUT: Duration = Duration::from_secs(30);
 
-/// An instance is gone this long after its last answer, even when that answer's body is still being read by a slow client or
-/// the guest still works.
-pub const INSTANCE_TIMEOUT: Duration = Duration::from_secs(120);
+/// An instance that has answered is gone when for this long nobody has taken a piece of its answers' bodies, be it that it
+/// writes nothing, that a client reads nothing, or that it works on after its answers.
+pub const BODY_TIMEOUT: Duration = Duration::from_secs(120);
+/// Longest `timeout_ms` of a manifest.
+pub const MAX_ANSWER_TIMEOUT: Duration = Duration::from_secs(120);
+/// Longest `body_timeout_ms`: events that come once a day.
+pub const MAX_BODY_TIMEOUT: Duration = Duration::from_secs(24 * 3600);
 
 /// One call of a sync engine, in processor time. Loading a long document takes up to a second.
 pub const ENGINE_CPU: Duration = Duration::from_secs(20);
@@ -155,14 +163,18 @@ pub const ENGINE_TIMEOUT: Duration = Duration::from_secs(60);
 /// is 128 MiB.
 pub const HOSTCALL_BYTES: usize = 40 * MIB;
 
+/// What the host holds in its own memory of one instance: arguments of calls that have not returned, and results that are not
+/// read. As much as the instance itself may have by default, and thrice what one call may hand over.
+pub const IN_FLIGHT_BYTES: usize = 128 * MIB;
+
 /// Handles that a guest may hold open. A request needs tens; wasmtime's own default is 100,000.
 pub const MAX_HANDLES: usize = 4_096;
 
 /// Entries of the host's resource table for one guest; wasmtime's own default is 1,000,000.
 pub const MAX_RESOURCES: usize = 8_192;
 
-/// Requests whose trace one instance remembers: twice as many as it answers in its life by default.
-pub const TRACES_PER_INSTANCE: usize = 2 * REQUESTS_PER_INSTANCE;
+/// Requests whose trace and asker one instance remembers: twice as many as it answers in its life by default.
+pub const CONTEXTS_PER_INSTANCE: usize = 2 * REQUESTS_PER_INSTANCE;
 
 /// Random bytes in one call.
 pub const MAX_RANDOM_BYTES: u64 = 64 * KIB as u64;
@@ -174,14 +186,11 @@ pub const MAX_LOG_LINE_BYTES: usize = 4 * KIB;
 /// through the log.
 pub const LOG_BYTES_PER_SECOND: usize = 64 * KIB;
 
-/// Connecting to another server for a guest.
+/// Connecting to another server for a guest that does not say how long it waits, and for the host itself.
 pub const OUTBOUND_CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
 
-/// The other server must have begun its answer by then.
-pub const OUTBOUND_FIRST_BYTE_TIMEOUT: Duration = Duration::from_secs(10);
-
-/// Longest pause within the other server's answer.
-pub const OUTBOUND_BETWEEN_BYTES_TIMEOUT: Duration = Duration::from_secs(10);
+/// What is under way between a guest and this host when the guest asks `self`, in bytes each way.
+pub const ITSELF_BUFFER: usize = 64 * KIB;
 
 /// Requests of one component to other servers at once; more wait for as long as connecting may take. Each is a connection and
 /// a file descriptor here, and work over there.
@@ -223,9 +232,20 @@ pub const REDIS_RESPONSE_TIMEOUT: Duration = Duration::from_secs(5);
 /// How often connecting to Redis is tried again before a guest is told, and the longest pause between.
 pub const REDIS_RETRIES: usize = 2;
 pub const REDIS_RETRY_DELAY: Duration = Duration::from_millis(200);
-/// Keys that are asked for at a time, and most keys of a store that are listed: other stores are bounded by the disk.
+/// Keys that are asked for at a time.
 pub const REDIS_SCAN_COUNT: usize = 1_000;
-pub const REDIS_KEYS: usize = 100_000;
+/// Values that are fetched from one Redis store at once: each may have [`MAX_VALUE_BYTES`].
+pub const REDIS_READS: usize = 32;
+/// Most keys of a store that are listed, and their bytes: a list is in memory whole.
+pub const LISTED_KEYS: usize = 100_000;
+pub const LISTED_KEY_BYTES: usize = 32 * MIB;
+/// Keys in one call of a batch, and the values that it may return together: what a guest may be handed in one call.
+pub const KEY_VALUE_BATCH_KEYS: usize = 10_000;
+pub const KEY_VALUE_BATCH_BYTES: usize = HOSTCALL_BYTES;
+/// Keys and values of one store in the edge's file: years of cached answers. And the file, in pages of 4 KiB: as large as a
+/// database may be, so that a few stores that are full leave room to others.
+pub const KEY_VALUE_STORE_BYTES: u64 = 4 * 1024 * MIB as u64;
+pub const KEY_VALUE_PAGES: u32 = SQLITE_PAGES;
 /// Writes waiting for the key-value store's writer.
 pub const KEY_VALUE_QUEUE: usize = 1024;
 /// Most writes that share one commit. With 4 KiB each that is a megabyte of log at a time.
@@ -245,6 +265,12 @@ pub const SQLITE_VALUE_BYTES: i32 = 32 * MIB as i32;
 pub const SQLITE_PAGES: u32 = 4 * 1024 * 1024;
 /// Prepared statements kept for each connection.
 pub const SQLITE_CACHED_STATEMENTS: usize = 64;
+/// A statement runs where it is called, without a change of thread, if its program has no more instructions than these, each of
+/// which takes about a microsecond, and copies no more bytes. 64 changes in one statement are 700 instructions and some kilobytes.
+pub const SQLITE_QUICK_INSTRUCTIONS: usize = 1_024;
+pub const SQLITE_QUICK_BYTES: usize = MIB;
+/// Longer texts are not remembered, and so not looked at.
+pub const SQLITE_QUICK_TEXT_BYTES: usize = 16 * KIB;
 /// Memory for pages of a database, in KiB: what SQLite takes by itself.
 pub const SQLITE_CACHE_KIB: i32 = 2_000;
 /// And while a transaction lasts that has become large: the index over the hashes of 260,000 changes has 27 MB, and its pages are

@@ -121,7 +121,7 @@ async fn up(config: Config) -> anyhow::Result<()> {
         println!("metrics http://{}/metrics", listener.local_addr()?);
         tokio::spawn(admin::serve(listener, app.front.clone(), metrics));
     }
-    app.listens_on(own, certificate.is_none().then_some(address));
+    app.listens_on(own);
     let tls = match &certificate {
         Some(certificate) => Some(TlsAcceptor::from(certificate.server_config()?)),
         None => None,
@@ -131,6 +131,7 @@ async fn up(config: Config) -> anyhow::Result<()> {
     tokio::spawn(look(hangup, certificate, reload.clone()));
     tokio::spawn(app.reloader.clone().run(reload, watch, stop.clone()));
     let connections = Arc::new(ConnectionSettings::new(app.front.clone(), tls, http.patience()));
+    app.answers_itself(&connections);
     server::serve(listener, connections, app.threads(), stop, http.drain_timeout()).await;
     if tokio::time::timeout(limits::DRAIN_TIMEOUT, app.drain()).await.is_err() {
         tracing::warn!("components were still at work at the end");

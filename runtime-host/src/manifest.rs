@@ -29,6 +29,7 @@ use crate::limits;
 use crate::outbound::AllowedHosts;
 use crate::route::Routes;
 use reader::Reader;
+use serde::Deserialize;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -38,6 +39,7 @@ use std::time::Duration;
 #[derive(Debug, Clone)]
 pub struct Manifest {
     pub name: String,
+    pub version: Option<String>,
     pub components: BTreeMap<String, Component>,
     /// What answers a path; private triggers have no route.
     pub routes: Routes<Responder>,
@@ -88,8 +90,8 @@ pub struct Component {
     pub files: GuestFiles,
     pub key_value_stores: Vec<String>,
     pub sqlite_databases: Vec<String>,
-    /// A database for each institute, chosen by the request's identity, instead of one for all.
-    pub sqlite_per_institute: bool,
+    /// Whose the database `default` is.
+    pub sqlite: SqliteScope,
     pub allowed_hosts: AllowedHosts,
     pub memory_bytes: usize,
     pub cpu: Duration,
@@ -97,6 +99,19 @@ pub struct Component {
     pub body_bytes_max: u64,
     /// Routes that need no identity.
     pub anonymous: Routes<()>,
+}
+
+/// Who shares a database.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum SqliteScope {
+    /// All components that name it, as in Spin.
+    #[default]
+    PerApplication,
+    /// Nobody.
+    PerComponent,
+    /// Those who ask for one institute: each has its own, chosen by the request's identity.
+    PerInstitute,
 }
 
 #[derive(Debug, thiserror::Error)]

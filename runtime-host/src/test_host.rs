@@ -3,14 +3,13 @@
 use crate::data_folder::DataFolder;
 use crate::database::Databases;
 use crate::engine::GuestEngine;
-use crate::guest::{Guest, LoadError, SharedHost};
+use crate::guest::{Guest, Instances, LoadError, SharedHost};
 use crate::host::outbound_http::Connections;
 use crate::limits;
 use crate::manifest::{Manifest, VariableSources};
 use crate::runtime_config::RuntimeConfig;
 use crate::threads::Threads;
 use std::sync::Arc;
-use tokio::sync::Semaphore;
 use tokio_util::task::TaskTracker;
 use wit_component::{ComponentEncoder, StringEncoding, embed_component_metadata};
 use wit_parser::Resolve;
@@ -39,11 +38,15 @@ impl TestHost {
             databases,
             connections: Connections::new(rustls::RootCertStore::empty()),
             threads: Arc::new(Threads::start().unwrap()),
-            instances: Arc::new(Semaphore::new(limits::MAX_REQUEST_INSTANCES)),
+            instances: Instances::new(limits::MAX_REQUEST_INSTANCES),
             running: TaskTracker::new(),
             folder: data,
         };
         Self { engine: GuestEngine::new(&shared.folder.compiled_code()).unwrap(), shared, folder }
+    }
+
+    pub(crate) fn engine(&self) -> &GuestEngine {
+        &self.engine
     }
 
     /// The threads that answer requests.

@@ -1,5 +1,6 @@
 //! The edge's HTTP front, as clients of every kind meet it.
 
+mod answers;
 mod hostile;
 mod hostile_http2;
 mod lifetime;
@@ -7,5 +8,6 @@ mod metrics;
 mod proxies;
 mod reload;
 mod settings;
+mod siblings;
 mod tls;
 mod trace;

@@ -51,13 +51,17 @@ fn answer(steps: impl IntoIterator<Item = Step>) -> Response<WasiBody> {
 
 /// Polls until the answer is there, as often as it asks to be.
 fn gathered(method: Method, response: Response<WasiBody>) -> WasiBody {
+    tried(method, response).unwrap()
+}
+
+fn tried(method: Method, response: Response<WasiBody>) -> Result<WasiBody, Error> {
     let wakes = Arc::new(Wakes::default());
     let waker = Waker::from(wakes.clone());
     let mut work = std::pin::pin!(gather(&method, response));
     for polled in 0.. {
         assert_eq!(wakes.0.load(Ordering::Relaxed), polled, "it asks to be polled again, and once");
         match work.as_mut().poll(&mut Context::from_waker(&waker)) {
-            Poll::Ready(response) => return response.into_body(),
+            Poll::Ready(response) => return response.map(Response::into_body),
             Poll::Pending => assert!(polled < limits::GATHER_TURNS, "it waits for the guest"),
         }
     }
@@ -102,11 +106,19 @@ fn a_long_body_is_not_kept_back() {
 }
 
 #[test]
-fn trailers_and_faults_come_after_the_data() {
+fn trailers_come_after_the_data() {
     let body = gathered(Method::GET, answer([Step::Data(b"data"), Step::Trailers]));
     assert_eq!(body.size_hint().exact(), None, "with a length there would be no trailers");
     assert_eq!(collected(body).unwrap(), (Bytes::from_static(b"data"), true));
-    let mut body = gathered(Method::GET, answer([Step::Data(b"data"), Step::Fault]));
+}
+
+#[test]
+fn a_fault_is_told_instead_of_the_head_and_after_the_head_in_its_place() {
+    let error = tried(Method::GET, answer([Step::Data(b"data"), Step::Fault])).unwrap_err();
+    assert!(matches!(error, Error::ConnectionReadTimeout), "{error:?}");
+    let waits = std::iter::repeat_with(|| Step::Nothing).take(limits::GATHER_TURNS + 1);
+    let mut body =
+        gathered(Method::GET, answer([Step::Data(b"data")].into_iter().chain(waits).chain([Step::Fault])));
     assert_eq!(body.size_hint().exact(), None);
     let mut next = || Pin::new(&mut body).poll_frame(&mut Context::from_waker(Waker::noop()));
     assert!(matches!(next(), Poll::Ready(Some(Ok(_)))));

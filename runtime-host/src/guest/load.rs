@@ -8,7 +8,7 @@ use crate::engine::GuestEngine;
 use crate::guest_state::GuestState;
 use crate::host::is_offered;
 use crate::limits;
-use crate::manifest::Component as ComponentManifest;
+use crate::manifest::{Component as ComponentManifest, SqliteScope};
 use std::path::PathBuf;
 use wasmtime::component::InstancePre;
 use wasmtime_wasi_http::{p2, p3};
@@ -41,6 +41,12 @@ pub enum LoadError {
         "component `{component}`: each institute has its own database `default`, so that the runtime configuration cannot place it"
     )]
     PlacedTwice { component: String },
+    #[error(
+        "component `{0}` is to sync and has over {memories} memories or {tables} tables, for which each institute's engine has no room",
+        memories = limits::MEMORIES_EACH,
+        tables = limits::TABLES_EACH
+    )]
+    HeavySyncEngine(String),
     #[error("component `{0}` is to sync but does not export `rollcall:sync/engine@0.1.0`")]
     NoSyncEngine(String),
 }
@@ -104,12 +110,14 @@ pub(super) fn database_places(
     let component = || manifest.id.clone();
     let place = |database: &String| {
         let place = match (shared.configured_databases.get(database), database == "default") {
-            (Some(_), true) if manifest.sqlite_per_institute => {
+            (Some(_), true) if manifest.sqlite == SqliteScope::PerInstitute => {
                 return Err(LoadError::PlacedTwice { component: component() });
             }
-            (Some(file), _) => DatabasePlace::Configured(file.clone()),
-            (None, true) if manifest.sqlite_per_institute => DatabasePlace::Institute,
-            (None, true) => DatabasePlace::Component,
+            (Some(file), _) => DatabasePlace::File(file.clone()),
+            (None, true) => match shared.folder.default_database(&manifest.id, manifest.sqlite) {
+                Some(path) => DatabasePlace::File(shared.databases.file(path)),
+                None => DatabasePlace::Institute,
+            },
             (None, false) => {
                 return Err(LoadError::NoDatabase { component: component(), database: database.clone() });
             }
@@ -117,6 +125,16 @@ pub(super) fn database_places(
         Ok((database.clone(), place))
     };
     manifest.sqlite_databases.iter().map(place).collect()
+}
+
+/// How much of the room for instances one of the component takes, so that those that fit in it together fit in the engine.
+pub(super) fn weight(component: &wasmtime::component::Component) -> usize {
+    let most = (limits::MAX_MEMORIES as u32, limits::MAX_TABLES as u32);
+    // None for a component that is made of what it imports, which this host does not offer.
+    let parts = component.resources_required();
+    let (memories, tables) = parts.map_or(most, |parts| (parts.num_memories, parts.num_tables));
+    let units = |count: u32, each: u32| count.div_ceil(each) as usize;
+    units(memories, limits::MEMORIES_EACH).max(units(tables, limits::TABLES_EACH)).max(1)
 }
 
 pub(super) fn handler(pre: &InstancePre<GuestState>) -> Option<Handler> {

@@ -1,6 +1,7 @@
 //! The task that runs one instance: counts its processor time, ends it when it is overdue or nobody waits for it, and moves it
 //! to the threads for busy guests when it holds its thread for too long.
 
+use super::instances::InstancePermit;
 use super::pool::Place;
 use super::turns::Turns;
 use super::worker::{Due, Verdict, Worker};
@@ -11,7 +12,6 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Instant;
-use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::Sleep;
 
 /// Drives an instance from its making to its end; the output is why requests that it had begun have no answer.
@@ -28,7 +28,9 @@ struct Running {
     guest: Arc<Guest>,
     place: Option<Place>,
     timer: Pin<Box<Sleep>>,
-    _permit: OwnedSemaphorePermit,
+    /// As an instance should, or after its answers were cut.
+    ended: bool,
+    _permit: InstancePermit,
 }
 
 impl InstanceTask {
@@ -38,7 +40,7 @@ impl InstanceTask {
         clock: Arc<CpuClock>,
         driver: Driver,
         place: Option<Place>,
-        permit: OwnedSemaphorePermit,
+        permit: InstancePermit,
     ) -> Self {
         guest.metrics.instance_made();
         let timer = Box::pin(tokio::time::sleep(guest.execution.idle));
@@ -50,6 +52,7 @@ impl InstanceTask {
             guest,
             place,
             timer,
+            ended: false,
             _permit: permit,
         })))
     }
@@ -61,6 +64,7 @@ impl Future for InstanceTask {
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
         let Some(running) = self.0.as_mut() else { return Poll::Ready(()) };
         if let Poll::Ready(failure) = running.poll(cx) {
+            running.ended = true;
             running.worker.end(failure);
             self.0 = None;
             return Poll::Ready(());
@@ -84,6 +88,7 @@ impl Running {
             return Poll::Ready(failure);
         }
         if let Verdict::End(failure) = self.worker.after_poll() {
+            self.worker.cut(failure);
             return Poll::Ready(failure);
         }
         while self.timer.as_mut().poll(cx).is_ready() {
@@ -91,10 +96,9 @@ impl Running {
                 Due::At(instant) => self.timer.as_mut().reset(instant.into()),
                 Due::Idle => return Poll::Ready(GuestFailure::Failed),
                 Due::Overdue => {
-                    tracing::warn!(
-                        component = self.guest.id(),
-                        "stopped: it worked on long after its answer"
-                    );
+                    let component = self.guest.id();
+                    tracing::warn!(component, "stopped: nothing of its answers has moved for too long");
+                    self.worker.cut(GuestFailure::TimedOut);
                     return Poll::Ready(GuestFailure::TimedOut);
                 }
             }
@@ -122,6 +126,9 @@ impl Running {
 impl Drop for Running {
     fn drop(&mut self) {
         // Also when the runtime drops the task, or the driver panicked.
+        if !self.ended {
+            self.worker.cut(GuestFailure::Failed);
+        }
         self.worker.end(GuestFailure::Failed);
         if let Some(place) = self.place.take() {
             self.guest.pool.remove(&place, &self.worker);

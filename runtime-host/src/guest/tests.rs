@@ -96,6 +96,46 @@ async fn more_requests_than_instances_wait_and_what_finished_is_told() {
     assert_eq!(told.recv().await, None);
 }
 
+/// A component of so many core instances, of which so many have a memory.
+fn composed(core_instances: usize, memories: usize) -> Vec<u8> {
+    assert!(memories <= core_instances, "each has one at most");
+    let instances = "(core instance (instantiate $with))".repeat(memories)
+        + &"(core instance (instantiate $without))".repeat(core_instances - memories);
+    let modules = "(core module $with (memory 1)) (core module $without)";
+    wat::parse_str(format!("(component {modules} {instances})")).unwrap()
+}
+
+#[test]
+fn an_instance_with_more_memories_than_most_takes_more_of_the_room() {
+    let host = TestHost::new();
+    let fit = |memories: usize| {
+        let guest = host.load(Some(&composed(10, memories)), "").unwrap();
+        std::iter::from_fn(|| guest.share.try_take()).collect::<Vec<_>>().len()
+    };
+    let half = limits::MAX_REQUEST_INSTANCES / 2;
+    assert_eq!([fit(0), fit(1), fit(2), fit(3), fit(10)], [half, half, half, half / 2, half / 5]);
+}
+
+#[tokio::test]
+async fn whatever_fits_in_the_room_fits_in_the_engine() {
+    let host = TestHost::new();
+    for (wasm, at_once) in [
+        (composed(limits::MAX_CORE_INSTANCES, 0), limits::MAX_REQUEST_INSTANCES),
+        (composed(limits::MAX_MEMORIES, limits::MAX_MEMORIES), limits::MAX_REQUEST_INSTANCES / 5),
+    ] {
+        let guest = host.load(Some(&wasm), "").unwrap();
+        let (component, _) = host.engine().compile(&wasm).unwrap();
+        let pre = host.engine().linker().instantiate_pre(&component).unwrap();
+        let mut stores = Vec::new();
+        for made in 0..at_once {
+            let mut store = guest.store(None, &guest.clock(limits::DEFAULT_CPU)).unwrap();
+            let instance = pre.instantiate_async(&mut store).await;
+            assert!(instance.is_ok(), "{made} are there: {:#}", instance.err().unwrap());
+            stores.push(store);
+        }
+    }
+}
+
 #[test]
 fn what_cannot_be_loaded_is_named() {
     let host = TestHost::new();
@@ -122,4 +162,6 @@ fn a_component_without_handler_or_engine_is_refused_where_one_is_needed() {
     let guest = host.load(Some(&wat::parse_str("(component)").unwrap()), "").unwrap();
     assert!(matches!(guest.require_handler(), Err(LoadError::NoHandler(_))));
     assert!(matches!(guest.sync_engine(), Err(LoadError::NoSyncEngine(_))));
+    let guest = host.load(Some(&composed(3, 3)), "").unwrap();
+    assert!(matches!(guest.sync_engine(), Err(LoadError::HeavySyncEngine(_))));
 }

@@ -5,14 +5,15 @@
 //! offered; what it cannot take, because the guest holds the instance for itself, goes back untouched to be offered elsewhere.
 
 use super::GuestFailure;
+use super::answer::{AnswerBody, Length, Writing};
 use crate::execution::Execution;
-use crate::limits;
-use http::{Request, Response};
+use http::{Method, Request, Response, StatusCode, header};
 use std::collections::VecDeque;
 use std::pin::Pin;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::task::{Context, Poll, Waker, ready};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 use tokio::sync::oneshot;
 use tokio_util::task::TaskTracker;
 use tokio_util::task::task_tracker::TaskTrackerToken;
@@ -31,7 +32,7 @@ pub(super) enum Refusal {
     Untouched(Box<Job>),
 }
 
-pub(super) type Reply = Result<Response<WasiBody>, Refusal>;
+pub(super) type Reply = Result<Response<AnswerBody>, Refusal>;
 
 /// Names a request that an instance has begun.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -40,6 +41,11 @@ pub(super) struct Begun(usize);
 /// What the task of an instance and those who wait for it share.
 pub(super) struct Worker {
     execution: Execution,
+    /// It answers one request, and has nothing to do when nobody reads the answer.
+    once: bool,
+    made: Instant,
+    /// When somebody took a piece of an answer last, in milliseconds since it was made.
+    moved_ms: AtomicU64,
     running: TaskTracker,
     state: Mutex<State>,
 }
@@ -48,6 +54,12 @@ struct State {
     waiting: VecDeque<(Job, oneshot::Sender<Reply>)>,
     begun: Vec<Option<BegunRequest>>,
     begun_count: usize,
+    /// Answers whose bodies may still be written.
+    bodies: Vec<Weak<Writing>>,
+    /// How many of them are still read.
+    open_bodies: usize,
+    /// Whoever read the one answer has gone.
+    abandoned: bool,
     /// Requests taken in the instance's life.
     taken: usize,
     /// Whether it may take more, ever.
@@ -65,6 +77,8 @@ struct State {
 
 struct BegunRequest {
     reply: oneshot::Sender<Reply>,
+    /// Nobody reads the body of its answer.
+    head_alone: bool,
     _finished: Box<dyn Send>,
 }
 
@@ -83,11 +97,24 @@ pub(super) enum Due {
 }
 
 impl Worker {
+    /// For an instance that answers one request.
+    pub(super) fn once(execution: Execution, running: TaskTracker) -> Arc<Self> {
+        let execution = Execution { requests_per_instance: 1, concurrent_per_instance: 1, ..execution };
+        Self::make(execution, true, running)
+    }
+
     pub(super) fn new(execution: Execution, running: TaskTracker) -> Arc<Self> {
+        Self::make(execution, false, running)
+    }
+
+    fn make(execution: Execution, once: bool, running: TaskTracker) -> Arc<Self> {
         let state = State {
             waiting: VecDeque::new(),
             begun: Vec::new(),
             begun_count: 0,
+            bodies: Vec::new(),
+            open_bodies: 0,
+            abandoned: false,
             taken: 0,
             open: true,
             blocked: false,
@@ -97,7 +124,8 @@ impl Worker {
             waker: None,
             busy: None,
         };
-        Arc::new(Self { execution, running, state: Mutex::new(state) })
+        let (made, moved_ms) = (Instant::now(), AtomicU64::new(0));
+        Arc::new(Self { execution, once, made, moved_ms, running, state: Mutex::new(state) })
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
@@ -139,7 +167,8 @@ impl Worker {
             }
         };
         state.begun_count += 1;
-        let begun = Some(BegunRequest { reply, _finished: job.finished });
+        let head_alone = job.request.method() == Method::HEAD;
+        let begun = Some(BegunRequest { reply, head_alone, _finished: job.finished });
         let free = state.begun.iter().position(Option::is_none);
         let at = free.unwrap_or(state.begun.len());
         match free {
@@ -150,14 +179,62 @@ impl Worker {
     }
 
     /// Does nothing when there was an answer before.
-    pub(super) fn answer(&self, request: Begun, outcome: Result<Response<WasiBody>, GuestFailure>) {
+    pub(super) fn answer(
+        self: &Arc<Self>,
+        request: Begun,
+        outcome: Result<Response<WasiBody>, GuestFailure>,
+    ) {
         let mut state = self.lock();
         let Some(begun) = state.begun.get_mut(request.0).and_then(Option::take) else { return };
         state.begun_count -= 1;
         state.answered_at = Instant::now();
+        let outcome = outcome.map(|response| {
+            let bodiless = [StatusCode::NO_CONTENT, StatusCode::NOT_MODIFIED].contains(&response.status());
+            let length = || {
+                let length = response.headers().get(header::CONTENT_LENGTH);
+                let length = length.and_then(|length| length.to_str().ok()?.parse().ok());
+                length.map_or(Length::Unknown, Length::Left)
+            };
+            let only = (self.once && !begun.head_alone && !bodiless).then(length);
+            response.map(|body| {
+                let writing = Writing::new(body);
+                if state.bodies.len() >= 2 * self.execution.concurrent_per_instance {
+                    state.bodies.retain(|body| body.strong_count() > 0);
+                }
+                state.bodies.push(Arc::downgrade(&writing));
+                state.open_bodies += 1;
+                AnswerBody::new(writing, self.clone(), only)
+            })
+        });
         drop(state);
         // Fails when the client is gone.
         let _ = begun.reply.send(outcome.map_err(Refusal::Failed));
+    }
+
+    /// Somebody took a piece of an answer.
+    pub(super) fn moved(&self) {
+        self.moved_ms.store(self.made.elapsed().as_millis() as u64, Ordering::Relaxed);
+    }
+
+    /// Nobody reads one of the answers any more. `abandoned`: there may have been more of it, and the instance has no other.
+    pub(super) fn body_ended(&self, abandoned: bool) {
+        let mut state = self.lock();
+        state.open_bodies = state.open_bodies.saturating_sub(1);
+        state.abandoned |= abandoned;
+        // Whoever waits for an answer may have gone while this one was read.
+        let look = abandoned || state.open_bodies == 0 && state.begun_count > 0;
+        state.suspect |= look;
+        let waker = if look { state.waker.take() } else { None };
+        drop(state);
+        if let Some(waker) = waker {
+            waker.wake();
+        }
+    }
+
+    /// The instance fails and is still there: what of its answers is not written yet never will be.
+    pub(super) fn cut(&self, failure: GuestFailure) {
+        let bodies = std::mem::take(&mut self.lock().bodies);
+        bodies.iter().filter_map(Weak::upgrade).for_each(|body| body.cut(failure));
     }
 
     /// The guest has nothing to do. False when it will not have either: the instance is used up.
@@ -205,8 +282,9 @@ impl Worker {
         if std::mem::take(&mut state.suspect) {
             let begun = || state.begun.iter().flatten();
             let gone = begun().filter(|begun| begun.reply.is_closed()).count();
-            // wasmtime cannot cancel one guest task: the instance ends with the last request that somebody waits for.
-            if gone > 0 && gone == state.begun_count {
+            // wasmtime cannot cancel one guest task: the instance ends with the last request that somebody waits for, and the
+            // last answer that somebody reads.
+            if state.abandoned || gone > 0 && gone == state.begun_count && state.open_bodies == 0 {
                 verdict = Verdict::End(GuestFailure::TimedOut);
             }
             state.open &= gone == 0;
@@ -227,7 +305,10 @@ impl Worker {
             }
             // Whoever waits for an answer has a deadline of its own.
             None if state.begun_count > 0 => Due::At(now + self.execution.idle),
-            None => check(state.answered_at + limits::INSTANCE_TIMEOUT, Due::Overdue),
+            None => {
+                let moved = self.made + Duration::from_millis(self.moved_ms.load(Ordering::Relaxed));
+                check(state.answered_at.max(moved) + self.execution.body_timeout, Due::Overdue)
+            }
         }
     }
 

@@ -172,7 +172,7 @@ async fn databases_and_stores_are_where_the_runtime_configuration_puts_them() {
             .unwrap();
     }
     let data = host.folder.path().join("data");
-    assert!(data.join("sqlite/test.db").exists());
+    assert!(data.join("sqlite.db").exists());
     assert!(data.join("shared.db").exists());
     let kept = v2::key_value::HostStore::open(&mut state, "default".into()).await.unwrap().unwrap();
     v2::key_value::HostStore::set(&mut state, lent(&kept), "a".into(), b"1".to_vec()).await.unwrap().unwrap();

@@ -2,6 +2,7 @@
 
 use super::SpinInterfaces;
 use super::bindings::spin::key_value::key_value::{Error, Host, HostStore, HostStoreWithStore};
+use super::in_flight::HeldItems;
 use crate::guest_state::GuestState;
 use crate::key_value::{Backend, KeyValueError};
 use crate::limits;
@@ -94,6 +95,11 @@ impl<T: Send> HostStoreWithStore<T> for SpinInterfaces {
         key: String,
         value: Vec<u8>,
     ) -> wasmtime::Result<Result<(), Error>> {
+        let bytes = key.len() + value.len();
+        let _held = match accessor.with(|mut access| access.get().in_flight.hold(bytes)) {
+            Ok(held) => held,
+            Err(error) => return Ok(Err(Error::Other(error.to_string()))),
+        };
         Ok(opened(accessor, &this)?.set(key, value).await.map_err(Error::from))
     }
 
@@ -117,12 +123,22 @@ impl<T: Send> HostStoreWithStore<T> for SpinInterfaces {
         accessor: &Accessor<T, Self>,
         this: Resource<OpenStore>,
     ) -> wasmtime::Result<(StreamReader<String>, FutureReader<Result<(), Error>>)> {
-        let (keys, end) = match opened(accessor, &this)?.keys().await? {
+        let (in_flight, store) =
+            (accessor.with(|mut access| access.get().in_flight.clone()), opened(accessor, &this)?);
+        let (keys, end) = match store.keys().await? {
             Ok(keys) => (keys, Ok(())),
             Err(error) => (Vec::new(), Err(Error::from(error))),
         };
+        let bytes = keys.iter().map(|key| key.len() + size_of::<String>()).sum();
+        let (keys, end) = match in_flight.hold(bytes) {
+            Ok(held) => (Some(HeldItems::new(keys, held)), end),
+            Err(error) => (None, Err(Error::Other(error.to_string()))),
+        };
         accessor.with(|mut access| {
-            let keys = StreamReader::new(&mut access, keys)?;
+            let keys = match keys {
+                Some(keys) => StreamReader::new(&mut access, keys)?,
+                None => StreamReader::new(&mut access, Vec::new())?,
+            };
             let end = FutureReader::new(&mut access, async { wasmtime::error::Ok(end) })?;
             Ok((keys, end))
         })

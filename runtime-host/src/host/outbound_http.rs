@@ -2,32 +2,38 @@
 //! Redirects are the guest's business: a server cannot send the host on to a place that the manifest does not name.
 
 mod connector;
+mod context;
+mod itself;
+mod patience;
+mod siblings;
 #[cfg(test)]
 mod tests;
-mod trace;
 
 pub use connector::{OwnAddresses, system_roots};
-pub use trace::{OutboundTrace, Traces};
+pub use context::{RequestContext, RequestContexts};
+pub use itself::Itself;
+pub use patience::Patience;
+pub use siblings::Siblings;
 
-use crate::guest::{Guest, GuestFailure};
+use crate::guest::Guest;
 use crate::limits;
 use crate::outbound::{AllowedHosts, Internal, default_port, internal};
-use crate::route::{Route, RouteMatch};
-use crate::spin_headers::SpinHeaders;
 use bytes::Bytes;
 use connector::{ConnectError, Connector, shake_hands};
 use http::uri::{Authority, PathAndQuery, Scheme};
 use http::{HeaderValue, Request, Response, Uri, header};
 use http_body::{Body, Frame, SizeHint};
 use http_body_util::BodyExt as _;
-use hyper_util::client::legacy::connect::HttpConnector;
+use hyper::body::Incoming;
+use hyper_util::client::legacy::connect::Connect;
 use hyper_util::client::legacy::{self, Client};
 use hyper_util::rt::{TokioExecutor, TokioTimer};
+use itself::ToItself;
+use patience::{CONNECTING, Progress, Waits, answered};
 use rustls::RootCertStore;
-use std::collections::BTreeMap;
-use std::net::{Ipv4Addr, SocketAddr};
+use std::net::SocketAddr;
 use std::pin::Pin;
-use std::sync::{Arc, PoisonError, RwLock, Weak};
+use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 use tokio::net::TcpStream;
@@ -46,43 +52,30 @@ pub struct Connections {
     other_tls: TlsConnector,
     own: OwnAddresses,
     siblings: Siblings,
-    /// To this host itself, for requests to `self`.
-    itself: Client<HttpConnector, WasiBody>,
-}
-
-/// The components of the application by their ids, so that one can call another. What runs on replaced code calls the others
-/// as they are now.
-#[derive(Clone, Default)]
-pub struct Siblings(Arc<RwLock<BTreeMap<String, Weak<Guest>>>>);
-
-impl Siblings {
-    /// Said when all components are loaded.
-    pub fn set<'a>(&self, guests: impl IntoIterator<Item = &'a Arc<Guest>>) {
-        let guests = guests.into_iter().map(|guest| (guest.id().to_owned(), Arc::downgrade(guest)));
-        *self.0.write().unwrap_or_else(PoisonError::into_inner) = guests.collect();
-    }
-
-    fn get(&self, id: &str) -> Option<Arc<Guest>> {
-        self.0.read().unwrap_or_else(PoisonError::into_inner).get(id)?.upgrade()
-    }
+    /// This host, for requests to `self`.
+    itself: Itself,
+    to_itself: Client<ToItself, WasiBody>,
 }
 
 impl Connections {
     pub fn new(roots: RootCertStore) -> Self {
-        let mut connector = HttpConnector::new();
-        connector.set_nodelay(true);
-        connector.set_connect_timeout(Some(limits::OUTBOUND_CONNECT_TIMEOUT));
+        let itself = Itself::default();
         Self {
             tls: connector::tls(roots.clone(), &[b"h2", b"http/1.1"]),
             other_tls: connector::tls(roots, &[]),
             own: OwnAddresses::default(),
             siblings: Siblings::default(),
-            itself: client_builder().build(connector),
+            to_itself: client_builder().build(ToItself(itself.clone())),
+            itself,
         }
     }
 
     pub fn own_addresses(&self) -> &OwnAddresses {
         &self.own
+    }
+
+    pub fn itself(&self) -> &Itself {
+        &self.itself
     }
 
     pub fn siblings(&self) -> &Siblings {
@@ -113,8 +106,9 @@ pub struct OutboundHttp {
     client: Client<Connector, WasiBody>,
     /// Bounds the requests of this component that run at once.
     room: Arc<Semaphore>,
-    /// The trace of the next request.
-    trace: Option<OutboundTrace>,
+    patience: Patience,
+    /// What the next request is for.
+    context: Option<RequestContext>,
 }
 
 /// Why there is no connection to a server of another protocol.
@@ -129,12 +123,12 @@ pub enum DialError {
 /// Where a request goes.
 enum Way {
     Out(Client<Connector, WasiBody>),
-    Itself(Client<HttpConnector, WasiBody>),
+    Itself(Client<ToItself, WasiBody>),
     Sibling(Arc<Guest>),
 }
 
 impl OutboundHttp {
-    pub fn new(component: Arc<str>, allowed: AllowedHosts, shared: Connections) -> Self {
+    pub fn new(component: Arc<str>, allowed: AllowedHosts, shared: Connections, patience: Patience) -> Self {
         let allowed = Arc::new(allowed);
         let connector = Connector {
             component: component.clone(),
@@ -144,12 +138,12 @@ impl OutboundHttp {
         };
         let client = client_builder().build(connector.clone());
         let room = Arc::new(Semaphore::new(limits::OUTBOUND_REQUESTS));
-        Self { component, allowed, shared, connector, client, room, trace: None }
+        Self { component, allowed, shared, connector, client, room, patience, context: None }
     }
 
-    /// Lets the requests that follow belong to `trace`.
-    pub fn set_trace(&mut self, trace: Option<OutboundTrace>) {
-        self.trace = trace;
+    /// Lets the requests that follow belong to `context`.
+    pub fn set_context(&mut self, context: Option<RequestContext>) {
+        self.context = context;
     }
 
     /// Whether an entry of the manifest names this, whatever is behind the name.
@@ -222,39 +216,55 @@ impl OutboundHttp {
                 Ok(Way::Sibling(guest))
             }
             Some(Internal::Itself) => {
-                let own = self.shared.own.plain().ok_or(Error::DestinationUnavailable)?;
-                redirect(request, own)?;
-                Ok(Way::Itself(self.shared.itself.clone()))
+                if !self.shared.itself.is_served() {
+                    return Err(Error::DestinationUnavailable);
+                }
+                redirect(request, self.shared.own.first())?;
+                Ok(Way::Itself(self.shared.to_itself.clone()))
             }
         }
     }
 
     async fn send(
+        self,
         way: Way,
         request: Request<WasiBody>,
-        options: RequestOptions,
-        room: Arc<Semaphore>,
+        waits: Waits,
     ) -> Result<Response<WasiBody>, Error> {
-        let connect = options.connect_timeout.unwrap_or(limits::OUTBOUND_CONNECT_TIMEOUT);
-        let Ok(Ok(permit)) = tokio::time::timeout(connect, room.acquire_owned()).await else {
+        let Ok(Ok(permit)) = tokio::time::timeout(waits.connect, self.room.acquire_owned()).await else {
             return Err(Error::ConnectionLimitReached);
         };
-        let wait = options.first_byte_timeout.unwrap_or(limits::OUTBOUND_FIRST_BYTE_TIMEOUT);
-        let pause = options.between_bytes_timeout.unwrap_or(limits::OUTBOUND_BETWEEN_BYTES_TIMEOUT);
-        let timed = |result: Result<Result<_, legacy::Error>, _>| match result {
-            Ok(response) => response.map_err(|error| connection_error(&error)),
-            Err(_) => Err(Error::ConnectionReadTimeout),
+        let progress = Progress::start();
+        let request = request.map(|body| patience::upload(body, progress.clone()));
+        let ask = async {
+            Ok(match way {
+                Way::Out(client) => through(&client, request, waits, &progress).await?.map(Either::Left),
+                Way::Itself(client) => through(&client, request, waits, &progress).await?.map(Either::Left),
+                Way::Sibling(guest) => {
+                    let called = self.shared.siblings.call(&guest, request, self.context.as_ref());
+                    called.await?.map(Either::Right)
+                }
+            })
         };
-        let response = match way {
-            Way::Out(client) => timed(tokio::time::timeout(wait, client.request(request)).await)?,
-            Way::Itself(client) => timed(tokio::time::timeout(wait, client.request(request)).await)?,
-            Way::Sibling(guest) => {
-                let response = sibling(&guest, request).await?;
-                return Ok(response.map(|body| TimedBody::new(body, pause, permit).boxed_unsync()));
-            }
-        };
-        Ok(response.map(|body| TimedBody::new(body, pause, permit).boxed_unsync()))
+        let response = answered(waits.first_byte, &progress, ask).await?;
+        Ok(response.map(|body| match body {
+            Either::Left(body) => TimedBody::new(body, waits.between_bytes, permit).boxed_unsync(),
+            Either::Right(body) => TimedBody::new(body, waits.between_bytes, permit).boxed_unsync(),
+        }))
     }
+}
+
+async fn through<C>(
+    client: &Client<C, WasiBody>,
+    request: Request<WasiBody>,
+    waits: Waits,
+    progress: &Progress,
+) -> Result<Response<Incoming>, Error>
+where
+    C: Connect + Clone + Send + Sync + 'static,
+{
+    let response = CONNECTING.scope((waits.connect, progress.clone()), client.request(request)).await;
+    response.map_err(|error| connection_error(&error))
 }
 
 /// Scheme, host and port of an address.
@@ -264,8 +274,9 @@ fn target(uri: &Uri) -> Option<(&str, &str, u16)> {
     matches!(scheme, "http" | "https").then_some((scheme, uri.host()?, port))
 }
 
-fn redirect(request: &mut Request<WasiBody>, to: SocketAddr) -> Result<(), Error> {
-    let authority = to.to_string();
+/// `own` is where this host listens, as far as that is known.
+fn redirect(request: &mut Request<WasiBody>, own: Option<SocketAddr>) -> Result<(), Error> {
+    let authority = own.map_or("localhost".to_owned(), |own| own.to_string());
     let host = HeaderValue::try_from(&authority).map_err(|_| Error::HttpRequestUriInvalid)?;
     let mut parts = std::mem::take(request.uri_mut()).into_parts();
     parts.scheme = Some(Scheme::HTTP);
@@ -274,21 +285,6 @@ fn redirect(request: &mut Request<WasiBody>, to: SocketAddr) -> Result<(), Error
     *request.uri_mut() = Uri::from_parts(parts).map_err(|_| Error::HttpRequestUriInvalid)?;
     request.headers_mut().insert(header::HOST, host);
     Ok(())
-}
-
-/// Calls another component of the application, as Spin does: with the route `/...`, whatever its own routes are.
-async fn sibling(guest: &Arc<Guest>, mut request: Request<WasiBody>) -> Result<Response<WasiBody>, Error> {
-    let route = Route::parse("/...").map_err(|_| Error::HttpRequestUriInvalid)?;
-    let rest = request.uri().path().to_owned();
-    let found = RouteMatch { route: &route, target: &(), parameters: Vec::new(), rest };
-    let uri = request.uri().clone();
-    let here = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
-    SpinHeaders::new(&route).set(request.headers_mut(), &found, &uri, here);
-    guest.handle(request, None, ()).await.map_err(|failure| match failure {
-        GuestFailure::Busy => Error::ConnectionLimitReached,
-        GuestFailure::TimedOut => Error::HttpResponseTimeout,
-        GuestFailure::Failed => Error::ConnectionTerminated,
-    })
 }
 
 type Answered = (Response<WasiBody>, Box<dyn Future<Output = Result<(), Error>> + Send>);
@@ -304,22 +300,12 @@ impl WasiHttpHooks for OutboundHttp {
             Ok(way) => way,
             Err(error) => return Box::new(std::future::ready(Err(error))),
         };
-        if let Some(trace) = &self.trace {
-            trace.add_to(request.headers_mut());
+        if let Some(context) = &self.context {
+            context.add_trace(request.headers_mut());
         }
-        let sent = Self::send(way, request, bounded(options.unwrap_or_default()), self.room.clone());
+        let waits = self.patience.waits(&options.unwrap_or_default());
+        let sent = self.clone().send(way, request, waits);
         Box::new(async move { Ok((sent.await?, Box::new(std::future::ready(Ok(()))) as _)) })
-    }
-}
-
-/// A guest may wait less than the limits, not more.
-fn bounded(options: RequestOptions) -> RequestOptions {
-    let least =
-        |wished: Option<Duration>, limit: Duration| Some(wished.map_or(limit, |wished| wished.min(limit)));
-    RequestOptions {
-        connect_timeout: least(options.connect_timeout, limits::OUTBOUND_CONNECT_TIMEOUT),
-        first_byte_timeout: least(options.first_byte_timeout, limits::OUTBOUND_FIRST_BYTE_TIMEOUT),
-        between_bytes_timeout: least(options.between_bytes_timeout, limits::OUTBOUND_BETWEEN_BYTES_TIMEOUT),
     }
 }
 

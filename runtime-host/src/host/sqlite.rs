@@ -5,17 +5,33 @@ use super::SpinInterfaces;
 use super::bindings::spin::sqlite::sqlite::{
     Error, Host, HostConnection, HostConnectionWithStore, QueryResult, RowResult, Value,
 };
+use super::in_flight::HeldItems;
 use crate::database::{Connection, DatabaseError, DatabaseFile, Rows};
 use crate::guest_state::GuestState;
 use crate::limits;
 use rusqlite::types::Value as SqlValue;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
+use tokio::runtime::Handle;
+use tokio::sync::Mutex;
 use wasmtime::component::{Accessor, FutureReader, Resource, StreamReader};
 
 /// A connection that a guest has open.
 pub struct OpenDatabase {
-    /// A mutex, because a statement may still run when the guest is gone.
-    connection: Arc<Mutex<Connection>>,
+    connection: SharedConnection,
+}
+
+/// A mutex, because a statement may still run when the guest is gone. Whoever waits for it holds no thread.
+type SharedConnection = Arc<Mutex<Connection>>;
+
+impl Drop for OpenDatabase {
+    fn drop(&mut self) {
+        // Rolls back what is open, which may wait for the disk. While a statement runs, the thread that runs it does that.
+        let open = self.connection.try_lock().is_ok_and(|connection| connection.in_transaction());
+        if open && let Ok(runtime) = Handle::try_current() {
+            let connection = self.connection.clone();
+            runtime.spawn_blocking(move || connection.blocking_lock().execute("ROLLBACK", &[]));
+        }
+    }
 }
 
 impl From<DatabaseError> for Error {
@@ -59,6 +75,16 @@ fn guest_rows(rows: Rows) -> (Vec<String>, Vec<RowResult>) {
     (rows.columns, rows.rows.into_iter().map(row).collect())
 }
 
+/// Bytes that a value takes here, about.
+fn size(value: &Value) -> usize {
+    size_of::<Value>()
+        + match value {
+            Value::Text(text) => text.len(),
+            Value::Blob(bytes) => bytes.len(),
+            Value::Integer(_) | Value::Real(_) | Value::Null => 0,
+        }
+}
+
 impl GuestState {
     /// The database that `name` means, if this guest may open one more.
     fn database_to_open(&self, name: &str) -> Result<DatabaseFile, Error> {
@@ -77,34 +103,25 @@ impl GuestState {
         Ok(self.table.push(connection)?)
     }
 
-    fn connection(&self, this: &Resource<OpenDatabase>) -> wasmtime::Result<Arc<Mutex<Connection>>> {
+    fn connection(&self, this: &Resource<OpenDatabase>) -> wasmtime::Result<SharedConnection> {
         Ok(self.table.get(this)?.connection.clone())
     }
 }
 
-fn locked(connection: &Mutex<Connection>) -> std::sync::MutexGuard<'_, Connection> {
-    // A panic within SQLite's bindings leaves the connection as it was.
-    connection.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
-/// Whether a statement is quick enough to run where it is, which saves two changes of thread.
-///
-/// Within a transaction writes go to memory, and only its end waits for the disk; outside of one every statement may wait for
-/// the disk or another writer.
-fn runs_in_place(in_transaction: bool, statement: &str) -> bool {
-    let word = statement.trim_start().split(|c: char| !c.is_ascii_alphabetic()).next().unwrap_or("");
-    in_transaction && ["INSERT", "UPDATE", "DELETE", "REPLACE"].iter().any(|w| word.eq_ignore_ascii_case(w))
-}
-
+/// Where it is when it is quick for certain, which saves two changes of thread, and on a thread that may wait otherwise.
 async fn run(
-    connection: Arc<Mutex<Connection>>,
+    connection: SharedConnection,
     statement: String,
     parameters: Vec<Value>,
 ) -> wasmtime::Result<Result<Rows, Error>> {
     let parameters: Vec<SqlValue> = parameters.into_iter().map(SqlValue::from).collect();
-    let in_place = runs_in_place(locked(&connection).in_transaction(), &statement);
-    let work = move || locked(&connection).execute(&statement, &parameters);
-    let result = if in_place { work() } else { tokio::task::spawn_blocking(work).await? };
+    if let Ok(mut free) = connection.try_lock()
+        && let Some(result) = free.execute_if_quick(&statement, &parameters)
+    {
+        return Ok(result.map_err(Error::from));
+    }
+    let mut owned = connection.lock_owned().await;
+    let result = tokio::task::spawn_blocking(move || owned.execute(&statement, &parameters)).await?;
     Ok(result.map_err(Error::from))
 }
 
@@ -136,20 +153,16 @@ impl HostConnection for &mut GuestState {
     }
 
     async fn last_insert_rowid(&mut self, this: Resource<OpenDatabase>) -> wasmtime::Result<i64> {
-        Ok(locked(&*self.connection(&this)?).last_insert_rowid())
+        Ok(self.connection(&this)?.lock().await.last_insert_rowid())
     }
 
     async fn changes(&mut self, this: Resource<OpenDatabase>) -> wasmtime::Result<u64> {
-        Ok(locked(&*self.connection(&this)?).changes())
+        Ok(self.connection(&this)?.lock().await.changes())
     }
 
     async fn drop(&mut self, this: Resource<OpenDatabase>) -> wasmtime::Result<()> {
-        let open = self.table.delete(this)?;
+        self.table.delete(this)?;
         self.open_databases -= 1;
-        // Rolls back what is open, which may wait for the disk.
-        if locked(&open.connection).in_transaction() {
-            tokio::task::spawn_blocking(move || drop(open)).await?;
-        }
         Ok(())
     }
 }
@@ -177,14 +190,28 @@ impl<T: Send> HostConnectionWithStore<T> for SpinInterfaces {
     ) -> wasmtime::Result<
         Result<(Vec<String>, StreamReader<RowResult>, FutureReader<Result<(), Error>>), Error>,
     > {
-        let connection = accessor.with(|mut access| access.get().connection(&this))?;
+        let (connection, in_flight) = accessor.with(|mut access| {
+            let guest = access.get();
+            wasmtime::error::Ok((guest.connection(&this)?, guest.in_flight.clone()))
+        })?;
+        let bytes = statement.len() + parameters.iter().map(size).sum::<usize>();
+        let handed_over = match in_flight.hold(bytes) {
+            Ok(held) => held,
+            Err(error) => return Ok(Err(Error::Io(error.to_string()))),
+        };
         let rows = match run(connection, statement, parameters).await? {
             Ok(rows) => rows,
             Err(error) => return Ok(Err(error)),
         };
+        drop(handed_over);
         let (columns, rows) = guest_rows(rows);
+        let bytes = rows.iter().flat_map(|row| &row.values).map(size).sum();
+        let unread = match in_flight.hold(bytes) {
+            Ok(held) => held,
+            Err(error) => return Ok(Err(Error::Io(error.to_string()))),
+        };
         accessor.with(|mut access| {
-            let rows = StreamReader::new(&mut access, rows)?;
+            let rows = StreamReader::new(&mut access, HeldItems::new(rows, unread))?;
             let end = FutureReader::new(&mut access, async { wasmtime::error::Ok(Ok(())) })?;
             Ok(Ok((columns, rows, end)))
         })
@@ -195,7 +222,7 @@ impl<T: Send> HostConnectionWithStore<T> for SpinInterfaces {
         this: Resource<OpenDatabase>,
     ) -> wasmtime::Result<i64> {
         let connection = accessor.with(|mut access| access.get().connection(&this))?;
-        Ok(locked(&connection).last_insert_rowid())
+        Ok(connection.lock().await.last_insert_rowid())
     }
 
     async fn changes_async(
@@ -203,6 +230,67 @@ impl<T: Send> HostConnectionWithStore<T> for SpinInterfaces {
         this: Resource<OpenDatabase>,
     ) -> wasmtime::Result<u64> {
         let connection = accessor.with(|mut access| access.get().connection(&this))?;
-        Ok(locked(&connection).changes())
+        Ok(connection.lock().await.changes())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::database::Databases;
+    use std::pin::pin;
+
+    async fn execute(connection: &SharedConnection, statement: &str) -> Result<Rows, Error> {
+        run(connection.clone(), statement.to_owned(), Vec::new()).await.unwrap()
+    }
+
+    fn two_connections() -> (tempfile::TempDir, [SharedConnection; 2]) {
+        let folder = tempfile::tempdir().unwrap();
+        let file = Databases::default().file(folder.path().join("a.db"));
+        let connect = || Arc::new(Mutex::new(file.connect().unwrap()));
+        (folder, [connect(), connect()])
+    }
+
+    #[tokio::test]
+    async fn who_waits_for_the_write_lock_holds_no_thread_so_that_its_holder_can_commit() {
+        let (_folder, [holder, waiter]) = two_connections();
+        execute(&holder, "CREATE TABLE t (x)").await.unwrap();
+        for statement in ["BEGIN IMMEDIATE", "INSERT INTO t VALUES (1)"] {
+            execute(&holder, statement).await.unwrap();
+        }
+        execute(&waiter, "BEGIN").await.unwrap();
+        // On this one thread: the holder gets on only if the waiter leaves it.
+        let (waited, held) =
+            tokio::join!(execute(&waiter, "INSERT INTO t VALUES (2)"), execute(&holder, "COMMIT"));
+        held.unwrap();
+        waited.unwrap();
+        execute(&waiter, "COMMIT").await.unwrap();
+    }
+
+    #[tokio::test]
+    async fn statements_of_one_connection_run_one_after_the_other_and_the_second_holds_no_thread() {
+        const ENDLESS: &str = "WITH RECURSIVE n(x) AS (SELECT 1 UNION ALL SELECT x + 1 FROM n LIMIT 3000000)
+                               SELECT count(*) FROM n";
+        let (_folder, [connection, _]) = two_connections();
+        let mut first = pin!(execute(&connection, ENDLESS));
+        assert!(futures_util::poll!(first.as_mut()).is_pending());
+        let mut second = pin!(execute(&connection, "SELECT 1"));
+        assert!(futures_util::poll!(second.as_mut()).is_pending());
+        assert!(connection.try_lock().is_err(), "the first runs while this thread does other things");
+        first.await.unwrap();
+        second.await.unwrap();
+    }
+
+    #[tokio::test]
+    async fn a_row_that_is_inserted_under_the_write_lock_is_there_without_a_change_of_thread() {
+        let (_folder, [connection, _]) = two_connections();
+        execute(&connection, "CREATE TABLE t (x)").await.unwrap();
+        for statement in ["BEGIN IMMEDIATE", "INSERT INTO t VALUES (1)"] {
+            execute(&connection, statement).await.unwrap();
+        }
+        let again = pin!(execute(&connection, "INSERT INTO t VALUES (1)"));
+        assert!(futures_util::poll!(again).is_ready());
+        let long = pin!(execute(&connection, "INSERT INTO t SELECT x FROM t"));
+        assert!(futures_util::poll!(long).is_pending());
     }
 }

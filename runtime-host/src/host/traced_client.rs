@@ -28,7 +28,7 @@ impl HostWithStore<GuestState> for TracedClient {
             .with(|mut access| {
                 // The last is the call of the guest's export.
                 let task = access.as_context_mut().async_call_stack()?.last();
-                access.data_mut().choose_trace(task);
+                access.data_mut().choose_context(task);
                 wasmtime::error::Ok(())
             })
             .map_err(TrappableError::trap)?;

@@ -75,15 +75,8 @@ impl batch::Host for &mut GuestState {
         bucket: Resource<OpenStore>,
         keys: Vec<String>,
     ) -> Outcome<Vec<(String, Option<Vec<u8>>)>> {
-        let store = self.table.get(&bucket)?;
-        let mut found = Vec::new();
-        for key in keys {
-            match store.get(&key).await {
-                Ok(value) => found.push((key, value)),
-                Err(error) => return Ok(Err(error.into())),
-            }
-        }
-        Ok(Ok(found))
+        let store = self.table.get(&bucket)?.clone();
+        Ok(store.get_many(keys).await?.map_err(Error::from))
     }
 
     async fn set_many(&mut self, bucket: Resource<OpenStore>, pairs: Vec<(String, Vec<u8>)>) -> Outcome<()> {

@@ -2,7 +2,8 @@
 
 use super::memory::MemoryStore;
 use super::redis::RedisStore;
-use super::{KeyValueError, KeyValueStore};
+use super::{Gathered, KeyValueError, KeyValueStore, Values};
+use crate::limits;
 use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
@@ -66,9 +67,30 @@ impl Backend {
     pub async fn keys(self) -> wasmtime::Result<Result<Vec<String>, KeyValueError>> {
         Ok(match self {
             Backend::File(file, label) => tokio::task::spawn_blocking(move || file.keys(&label)).await?,
-            Backend::Memory(memory) => Ok(memory.keys()),
+            Backend::Memory(memory) => memory.keys(),
             Backend::Redis(redis) => redis.keys().await,
         })
+    }
+
+    /// The outer error is a panic of the thread that reads.
+    pub async fn get_many(self, keys: Vec<String>) -> wasmtime::Result<Result<Values, KeyValueError>> {
+        if let Err(error) = few(keys.len()) {
+            return Ok(Err(error));
+        }
+        if let Backend::File(file, label) = self {
+            return Ok(tokio::task::spawn_blocking(move || file.get_many(&label, keys)).await?);
+        }
+        let mut gathered = Gathered::default();
+        for key in keys {
+            let value = match self.get(&key).await {
+                Ok(value) => value,
+                Err(error) => return Ok(Err(error)),
+            };
+            if let Err(error) = gathered.push(key, value) {
+                return Ok(Err(error));
+            }
+        }
+        Ok(Ok(gathered.found))
     }
 
     pub async fn set(&self, key: String, value: Vec<u8>) -> Result<(), KeyValueError> {
@@ -83,6 +105,7 @@ impl Backend {
     }
 
     pub async fn set_many(&self, pairs: Vec<(String, Vec<u8>)>) -> Result<(), KeyValueError> {
+        few(pairs.len())?;
         match self {
             Backend::File(file, label) => file.set_many(label, pairs).await,
             Backend::Memory(memory) => memory.set_many(pairs),
@@ -91,6 +114,7 @@ impl Backend {
     }
 
     pub async fn delete_many(&self, keys: Vec<String>) -> Result<(), KeyValueError> {
+        few(keys.len())?;
         match self {
             Backend::File(file, label) => file.delete_many(label, keys).await,
             Backend::Memory(memory) => {
@@ -122,6 +146,14 @@ impl Backend {
             Backend::Memory(memory) => memory.swap(key, seen.as_deref(), value),
             Backend::Redis(redis) => redis.swap(key, seen, value).await,
         }
+    }
+}
+
+/// Refuses a batch that would keep others waiting for too long.
+fn few(keys: usize) -> Result<(), KeyValueError> {
+    match keys > limits::KEY_VALUE_BATCH_KEYS {
+        true => Err(KeyValueError::TooManyAtOnce(keys)),
+        false => Ok(()),
     }
 }
 

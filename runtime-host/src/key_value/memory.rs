@@ -31,7 +31,7 @@ impl Entries {
     /// Refuses what would not fit even without what it replaces: the limit is there to bound memory, not to be filled exactly.
     fn make_room(&self, bytes: usize) -> Result<(), KeyValueError> {
         match self.bytes + bytes > limits::MEMORY_STORE_BYTES {
-            true => Err(KeyValueError::Full),
+            true => Err(KeyValueError::Full(limits::MEMORY_STORE_BYTES as u64)),
             false => Ok(()),
         }
     }
@@ -46,8 +46,13 @@ impl MemoryStore {
         self.entries().by_key.get(key).cloned()
     }
 
-    pub fn keys(&self) -> Vec<String> {
-        self.entries().by_key.keys().cloned().collect()
+    pub fn keys(&self) -> Result<Vec<String>, KeyValueError> {
+        let entries = self.entries();
+        let bytes: usize = entries.by_key.keys().map(String::len).sum();
+        match entries.by_key.len() > limits::LISTED_KEYS || bytes > limits::LISTED_KEY_BYTES {
+            true => Err(KeyValueError::TooManyKeys),
+            false => Ok(entries.by_key.keys().cloned().collect()),
+        }
     }
 
     /// All of them or, when one is refused, none.
@@ -109,7 +114,7 @@ mod tests {
         }
         set("large").unwrap();
         store.set_many(vec![("small".into(), vec![0; limits::MAX_VALUE_BYTES / 2])]).unwrap();
-        assert!(matches!(set("more"), Err(KeyValueError::Full)));
+        assert!(matches!(set("more"), Err(KeyValueError::Full(_))));
         assert_eq!(store.get("more"), None);
         store.delete_many(&["small".into(), "large".into(), "never".into()]);
         set("more").unwrap();

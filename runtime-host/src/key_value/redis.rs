@@ -6,6 +6,8 @@ use redis::aio::{ConnectionManager, ConnectionManagerConfig};
 use redis::{AsyncCommands as _, Client, RedisError, RedisResult, Script, cmd, pipe};
 use std::collections::BTreeSet;
 use std::fmt;
+use std::sync::Arc;
+use tokio::sync::Semaphore;
 
 /// Connects when it is used first, and again whenever the connection is gone.
 #[derive(Clone)]
@@ -13,6 +15,8 @@ pub struct RedisStore {
     connection: ConnectionManager,
     /// Without user and password.
     server: String,
+    /// Bounds the values that are on their way from the server.
+    reads: Arc<Semaphore>,
 }
 
 impl fmt::Debug for RedisStore {
@@ -51,7 +55,8 @@ impl RedisStore {
             .set_connection_timeout(Some(limits::OUTBOUND_CONNECT_TIMEOUT))
             .set_response_timeout(Some(limits::REDIS_RESPONSE_TIMEOUT))
             .set_concurrency_limit(limits::OUTBOUND_REQUESTS);
-        Ok(Self { connection: ConnectionManager::new_lazy_with_config(client, config)?, server })
+        let reads = Arc::new(Semaphore::new(limits::REDIS_READS));
+        Ok(Self { connection: ConnectionManager::new_lazy_with_config(client, config)?, server, reads })
     }
 
     /// The host and port, for people.
@@ -64,6 +69,7 @@ impl RedisStore {
     }
 
     pub async fn get(&self, key: &str) -> Result<Option<Vec<u8>>, KeyValueError> {
+        let _room = self.reads.acquire().await.map_err(|_| KeyValueError::Stopped)?;
         // No more of a value than may be is fetched: whoever else uses the server may have stored a gigabyte.
         let mut both = pipe();
         both.atomic().exists(key);
@@ -83,14 +89,17 @@ impl RedisStore {
     /// In order, as the other stores have them.
     pub async fn keys(&self) -> Result<Vec<String>, KeyValueError> {
         // Not KEYS, which stops the server for everybody until it has been through all.
-        let (mut cursor, mut found) = (0_u64, BTreeSet::new());
+        let (mut cursor, mut found, mut bytes) = (0_u64, BTreeSet::new(), 0);
         loop {
             let mut scan = cmd("SCAN");
             scan.arg(cursor).arg("COUNT").arg(limits::REDIS_SCAN_COUNT);
             let (next, keys): (u64, Vec<Vec<u8>>) = scan.query_async(&mut self.connection()).await?;
             // What is no text was not stored through this interface.
-            found.extend(keys.into_iter().filter_map(|key| String::from_utf8(key).ok()));
-            if found.len() > limits::REDIS_KEYS {
+            for key in keys.into_iter().filter_map(|key| String::from_utf8(key).ok()) {
+                let length = key.len();
+                bytes += if found.insert(key) { length } else { 0 };
+            }
+            if found.len() > limits::LISTED_KEYS || bytes > limits::LISTED_KEY_BYTES {
                 return Err(KeyValueError::TooManyKeys);
             }
             if next == 0 {

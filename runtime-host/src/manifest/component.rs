@@ -1,6 +1,6 @@
 //! `[component.X]`, or a component that stands in its trigger.
 
-use super::document::{Component as ComponentText, RemoteSource, SqliteScope};
+use super::document::{Component as ComponentText, RemoteSource};
 use super::names;
 use super::reader::Reader;
 use super::text_or::TextOr;
@@ -40,9 +40,7 @@ impl Reader<'_> {
             files: self.files(text.files, &text.exclude_files)?,
             key_value_stores: self.labels("key-value store", text.key_value_stores)?,
             sqlite_databases: self.labels("database", text.sqlite_databases)?,
-            sqlite_per_institute: tool
-                .and_then(|tool| tool.sqlite.as_ref())
-                .is_some_and(|scope| matches!(scope, SqliteScope::PerInstitute)),
+            sqlite: tool.and_then(|tool| tool.sqlite).unwrap_or_default(),
             allowed_hosts: self.allowed_hosts(
                 &text.allowed_outbound_hosts,
                 &text.allowed_http_hosts,

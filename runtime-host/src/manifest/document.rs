@@ -3,6 +3,7 @@
 //! Keys that Spin knows and this host does not act on are read all the same, so that their faults are found and the others'
 //! names are suggested; `_` marks those that change nothing here.
 
+use super::SqliteScope;
 use super::text_or::{OneOrMany, TextOr};
 use crate::execution::ExecutionTable;
 use serde::Deserialize;
@@ -29,8 +30,8 @@ pub(super) struct Document {
 #[serde(deny_unknown_fields)]
 pub(super) struct Application {
     pub(super) name: Spanned<String>,
-    #[serde(default, rename = "version")]
-    pub(super) _version: String,
+    #[serde(default)]
+    pub(super) version: String,
     #[serde(default, rename = "description")]
     pub(super) _description: String,
     #[serde(default, rename = "authors")]
@@ -300,11 +301,4 @@ pub(super) struct ComponentTool {
     pub(super) execution: Option<Spanned<ExecutionTable>>,
     #[serde(default)]
     pub(super) anonymous: Vec<Spanned<String>>,
-}
-
-#[derive(Debug, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub(super) enum SqliteScope {
-    PerComponent,
-    PerInstitute,
 }

@@ -86,7 +86,9 @@ impl Reader<'_> {
         }
         let routes = self.routes(triggers, &components)?;
         let rollcall = tool.map(|tool| self.rollcall(tool, &components)).transpose()?;
-        Ok(Manifest { name: application.name.into_inner(), components, routes, rollcall, variables })
+        let version = Some(application.version).filter(|version| !version.is_empty());
+        let name = application.name.into_inner();
+        Ok(Manifest { name, version, components, routes, rollcall, variables })
     }
 
     pub(super) fn check_component(

@@ -48,7 +48,7 @@ fn templates_are_filled_and_paths_start_from_the_manifest() {
     assert_eq!(hello.source, Path::new("app/hello.wasm"));
     assert_eq!(hello.variables["origin"], "http://127.0.0.1:1/x");
     assert!(hello.allowed_hosts.reach("http", "127.0.0.1", 1).is_some());
-    assert!(!hello.sqlite_per_institute);
+    assert_eq!(hello.sqlite, SqliteScope::PerApplication);
     assert!(manifest.rollcall.is_none());
     assert_eq!(answerer(&manifest, "/anything"), "hello");
 }
@@ -61,7 +61,7 @@ fn the_rollcall_application_is_accepted() {
     assert_eq!(rollcall.sync.unwrap().path, "/sync");
     assert_eq!(rollcall.cache_store.unwrap(), "default");
     assert_eq!(manifest.variables["identity"], "host");
-    assert!(manifest.components["sync"].sqlite_per_institute);
+    assert_eq!(manifest.components["sync"].sqlite, SqliteScope::PerInstitute);
     assert_eq!(manifest.components["sync"].memory_bytes, 512 * limits::MIB);
     assert!(manifest.components["commands"].anonymous.find("/api/auth/login").is_some());
     assert_eq!(answerer(&manifest, "/commands/k1"), "commands");

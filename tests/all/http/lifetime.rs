@@ -94,6 +94,28 @@ async fn idle_connections_do_not_hold_up_the_end() {
     assert!(began.elapsed() < Duration::from_secs(4), "it took {:?}", began.elapsed());
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_handshake_that_does_not_come_does_not_hold_up_the_end() {
+    let certificate =
+        |name: &str| std::fs::read(integration_tests::workspace().join("tests/tls").join(name)).unwrap();
+    let tls = "[tls]\ncertificate = \"tls.pem\"\nkey = \"tls.key\"\n";
+    let proxies = "[proxies]\ntrusted = [\"127.0.0.0/8\"]\nproxy_protocol = true\n";
+    for settings in [tls, proxies] {
+        // Longer than the test waits for the end.
+        let settings = format!("{settings}[http]\nheader_timeout_ms = 600000\ndrain_timeout_ms = 600000\n");
+        let files = [("tls.pem", certificate("first.pem")), ("tls.key", certificate("first.key"))];
+        let mut edge = PlainEdge::start_with_files(&settings, &files).await;
+        let silent = edge.connect().await;
+        // Taken after the silent one, and so is it when this one is answered.
+        let mut other = edge.connect().await;
+        other.write_all(b"neither a header nor a handshake\r\n\r\n").await.unwrap();
+        read_to_close(&mut other).await;
+        let ended = edge.program.stop().await;
+        assert!(ended.success(), "{ended}");
+        drop(silent);
+    }
+}
+
 /// Components that take long to compile together: each is other code than the others.
 fn slow_to_compile(files: usize) -> Vec<(String, Vec<u8>)> {
     let mut manifest = "spin_manifest_version = 2\napplication.name = \"slow\"\n".to_owned();
@@ -199,11 +221,26 @@ async fn sighup_ends_neither_the_edge_nor_a_connection() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn health_answers_as_we_and_as_spin_do() {
+    let manifest = "spin_manifest_version = 2\napplication = { name = \"plain\", version = \"1.2.3\" }\n
+[[trigger.http]]\nroute = \"/...\"\nstatic_response = { status_code = 418 }\n";
+    let everything = PlainEdge::start_with_files("", &[("spin.toml", manifest.as_bytes().to_vec())]).await;
     let edge = PlainEdge::start("").await;
     let answer = async |path: &str| {
         let answer = edge.exchange(get(path).as_bytes()).await;
         String::from_utf8(answer).unwrap()
     };
+    for (path, begins, ends) in [
+        ("/.well-known/spin/health", "HTTP/1.1 200", "\r\n\r\nOK"),
+        ("/.well-known/spin/info", "HTTP/1.1 200", "\r\n\r\n{\"name\":\"plain\",\"version\":\"1.2.3\"}"),
+        ("/.well-known/spin/other", "HTTP/1.1 404", "}"),
+        ("/.well-known/spin/", "HTTP/1.1 404", "}"),
+        ("/.well-known/spin", "HTTP/1.1 418", ""),
+    ] {
+        let answer = everything.exchange(get(path).as_bytes()).await;
+        let answer = String::from_utf8(answer).unwrap();
+        assert!(answer.starts_with(begins) && answer.ends_with(ends), "{path}: {answer}");
+    }
+    assert!(answer("/.well-known/spin/info").await.ends_with("\r\n\r\n{\"name\":\"plain\"}"));
     assert!(answer("/health").await.ends_with("\r\n\r\n{\"status\":\"ok\"}"));
     assert!(answer("/.well-known/spin/health").await.ends_with("\r\n\r\nOK"));
     assert!(answer("/metrics").await.starts_with("HTTP/1.1 404"), "metrics are not for the public");

@@ -53,6 +53,37 @@ async fn secure_edge() -> PlainEdge {
     .await
 }
 
+/// An application with a component that asks what its query says, and may ask itself.
+fn asking_itself() -> Vec<(&'static str, Vec<u8>)> {
+    let manifest = "spin_manifest_version = 2\napplication.name = \"asks\"\n
+[[trigger.http]]\nroute = \"/fetch\"\ncomponent = \"fetch\"\n
+[component.fetch]\nsource = \"fetch.wasm\"\nallowed_outbound_hosts = [\"http://self\"]\n";
+    let wasm = std::fs::read(integration_tests::guest("fetch")).unwrap();
+    vec![("spin.toml", manifest.as_bytes().to_vec()), ("fetch.wasm", wasm)]
+}
+
+const ASK_ITSELF: &str =
+    "GET /fetch?http://self/health HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n";
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_component_asks_its_own_application_whatever_clients_have_to_speak() {
+    let mut files = asking_itself();
+    files.extend([("tls.pem", read("first.pem")), ("tls.key", read("first.key"))]);
+    let settings = "[tls]\ncertificate = \"tls.pem\"\nkey = \"tls.key\"\n";
+    let edge = PlainEdge::start_with_files(settings, &files).await;
+    let mut stream = connect(edge.address(), &[]).await.unwrap();
+    stream.write_all(ASK_ITSELF.as_bytes()).await.unwrap();
+    let mut answer = Vec::new();
+    stream.read_to_end(&mut answer).await.unwrap();
+    assert!(answer.starts_with(b"HTTP/1.1 200"), "{}", String::from_utf8_lossy(&answer));
+
+    let settings = "[proxies]\ntrusted = [\"127.0.0.0/8\"]\nproxy_protocol = true\n";
+    let behind = PlainEdge::start_with_files(settings, &asking_itself()).await;
+    let proxied = format!("PROXY TCP4 198.51.100.7 10.0.0.1 4711 80\r\n{ASK_ITSELF}");
+    let answer = behind.exchange(proxied.as_bytes()).await;
+    assert!(answer.starts_with(b"HTTP/1.1 200"), "{}", String::from_utf8_lossy(&answer));
+}
+
 async fn health(stream: &mut TlsStream<TcpStream>) -> bool {
     stream.write_all(b"GET /health HTTP/1.1\r\nHost: localhost\r\n\r\n").await.unwrap();
     let mut answer = [0; 512];

@@ -3,6 +3,7 @@
 use super::*;
 use crate::guest::pool::Pool;
 use crate::problem::whole_body;
+use http_body_util::BodyExt as _;
 
 fn job() -> Option<Job> {
     Some(Job { request: Request::new(whole_body("")), finished: Box::new(()) })
@@ -87,7 +88,7 @@ async fn work_after_the_answer_and_idleness_have_an_end() {
     assert!(matches!(worker.due(now), Due::At(_)));
     worker.answer(begun, Ok(Response::new(whole_body(""))));
     assert!(waiting.await.is_ok());
-    let later = Instant::now() + limits::INSTANCE_TIMEOUT;
+    let later = Instant::now() + Execution::default().body_timeout;
     assert!(matches!(worker.due(now), Due::At(_)));
     assert!(matches!(worker.due(later), Due::Overdue));
     assert!(worker.rest());
@@ -121,4 +122,67 @@ async fn institutes_never_share_an_instance() {
     assert!(pool.offer(&north, &mut job()).is_some());
     pool.remove(&place, &worker);
     assert!(pool.offer(&north, &mut job()).is_none());
+}
+
+#[tokio::test]
+async fn a_body_that_moves_keeps_its_instance_however_long_it_takes() {
+    let execution = Execution { body_timeout: Duration::from_millis(50), ..Execution::default() };
+    let worker = Worker::new(execution, TaskTracker::new());
+    let waiting = taken(&worker).unwrap();
+    let (begun, _) = worker.begin().unwrap();
+    worker.answer(begun, Ok(Response::new(whole_body("x"))));
+    let mut answer = waiting.await.ok().unwrap().into_body();
+    tokio::time::sleep(Duration::from_millis(60)).await;
+    assert!(matches!(worker.due(Instant::now()), Due::Overdue), "nothing has moved");
+    assert!(answer.frame().await.unwrap().is_ok());
+    assert!(matches!(worker.due(Instant::now()), Due::At(_)), "a piece was taken");
+    let later = Instant::now() + Duration::from_millis(60);
+    assert!(matches!(worker.due(later), Due::Overdue));
+}
+
+#[tokio::test]
+async fn an_instance_whose_answer_is_read_stays_though_the_others_wait_no_more() {
+    let worker = worker(10, 10);
+    let (reading, leaving) = (taken(&worker).unwrap(), taken(&worker).unwrap());
+    let (read, _) = worker.begin().unwrap();
+    worker.begin().unwrap();
+    worker.answer(read, Ok(Response::new(whole_body("long"))));
+    let answer = reading.await.ok().unwrap();
+    drop(leaving);
+    assert!(matches!(worker.after_poll(), Verdict::GoOn), "its body is still read");
+    drop(answer);
+    assert!(matches!(worker.after_poll(), Verdict::End(_)), "and now nobody wants anything");
+}
+
+/// Answers the one request of an instance, and says whether it ends when the answer is let go after so many pieces.
+async fn ends_after(pieces: usize, head: bool, length: Option<u64>) -> bool {
+    let worker = Worker::once(Execution::default(), TaskTracker::new());
+    let mut request = Request::new(whole_body(""));
+    if head {
+        *request.method_mut() = Method::HEAD;
+    }
+    let waiting = worker.offer(&mut Some(Job { request, finished: Box::new(()) })).unwrap();
+    let (begun, _) = worker.begin().unwrap();
+    let endless =
+        futures_util::stream::repeat_with(|| Ok(http_body::Frame::data(bytes::Bytes::from_static(b"x"))));
+    let mut response = Response::new(http_body_util::StreamBody::new(endless).boxed_unsync());
+    if let Some(length) = length {
+        response.headers_mut().insert(http::header::CONTENT_LENGTH, length.into());
+    }
+    worker.answer(begun, Ok(response));
+    let mut answer = waiting.await.ok().unwrap().into_body();
+    for _ in 0..pieces {
+        answer.frame().await.unwrap().unwrap();
+    }
+    drop(answer);
+    matches!(worker.after_poll(), Verdict::End(_))
+}
+
+#[tokio::test]
+async fn an_instance_of_one_request_ends_when_its_reader_leaves_and_not_when_all_was_read() {
+    assert!(ends_after(0, false, None).await);
+    assert!(ends_after(3, false, None).await);
+    assert!(ends_after(3, false, Some(4)).await);
+    assert!(!ends_after(4, false, Some(4)).await, "as long as it said it would be");
+    assert!(!ends_after(0, true, None).await, "nobody reads the body of an answer to HEAD");
 }

@@ -1,5 +1,6 @@
 //! Connects to other servers for guests: resolves the name, looks at each address before it is used, and speaks TLS.
 
+use super::patience::{CONNECTING, Progress};
 use crate::limits;
 use crate::outbound::AllowedHosts;
 use crate::outbound::address::{self, Reach};
@@ -14,6 +15,7 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr, UdpSocket};
 use std::pin::Pin;
 use std::sync::{Arc, OnceLock};
 use std::task::{Context, Poll};
+use tokio::io::DuplexStream;
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
@@ -26,35 +28,33 @@ pub(super) struct ConnectError(pub(super) Error);
 
 /// Where this host listens, known once it does.
 #[derive(Clone, Default)]
-pub struct OwnAddresses(Arc<OnceLock<Listening>>);
-
-struct Listening {
-    all: Vec<SocketAddr>,
-    plain: Option<SocketAddr>,
-}
+pub struct OwnAddresses(Arc<OnceLock<Vec<SocketAddr>>>);
 
 impl OwnAddresses {
-    /// Said once, when the listener stands. Guests reach none of `all`; their requests to `self` go to `plain`, which speaks
-    /// HTTP without TLS.
-    pub fn set(&self, all: Vec<SocketAddr>, plain: Option<SocketAddr>) {
-        if self.0.set(Listening { all, plain }).is_err() {
+    /// Said once, when the listeners stand. Guests reach none of them.
+    pub fn set(&self, all: Vec<SocketAddr>) {
+        if self.0.set(all).is_err() {
             tracing::debug!("the addresses of the listener were known before");
         }
     }
 
-    pub(super) fn plain(&self) -> Option<SocketAddr> {
-        let mut address = self.0.get()?.plain?;
+    /// Where clients come, as one on this machine would say it.
+    pub(super) fn first(&self) -> Option<SocketAddr> {
+        let mut address = *self.0.get()?.first()?;
         if address.ip().is_unspecified() {
             address.set_ip(Ipv4Addr::LOCALHOST.into());
         }
         Some(address)
     }
 
+    /// Whether a connection to `to` may end at one of them, under whatever name.
     fn contain(&self, to: SocketAddr) -> bool {
-        let own = self.0.get().map_or(&[][..], |listening| &listening.all);
-        own.iter().any(|own| {
-            own.port() == to.port()
-                && (own.ip() == to.ip() || own.ip().is_unspecified() && is_of_this_machine(to.ip()))
+        let own = self.0.get().map_or(&[][..], |all| all);
+        let ip = address::embedded(to.ip());
+        own.iter().filter(|own| own.port() == to.port()).any(|own| {
+            let own = address::embedded(own.ip());
+            // Who connects to no address in particular is connected to this machine.
+            own == ip || ip.is_unspecified() || own.is_unspecified() && is_of_this_machine(ip)
         })
     }
 }
@@ -118,9 +118,15 @@ impl tower::Service<Uri> for Connector {
 
     fn call(&mut self, uri: Uri) -> Self::Future {
         let connector = self.clone();
+        // The client calls this while it is asked for the request's answer.
+        let request = CONNECTING.try_with(Clone::clone);
+        let (wait, progress) =
+            request.unwrap_or_else(|_| (limits::OUTBOUND_CONNECT_TIMEOUT, Progress::start()));
         Box::pin(async move {
-            let connect = tokio::time::timeout(limits::OUTBOUND_CONNECT_TIMEOUT, connector.connect(&uri));
-            connect.await.unwrap_or(Err(Error::ConnectionTimeout)).map_err(ConnectError)
+            let connect = tokio::time::timeout(wait, connector.connect(&uri));
+            let stream = connect.await.unwrap_or(Err(Error::ConnectionTimeout)).map_err(ConnectError)?;
+            progress.step();
+            Ok(stream)
         })
     }
 }
@@ -210,13 +216,15 @@ pub(super) async fn shake_hands(
 /// A connection, encrypted or not.
 pub(super) enum Stream {
     Plain(TokioIo<TcpStream>),
+    /// Within this process.
+    Local(TokioIo<DuplexStream>),
     Tls(Box<TokioIo<TlsStream<TcpStream>>>),
 }
 
 impl Connection for Stream {
     fn connected(&self) -> Connected {
         match self {
-            Stream::Plain(_) => Connected::new(),
+            Stream::Plain(_) | Stream::Local(_) => Connected::new(),
             Stream::Tls(stream) => match stream.inner().get_ref().1.alpn_protocol() {
                 Some(b"h2") => Connected::new().negotiated_h2(),
                 _ => Connected::new(),
@@ -233,6 +241,7 @@ impl Read for Stream {
     ) -> Poll<io::Result<()>> {
         match self.get_mut() {
             Stream::Plain(stream) => Pin::new(stream).poll_read(cx, buffer),
+            Stream::Local(stream) => Pin::new(stream).poll_read(cx, buffer),
             Stream::Tls(stream) => Pin::new(stream).poll_read(cx, buffer),
         }
     }
@@ -242,6 +251,7 @@ impl Write for Stream {
     fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         match self.get_mut() {
             Stream::Plain(stream) => Pin::new(stream).poll_write(cx, bytes),
+            Stream::Local(stream) => Pin::new(stream).poll_write(cx, bytes),
             Stream::Tls(stream) => Pin::new(stream).poll_write(cx, bytes),
         }
     }
@@ -249,6 +259,7 @@ impl Write for Stream {
     fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         match self.get_mut() {
             Stream::Plain(stream) => Pin::new(stream).poll_flush(cx),
+            Stream::Local(stream) => Pin::new(stream).poll_flush(cx),
             Stream::Tls(stream) => Pin::new(stream).poll_flush(cx),
         }
     }
@@ -256,6 +267,7 @@ impl Write for Stream {
     fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         match self.get_mut() {
             Stream::Plain(stream) => Pin::new(stream).poll_shutdown(cx),
+            Stream::Local(stream) => Pin::new(stream).poll_shutdown(cx),
             Stream::Tls(stream) => Pin::new(stream).poll_shutdown(cx),
         }
     }
@@ -267,6 +279,7 @@ impl Write for Stream {
     ) -> Poll<io::Result<usize>> {
         match self.get_mut() {
             Stream::Plain(stream) => Pin::new(stream).poll_write_vectored(cx, parts),
+            Stream::Local(stream) => Pin::new(stream).poll_write_vectored(cx, parts),
             Stream::Tls(stream) => Pin::new(stream).poll_write_vectored(cx, parts),
         }
     }
@@ -274,6 +287,7 @@ impl Write for Stream {
     fn is_write_vectored(&self) -> bool {
         match self {
             Stream::Plain(stream) => stream.is_write_vectored(),
+            Stream::Local(stream) => stream.is_write_vectored(),
             Stream::Tls(stream) => stream.is_write_vectored(),
         }
     }

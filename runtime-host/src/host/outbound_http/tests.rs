@@ -1,6 +1,7 @@
 //! Requests of guests against servers on this machine: who is reached, who is not, and over how many connections.
 
 use super::*;
+use crate::execution::Execution;
 use crate::problem::whole_body;
 use http::{StatusCode, Version};
 use hyper::body::Incoming;
@@ -10,6 +11,7 @@ use hyper_util::server::conn::auto;
 use rustls::pki_types::pem::PemObject as _;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use std::convert::Infallible;
+use std::net::Ipv4Addr;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use tokio::net::TcpListener;
 use tokio_rustls::TlsAcceptor;
@@ -63,6 +65,10 @@ async fn answer(request: Request<Incoming>) -> Result<Response<WasiBody>, Infall
             response.headers_mut().insert(header::LOCATION, HeaderValue::from_static("/elsewhere"));
         }
         "/never" => std::future::pending().await,
+        "/whole" => {
+            let body = request.into_body().collect().await.map(|body| body.to_bytes().len());
+            *response.body_mut() = whole_body(format!("{body:?}"));
+        }
         _ => {}
     }
     Ok(response)
@@ -71,7 +77,17 @@ async fn answer(request: Request<Incoming>) -> Result<Response<WasiBody>, Infall
 fn outbound(shared: &Connections, hosts: &[&str]) -> OutboundHttp {
     let mut allowed = AllowedHosts::default();
     hosts.iter().try_for_each(|host| allowed.add(host)).unwrap();
-    OutboundHttp::new("test".into(), allowed, shared.clone())
+    OutboundHttp::new("test".into(), allowed, shared.clone(), Patience::of(&Execution::default()))
+}
+
+/// Lets what answers clients of a [`Server`] answer requests to `self`.
+fn serve_itself(shared: &Connections) {
+    shared.itself().set(|stream| {
+        let builder = auto::Builder::new(TokioExecutor::new());
+        tokio::spawn(async move {
+            let _ = builder.serve_connection(TokioIo::new(stream), service_fn(answer)).await;
+        });
+    });
 }
 
 fn no_roots() -> Connections {
@@ -141,7 +157,7 @@ async fn metadata_addresses_are_not_tried_for_a_wildcard_nor_for_a_wide_network(
 async fn the_host_s_own_port_is_closed_to_guests_and_open_to_self() {
     let server = Server::start(None).await;
     let shared = no_roots();
-    shared.own_addresses().set(vec![server.address], Some(server.address));
+    shared.own_addresses().set(vec![server.address]);
     let listed = outbound(&shared, &["http://127.0.0.1:*", "http://localhost:*"]);
     for host in ["127.0.0.1", "localhost"] {
         let error = send(&listed, &server.uri("http", host, "/")).await.unwrap_err();
@@ -151,8 +167,12 @@ async fn the_host_s_own_port_is_closed_to_guests_and_open_to_self() {
     assert!(matches!(error, Error::HttpRequestDenied), "{error:?}");
     assert_eq!(server.connections(), 0);
     let itself = outbound(&shared, &["http://self"]);
+    let error = send(&itself, "http://self/").await.unwrap_err();
+    assert!(matches!(error, Error::DestinationUnavailable), "nobody answers yet: {error:?}");
+    serve_itself(&shared);
     assert_eq!(send(&itself, "http://self/x?y").await.unwrap().status(), 200);
     assert_eq!(send(&itself, "http://self.alt/redirect").await.unwrap().status(), 302);
+    assert_eq!(server.connections(), 0, "it takes no port");
 }
 
 #[tokio::test]
@@ -160,14 +180,37 @@ async fn a_host_that_listens_everywhere_is_closed_by_each_of_its_addresses() {
     let server = Server::start(None).await;
     let shared = no_roots();
     let everywhere = SocketAddr::from((Ipv4Addr::UNSPECIFIED, server.address.port()));
-    shared.own_addresses().set(vec![everywhere], None);
-    let listed = outbound(&shared, &["http://127.0.0.0/8:*", "http://self"]);
+    shared.own_addresses().set(vec![everywhere]);
+    let listed = outbound(&shared, &["http://127.0.0.0/8:*"]);
     for host in ["127.0.0.1", "127.0.0.2"] {
         let error = send(&listed, &server.uri("http", host, "/")).await.unwrap_err();
         assert!(matches!(error, Error::DestinationIpProhibited), "{host}: {error:?}");
     }
-    let error = send(&listed, "http://self/").await.unwrap_err();
-    assert!(matches!(error, Error::DestinationUnavailable), "{error:?}");
+}
+
+#[tokio::test]
+async fn the_host_s_own_port_is_closed_under_each_name_of_this_machine() {
+    let server = Server::start(None).await;
+    let shared = no_roots();
+    shared.own_addresses().set(vec![server.address]);
+    // Each lists the very address, so that nothing else keeps it from there.
+    for host in
+        ["0.0.0.0", "[::]", "[::ffff:127.0.0.1]", "[::ffff:0.0.0.0]", "[64:ff9b::7f00:1]", "[::7f00:1]"]
+    {
+        let listed = outbound(&shared, &[&format!("http://{host}:*")]);
+        let error = send(&listed, &server.uri("http", host, "/")).await.unwrap_err();
+        assert!(matches!(error, Error::DestinationIpProhibited), "{host}: {error:?}");
+    }
+    assert_eq!(server.connections(), 0);
+    let other = Server::start(None).await;
+    for host in ["0.0.0.0", "[::ffff:127.0.0.1]"] {
+        let listed = outbound(&shared, &[&format!("http://{host}:*")]);
+        assert_eq!(
+            send(&listed, &other.uri("http", host, "/")).await.unwrap().status(),
+            200,
+            "another port: {host}"
+        );
+    }
 }
 
 #[tokio::test]
@@ -278,9 +321,78 @@ async fn other_components_are_called_where_the_manifest_allows_it_and_exist() {
     // It was reached, and it trapped.
     let guest = host.load(Some(&crate::test_host::handler("unreachable")), "").unwrap();
     let request = || Request::builder().uri("http://test.spin.internal/x").body(whole_body("")).unwrap();
-    let error = sibling(&guest, request()).await.unwrap_err();
+    let error = shared.siblings().call(&guest, request(), None).await.unwrap_err();
     assert!(matches!(error, Error::ConnectionTerminated), "{error:?}");
+    let long = host
+        .load(Some(&crate::test_host::handler("unreachable")), "tool.rollcall.body_bytes_max = 3")
+        .unwrap();
+    let large = Request::builder().uri("http://test.spin.internal/x").body(whole_body("four")).unwrap();
+    let error = shared.siblings().call(&long, large, None).await.unwrap_err();
+    assert!(matches!(error, Error::HttpRequestBodySize(Some(3))), "its own limit holds: {error:?}");
     let other = outbound(&shared, &["*://*:*"]);
     let error = send(&other, "http://test.spin.internal/").await.unwrap_err();
     assert!(matches!(error, Error::HttpRequestDenied), "{error:?}");
+}
+
+#[test]
+fn a_guest_waits_as_long_as_its_own_request_may_take_and_longer_if_it_asks_for_that() {
+    let second = Duration::from_secs;
+    let execution = Execution { timeout: second(30), body_timeout: second(120), ..Execution::default() };
+    let patience = Patience::of(&execution);
+    let usual = patience.waits(&RequestOptions::default());
+    assert_eq!(usual.connect, limits::OUTBOUND_CONNECT_TIMEOUT);
+    assert_eq!((usual.first_byte, usual.between_bytes), (second(30), second(30)));
+    let asked = |seconds: u64| {
+        let wait = Some(second(seconds));
+        let options =
+            RequestOptions { connect_timeout: wait, first_byte_timeout: wait, between_bytes_timeout: wait };
+        let waits = patience.waits(&options);
+        assert!(waits.connect == waits.first_byte && waits.connect == waits.between_bytes);
+        waits.connect
+    };
+    assert_eq!(asked(1), second(1));
+    assert_eq!(asked(60), second(60));
+    assert_eq!(asked(600), second(120), "no longer than an instance that has answered is kept");
+}
+
+#[tokio::test]
+async fn the_wait_for_an_answer_begins_when_the_request_s_body_moves_no_more() {
+    let server = Server::start(None).await;
+    let outbound = outbound(&no_roots(), &["http://127.0.0.1:*"]);
+    const WAIT: Duration = Duration::from_secs(1);
+    let options = || RequestOptions { first_byte_timeout: Some(WAIT), ..RequestOptions::default() };
+    // They take longer together than the answer may, and move meanwhile.
+    let pieces = async_pieces([(WAIT * 2 / 5, "piece"); 4]);
+    let request = Request::post(server.uri("http", "127.0.0.1", "/whole")).body(pieces).unwrap();
+    let sent = outbound.clone().send_request(request, Some(options()), Box::new(std::future::ready(Ok(()))));
+    let (response, _) = Pin::from(sent).await.unwrap();
+    assert_eq!(text(response).await, "Ok(20)");
+    let request = Request::post(server.uri("http", "127.0.0.1", "/never")).body(whole_body("x")).unwrap();
+    let sent = outbound.clone().send_request(request, Some(options()), Box::new(std::future::ready(Ok(()))));
+    let error = Pin::from(sent).await.map(|_| ()).unwrap_err();
+    assert!(matches!(error, Error::ConnectionReadTimeout), "{error:?}");
+}
+
+/// A body whose pieces come each after a pause.
+fn async_pieces<const N: usize>(pieces: [(Duration, &'static str); N]) -> WasiBody {
+    let pieces = futures_util::stream::unfold(pieces.into_iter(), async |mut pieces| {
+        let (pause, text) = pieces.next()?;
+        tokio::time::sleep(pause).await;
+        Some((Ok(Frame::data(Bytes::from_static(text.as_bytes()))), pieces))
+    });
+    http_body_util::StreamBody::new(pieces).boxed_unsync()
+}
+
+#[tokio::test]
+async fn a_component_that_is_called_is_waited_for_no_longer_than_was_asked() {
+    let shared = no_roots();
+    let host = crate::test_host::TestHost::new();
+    let looping = crate::test_host::handler("(loop $l (br $l))");
+    let guest = host.load(Some(&looping), "tool.rollcall.cpu_ms = 20000").unwrap();
+    shared.siblings().set([&guest]);
+    let caller = outbound(&shared, &["http://test.spin.internal"]);
+    let options =
+        RequestOptions { first_byte_timeout: Some(Duration::from_millis(50)), ..RequestOptions::default() };
+    let error = send_with(&caller, "http://test.spin.internal/", options).await.unwrap_err();
+    assert!(matches!(error, Error::ConnectionReadTimeout), "{error:?}");
 }

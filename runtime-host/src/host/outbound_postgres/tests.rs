@@ -1,7 +1,8 @@
 //! Guests' connections against a real server.
 
 use super::*;
-use crate::host::outbound_http::Connections;
+use crate::execution::Execution;
+use crate::host::outbound_http::{Connections, Patience};
 use crate::outbound::AllowedHosts;
 use rustls::RootCertStore;
 use test_servers::Postgres;
@@ -10,7 +11,12 @@ pub(crate) fn connections(hosts: &[&str]) -> PostgresConnections {
     let mut allowed = AllowedHosts::default();
     hosts.iter().try_for_each(|host| allowed.add(host)).unwrap();
     let shared = Connections::new(RootCertStore::empty());
-    PostgresConnections::new(OutboundHttp::new("test".into(), allowed, shared))
+    PostgresConnections::new(OutboundHttp::new(
+        "test".into(),
+        allowed,
+        shared,
+        Patience::of(&Execution::default()),
+    ))
 }
 
 pub(crate) fn server() -> (Postgres, PostgresAddress) {

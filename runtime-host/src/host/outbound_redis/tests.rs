@@ -1,7 +1,8 @@
 //! Guests' connections against a real server, and against one that means harm.
 
 use super::*;
-use crate::host::outbound_http::Connections;
+use crate::execution::Execution;
+use crate::host::outbound_http::{Connections, Patience};
 use crate::outbound::AllowedHosts;
 use redis::cmd;
 use rustls::RootCertStore;
@@ -13,7 +14,12 @@ fn connections(hosts: &[&str]) -> RedisConnections {
     let mut allowed = AllowedHosts::default();
     hosts.iter().try_for_each(|host| allowed.add(host)).unwrap();
     let shared = Connections::new(RootCertStore::empty());
-    RedisConnections::new(OutboundHttp::new("test".into(), allowed, shared))
+    RedisConnections::new(OutboundHttp::new(
+        "test".into(),
+        allowed,
+        shared,
+        Patience::of(&Execution::default()),
+    ))
 }
 
 async fn client_ids(server: &Redis, connections: &RedisConnections, then: &str) -> (i64, i64) {

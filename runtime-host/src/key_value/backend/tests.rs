@@ -1,7 +1,6 @@
 //! What holds for every kind of store, and what only Redis can do wrong.
 
 use super::*;
-use crate::limits;
 use test_servers::Redis;
 
 struct Stores {
@@ -118,4 +117,46 @@ async fn a_server_that_is_gone_is_an_error_and_one_that_is_back_is_used_again() 
     };
     tokio::time::timeout(std::time::Duration::from_secs(20), again).await.unwrap();
     assert_eq!(store.get("k").await.unwrap(), Some(vec![2]));
+}
+
+#[tokio::test]
+async fn each_kind_of_store_returns_no_more_in_one_call_than_fits_and_refuses_the_rest() {
+    for store in stores().all {
+        store.set("k".into(), vec![7; limits::MAX_VALUE_BYTES]).await.unwrap();
+        store.set("s".into(), vec![1]).await.unwrap();
+        let keys = |key: &str, times: usize| vec![key.to_owned(); times];
+        let fit = limits::KEY_VALUE_BATCH_BYTES / (limits::MAX_VALUE_BYTES + 1);
+        let found = store.clone().get_many(keys("k", fit)).await.unwrap().unwrap();
+        assert_eq!(found.len(), fit, "{store}");
+        assert!(
+            found.iter().all(|(_, value)| value.as_ref().is_some_and(|v| v.len() == limits::MAX_VALUE_BYTES))
+        );
+        let error = store.clone().get_many(keys("k", 2_000)).await.unwrap().unwrap_err();
+        assert!(matches!(error, KeyValueError::TooMuchAtOnce), "{store}: {error}");
+        let two = store.clone().get_many(vec!["s".into(), "never".into()]).await.unwrap().unwrap();
+        assert_eq!(two, [("s".to_owned(), Some(vec![1])), ("never".to_owned(), None)], "{store}");
+        let many = limits::KEY_VALUE_BATCH_KEYS + 1;
+        let error = store.clone().get_many(keys("s", many)).await.unwrap().unwrap_err();
+        assert!(matches!(error, KeyValueError::TooManyAtOnce(_)), "{store}: {error}");
+        let error = store.delete_many(keys("s", many)).await.unwrap_err();
+        assert!(matches!(error, KeyValueError::TooManyAtOnce(_)), "{store}: {error}");
+        let error = store.set_many(vec![("s".into(), vec![]); many]).await.unwrap_err();
+        assert!(matches!(error, KeyValueError::TooManyAtOnce(_)), "{store}: {error}");
+        assert_eq!(store.get("s").await.unwrap(), Some(vec![1]), "{store}");
+    }
+}
+
+#[tokio::test]
+async fn each_kind_of_store_lists_so_many_keys_and_no_more() {
+    const PER_CALL: usize = 5_000;
+    for store in stores().all {
+        for first in (0..limits::LISTED_KEYS).step_by(PER_CALL) {
+            let pairs = (first..first + PER_CALL).map(|n| (n.to_string(), Vec::new())).collect();
+            store.set_many(pairs).await.unwrap();
+        }
+        assert_eq!(store.clone().keys().await.unwrap().unwrap().len(), limits::LISTED_KEYS, "{store}");
+        store.set("more".into(), vec![]).await.unwrap();
+        let error = store.clone().keys().await.unwrap().unwrap_err();
+        assert!(matches!(error, KeyValueError::TooManyKeys), "{store}: {error}");
+    }
 }
