@@ -5,6 +5,7 @@ mod auth;
 mod batch;
 mod commands;
 mod documents;
+mod doubts;
 mod error;
 mod extract;
 mod health;
@@ -72,6 +73,7 @@ fn public() -> OpenApiRouter<App> {
         .routes(routes!(quarantine::discard))
         .routes(routes!(commands::apply))
         .routes(routes!(commands::state))
+        .merge(doubts::router())
         .merge(admin::lists::router())
         .merge(admin::tables::router())
         .merge(admin::writes::router())

@@ -13,6 +13,7 @@ mod copy;
 mod coursework;
 mod directory;
 mod documents;
+mod doubts;
 mod error;
 mod feed;
 mod fees;
@@ -42,6 +43,7 @@ pub(crate) use copy::copy;
 pub(crate) use coursework::{Assignment, NewSubmission, StudentSubmission, UngradedSubmission};
 pub(crate) use directory::{Institute, StudiedBatch, TaughtBatch};
 pub(crate) use documents::{Carried, ChangeRow, LoggedDocument, NewDocument, Succession};
+pub(crate) use doubts::{DoubtQuery, DoubtRow, FoundDoubt, ThreadTimes, Words};
 pub(crate) use error::{OpenError, StoreError};
 pub(crate) use feed::FeedRow;
 #[cfg(test)]

@@ -188,6 +188,10 @@ fn list_parameters(collection: &Collection) -> Vec<Value> {
                 json!({"type": "string", "maxLength": 200, "pattern": "^[^\\x00-\\x1f\\x7f-\\x9f]+$"}),
                 "Only what has this value",
             ),
+            Test::Words { .. } => (
+                json!({"$ref": "#/components/schemas/SearchWords"}),
+                "Only what has a word that begins with each of these",
+            ),
             Test::From | Test::EntryFrom => {
                 (json!({"$ref": "#/components/schemas/Moment"}), "At or after this")
             }

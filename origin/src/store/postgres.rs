@@ -13,6 +13,7 @@ mod coursework;
 mod dial;
 mod directory;
 mod documents;
+mod doubts;
 mod feed;
 mod fees;
 mod idempotency;

@@ -8,6 +8,7 @@ mod collections;
 mod coursework;
 mod directory;
 mod documents;
+mod doubts;
 mod feed;
 mod fees;
 mod folder_lock;

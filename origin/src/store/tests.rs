@@ -17,6 +17,7 @@ macro_rules! on_each_engine {
 mod administration;
 mod cluster;
 mod conformance;
+mod doubts;
 mod fees;
 mod moving;
 mod sessions;

@@ -10,6 +10,7 @@ use super::collections::ReadCollections;
 use super::coursework::{ReadCoursework, WriteCoursework};
 use super::directory::{ReadDirectory, WriteDirectory};
 use super::documents::{ReadDocuments, WriteDocuments};
+use super::doubts::{ReadDoubts, WriteDoubts};
 use super::error::StoreError;
 use super::feed::{ReadFeed, WriteFeed};
 use super::fees::{ReadFees, WriteFees};
@@ -43,6 +44,7 @@ pub(crate) trait Records:
     + ReadDecisions
     + ReadDirectory
     + ReadDocuments
+    + ReadDoubts
     + ReadFeed
     + ReadFees
     + ReadMessages
@@ -64,6 +66,7 @@ impl<T> Records for T where
         + ReadDecisions
         + ReadDirectory
         + ReadDocuments
+        + ReadDoubts
         + ReadFeed
         + ReadFees
         + ReadMessages
@@ -88,6 +91,7 @@ pub(crate) trait Writes:
     + WriteDecisions
     + WriteDirectory
     + WriteDocuments
+    + WriteDoubts
     + WriteFeed
     + WriteFees
     + WriteMessages
@@ -111,6 +115,7 @@ impl<T> Writes for T where
         + WriteDecisions
         + WriteDirectory
         + WriteDocuments
+        + WriteDoubts
         + WriteFeed
         + WriteFees
         + WriteMessages

@@ -14,7 +14,7 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 /// The lists with their collections, from which their parameters are documented.
-pub(in crate::routes) static LISTS: [(&str, &Collection); 17] = [
+pub(in crate::routes) static LISTS: [(&str, &Collection); 18] = [
     ("/admin/v1/users", &collections::USERS),
     ("/admin/v1/batches", &collections::BATCHES),
     ("/admin/v1/enrolments", &collections::ENROLMENTS),
@@ -28,6 +28,7 @@ pub(in crate::routes) static LISTS: [(&str, &Collection); 17] = [
     ("/admin/v1/payments", &collections::PAYMENTS),
     ("/admin/v1/messages", &collections::MESSAGES),
     ("/admin/v1/documents", &collections::DOCUMENTS),
+    ("/admin/v1/doubts", &collections::DOUBTS),
     ("/admin/v1/quarantine", &collections::QUARANTINE),
     ("/admin/v1/sessions", &collections::SESSIONS),
     ("/admin/v1/audit", &collections::AUDIT),

@@ -13,6 +13,12 @@ INSERT INTO documents (document, institute, kind, subject, batch, owner, heads, 
     SELECT 'document-' || n, 'large.example', CASE WHEN n % 20 = 0 THEN 'doubt' ELSE 'notes' END, 'subject-' || n,
         'batch-' || (n % 220 + 1), 'teacher-1', '{}', 1, now()
     FROM generate_series(1, 20000) n;
+INSERT INTO doubts (institute, subject, document, batch, asked_by, question, answers, answer_count, answered_by, conflicts,
+        omitted_bytes, words, asked_at, updated_at, heads)
+    SELECT 'large.example', 'batch-' || (n % 220 + 1) || '/thread-' || n, 'document-' || n, 'batch-' || (n % 220 + 1),
+        'student-' || (n % 28785 + 1), 'Why?', '[]', n % 3, CASE WHEN n % 3 > 0 THEN 'teacher-1' END, 0, 0,
+        'is topic' || (n % 500) || ' why', now() - n * interval '1 minute', now() - n * interval '20 seconds', '[]'
+    FROM generate_series(1, 20000) n;
 INSERT INTO changes SELECT 'large.example', 'document-' || n, 1, n::text::bytea, 'x', 'teacher-1', 'phone', 'edge', now()
     FROM generate_series(1, 20000) n;
 INSERT INTO quarantine SELECT 'large.example', 'document-' || n, sha256(n::text::bytea), 'teacher-1', 'phone', 'edge', 'forbidden', 'x',

@@ -256,6 +256,79 @@ pub(crate) struct DocumentDetail {
     pub(crate) last_refusal: Option<String>,
 }
 
+/// A doubt thread in which somebody has written something.
+#[derive(Debug, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct DoubtRecord {
+    pub(crate) document: String,
+    /// `BATCH/NAME`.
+    pub(crate) subject: String,
+    pub(crate) batch: String,
+    pub(crate) asked_by: String,
+    pub(crate) asked_by_name: String,
+    /// The first 200 characters of the question.
+    pub(crate) excerpt: String,
+    pub(crate) answer_count: i64,
+    /// Whether others than the one who asked have answered.
+    pub(crate) answered: bool,
+    /// Who of them stands last in the thread.
+    pub(crate) answered_by: Option<String>,
+    /// Answers of which there are several concurrent texts.
+    pub(crate) conflicts: i64,
+    pub(crate) asked_at: String,
+    /// When somebody last wrote there.
+    pub(crate) updated_at: String,
+}
+
+/// A doubt thread with its texts.
+#[derive(Debug, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct DoubtDetail {
+    pub(crate) document: String,
+    pub(crate) subject: String,
+    pub(crate) batch: String,
+    pub(crate) asked_by: String,
+    pub(crate) asked_by_name: String,
+    pub(crate) excerpt: String,
+    pub(crate) answer_count: i64,
+    pub(crate) answered: bool,
+    pub(crate) answered_by: Option<String>,
+    pub(crate) conflicts: i64,
+    pub(crate) asked_at: String,
+    pub(crate) updated_at: String,
+    pub(crate) question: String,
+    /// In their order.
+    pub(crate) answers: Vec<DoubtAnswer>,
+    /// Bytes of the thread that are not shown here: its document has them.
+    pub(crate) omitted_bytes: i64,
+    /// Hex hashes: the changes that this was made from.
+    pub(crate) heads: Vec<String>,
+}
+
+/// One answer of a thread.
+#[derive(Debug, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct DoubtAnswer {
+    /// User id.
+    pub(crate) author: String,
+    pub(crate) text: String,
+    /// All concurrent texts, the shown one last; absent without a conflict.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) writers: Option<Vec<AnswerWriter>>,
+}
+
+/// One of several concurrent texts, and whose it is.
+#[derive(Debug, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct AnswerWriter {
+    pub(crate) text: String,
+    pub(crate) actor: String,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) user: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) device: Option<String>,
+}
+
 /// A change of a document that was refused.
 #[derive(Debug, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]

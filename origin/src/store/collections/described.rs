@@ -309,6 +309,48 @@ pub(crate) static DOCUMENTS: Collection = Collection {
     sorts: &[by("subject", &["kind", "subject"])],
 };
 
+/// Threads in which somebody has written something. Their texts are in the record that is read alone.
+pub(crate) static DOUBTS: Collection = Collection {
+    record: "doubt",
+    from: "doubts d JOIN users u ON u.\"user\" = d.asked_by",
+    institute: "d.institute",
+    columns: &[
+        column("document", "d.document", Kind::Text),
+        column("subject", "d.subject", Kind::Text),
+        column("batch", "d.batch", Kind::Text),
+        column("asked_by", "d.asked_by", Kind::Text),
+        column("asked_by_name", "u.name", Kind::Text),
+        column("excerpt", "substr(d.question, 1, 200)", Kind::Text),
+        column("answer_count", "d.answer_count", Kind::Integer),
+        column("answered", "d.answered_by IS NOT NULL", Kind::Flag),
+        column("answered_by", "d.answered_by", Kind::Text),
+        column("conflicts", "d.conflicts", Kind::Integer),
+        column("asked_at", "d.asked_at", Kind::Time),
+        column("updated_at", "d.updated_at", Kind::Time),
+        alone("question", "d.question", Kind::Text),
+        alone("answers", "d.answers", Kind::Json),
+        alone("omitted_bytes", "d.omitted_bytes", Kind::Integer),
+        alone("heads", "d.heads", Kind::Json),
+    ],
+    key: &["document"],
+    filters: &[
+        equal("batch", "d.batch"),
+        equal("asked_by", "d.asked_by"),
+        flag("answered", "d.answered_by IS NOT NULL", "d.answered_by IS NULL"),
+        from("d.updated_at"),
+        until("d.updated_at"),
+        Filter {
+            name: "q",
+            sql: "",
+            test: Test::Words {
+                postgres: "d.document IN (SELECT s.document FROM search_doubts({}) s)",
+                sqlite: "d.id IN (SELECT rowid FROM doubt_words WHERE doubt_words MATCH {})",
+            },
+        },
+    ],
+    sorts: &[by("updated_at", &["updated_at", "document"]), by("asked_at", &["asked_at", "document"])],
+};
+
 /// Those that nobody has settled.
 pub(crate) static QUARANTINE: Collection = Collection {
     record: "quarantined change",
