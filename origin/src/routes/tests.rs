@@ -14,6 +14,7 @@ mod patroni;
 mod plans;
 mod sessions;
 mod tables;
+mod timetable;
 mod views;
 
 use crate::testing::TestOrigin;

@@ -35,6 +35,12 @@ enum Concerned<'e> {
     User(&'e str),
     /// Its members without the one who made the event.
     Batch(&'e str, &'e str),
+    /// The same, and the teacher of a class, who need not be one of them.
+    Class {
+        batch: &'e str,
+        except: &'e str,
+        teacher: Option<&'e str>,
+    },
 }
 
 fn notify(tx: &WriteTx<'_>, event: &Event, work: &Work, position: u64) -> Result<(), StoreError> {
@@ -48,6 +54,15 @@ fn notify(tx: &WriteTx<'_>, event: &Event, work: &Work, position: u64) -> Result
     match concerned {
         Concerned::User(user) => tx.notify_user(user, &notification)?,
         Concerned::Batch(batch, except) => tx.notify_batch(batch, except, &notification)?,
+        Concerned::Class { batch, except, teacher } => {
+            let told = tx.notify_batch(batch, except, &notification)?;
+            match teacher.filter(|teacher| *teacher != except) {
+                Some(teacher) if !tx.teaches(teacher, batch)? => {
+                    told + tx.notify_user(teacher, &notification)?
+                }
+                Some(_) | None => told,
+            }
+        }
     };
     Ok(())
 }
@@ -87,16 +102,16 @@ fn told(event: &Event) -> Option<(Concerned<'_>, &'static str, Value)> {
             "payment-refunded",
             json!({"payment": payment, "invoice": invoice, "amount_minor": amount_minor}),
         ),
-        Event::ClassRescheduled { class, batch, by, title, starts_at, ends_at, room } => (
-            Concerned::Batch(batch, by),
+        Event::ClassRescheduled { class, batch, by, title, starts_at, ends_at, room, teacher } => (
+            Concerned::Class { batch, except: by, teacher: teacher.as_deref() },
             "class-rescheduled",
             json!({
                 "class": class, "batch": batch, "title": title, "starts_at": starts_at, "ends_at": ends_at,
                 "room": room,
             }),
         ),
-        Event::ClassCancelled { class, batch, by, title, starts_at } => (
-            Concerned::Batch(batch, by),
+        Event::ClassCancelled { class, batch, by, title, starts_at, teacher } => (
+            Concerned::Class { batch, except: by, teacher: teacher.as_deref() },
             "class-cancelled",
             json!({"class": class, "batch": batch, "title": title, "starts_at": starts_at}),
         ),

@@ -70,6 +70,21 @@ impl ReadTimetable for Transaction<'_> {
         Ok(classes)
     }
 
+    fn classes_taught(
+        &self,
+        teacher: &str,
+        from: i64,
+        until: i64,
+        limit: u32,
+    ) -> Result<Vec<ClassRow>, StoreError> {
+        let sql = format!(
+            "{CLASS} WHERE c.institute = ?1 AND c.teacher = ?2 AND c.starts_at >= ?3 AND c.starts_at < ?4
+                 AND c.cancelled_at IS NULL
+             ORDER BY c.starts_at, c.class LIMIT ?5"
+        );
+        self.all(&sql, (self.institute, teacher, from, until, limit), read_class)
+    }
+
     fn expected_between(&self, from: i64, until: i64) -> Result<(u64, u64), StoreError> {
         let expected = self.one(
             "SELECT count(*), coalesce(sum((SELECT count(*) FROM enrolments e
