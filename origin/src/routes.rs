@@ -5,7 +5,6 @@ mod auth;
 mod batch;
 mod commands;
 mod documents;
-mod doubts;
 mod error;
 mod extract;
 mod health;
@@ -73,8 +72,10 @@ fn public() -> OpenApiRouter<App> {
         .routes(routes!(quarantine::discard))
         .routes(routes!(commands::apply))
         .routes(routes!(commands::state))
-        .merge(doubts::router())
+        .merge(admin::doubts::router())
         .merge(admin::lists::router())
+        .merge(admin::operation::router())
+        .merge(admin::series::router())
         .merge(admin::tables::router())
         .merge(admin::writes::router())
 }

@@ -26,6 +26,7 @@ mod overview;
 mod postgres;
 mod quarantine;
 mod retention;
+mod series;
 mod sessions;
 mod settings;
 mod sqlite;
@@ -60,6 +61,7 @@ pub(crate) use overview::{StudentOverviewOf, TeacherOverview, TeacherOverviewOf}
 pub(crate) use postgres::{Role, ServerFigures, migrate};
 pub(crate) use quarantine::{QuarantineOutcome, QuarantineRow};
 pub(crate) use retention::{Left, Trimmed};
+pub(crate) use series::{ClassTimes, NewSeries};
 #[cfg(test)]
 pub(crate) use sessions::Session;
 pub(crate) use sessions::{Device, PasswordReset};

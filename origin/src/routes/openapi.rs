@@ -6,6 +6,7 @@ use super::admin::lists::LISTS;
 use super::error::Problem;
 use crate::app::App;
 use crate::services::admin::collections::{Collection, Test};
+use crate::services::documents::{DoubtPlace, SearchWords};
 use axum::Router;
 use serde_json::{Map, Value, json};
 use sync_protocol::bookmark::BOOKMARK_HEADER;
@@ -14,7 +15,8 @@ use utoipa::OpenApi;
 use utoipa_swagger_ui::SwaggerUi;
 
 /// Bodies of which at least one member must be there.
-const CHANGES: [&str; 4] = ["UserChange", "ClassChange", "AssignmentChange", "InstituteChange"];
+const CHANGES: [&str; 5] =
+    ["UserChange", "ClassChange", "ClassSeriesChange", "AssignmentChange", "InstituteChange"];
 
 #[derive(OpenApi)]
 #[openapi(
@@ -22,7 +24,7 @@ const CHANGES: [&str; 4] = ["UserChange", "ClassChange", "AssignmentChange", "In
         title = "Rollcall origin",
         description = "Records, views, documents and commands of coaching institutes."
     ),
-    components(schemas(Problem))
+    components(schemas(Problem, SearchWords, DoubtPlace))
 )]
 pub(super) struct Description;
 

@@ -10,6 +10,7 @@ mod foreign;
 mod guardians;
 mod messages;
 mod notifications;
+mod operation;
 mod patroni;
 mod plans;
 mod sessions;

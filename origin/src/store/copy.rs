@@ -95,7 +95,7 @@ const TABLES: &[Table] = &[
         ("enrolled_at", Time)] },
     Table { name: "classes", from: OWN, columns: &[("institute", Text), ("class", Text), ("batch", Text),
         ("title", Text), ("room", Text), ("teacher", Text), ("starts_at", Time), ("ends_at", Time),
-        ("cancelled_at", Time)] },
+        ("cancelled_at", Time), ("series", Text)] },
     Table { name: "attendance", from: OWN, columns: &[("institute", Text), ("class", Text), ("student", Text),
         ("mark", Text), ("marks", Json), ("document", Text), ("heads", Json), ("writers", Json),
         ("remark", Text), ("remark_writers", Json)] },

@@ -27,6 +27,7 @@ mod primary;
 mod quarantine;
 mod replicas;
 mod retention;
+mod series;
 mod server;
 mod sessions;
 mod timetable;

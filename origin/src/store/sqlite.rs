@@ -19,6 +19,7 @@ mod outbox;
 mod quarantine;
 mod readers;
 mod retention;
+mod series;
 mod sessions;
 mod timetable;
 mod transaction;

@@ -20,6 +20,7 @@ mod conformance;
 mod doubts;
 mod fees;
 mod moving;
+mod series;
 mod sessions;
 mod tenants;
 

@@ -21,6 +21,7 @@ use super::outbox::{ReadOutbox, WriteOutbox};
 use super::overview::ReadOverview;
 use super::quarantine::{ReadQuarantine, WriteQuarantine};
 use super::retention::{ReadRetention, WriteRetention};
+use super::series::{ReadSeries, WriteSeries};
 use super::sessions::{ReadSessions, WriteSessions};
 use super::timetable::{ReadTimetable, WriteTimetable};
 use serde_json::Value;
@@ -53,6 +54,7 @@ pub(crate) trait Records:
     + ReadOutbox
     + ReadOverview
     + ReadRetention
+    + ReadSeries
     + ReadSessions
     + ReadTimetable
 {
@@ -75,6 +77,7 @@ impl<T> Records for T where
         + ReadOutbox
         + ReadOverview
         + ReadRetention
+        + ReadSeries
         + ReadSessions
         + ReadTimetable
 {
@@ -99,6 +102,7 @@ pub(crate) trait Writes:
     + WriteNotifications
     + WriteOutbox
     + WriteRetention
+    + WriteSeries
     + WriteSessions
     + WriteActivities
     + WriteTimetable
@@ -123,6 +127,7 @@ impl<T> Writes for T where
         + WriteNotifications
         + WriteOutbox
         + WriteRetention
+        + WriteSeries
         + WriteSessions
         + WriteActivities
         + WriteTimetable

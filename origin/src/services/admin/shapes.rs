@@ -102,6 +102,8 @@ pub(crate) struct ClassRecord {
     pub(crate) starts_at: String,
     pub(crate) ends_at: String,
     pub(crate) cancelled: bool,
+    /// Of which it is one.
+    pub(crate) series: Option<String>,
 }
 
 /// A student's mark in a class, as the merged sheet has it.
@@ -189,6 +191,59 @@ pub(crate) struct PaymentRecord {
     pub(crate) reference: Option<String>,
     pub(crate) recorded_by: String,
     pub(crate) paid_at: String,
+}
+
+/// A refund: all of a payment, or a part.
+#[derive(Debug, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct RefundRecord {
+    pub(crate) refund: String,
+    pub(crate) payment: String,
+    pub(crate) invoice: String,
+    pub(crate) student: String,
+    pub(crate) student_name: String,
+    pub(crate) amount_minor: i64,
+    pub(crate) reason: Option<String>,
+    /// Null for one that the payment provider told of.
+    pub(crate) refunded_by: Option<String>,
+    pub(crate) refunded_at: String,
+}
+
+/// A device that a user has registered.
+#[derive(Debug, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct DeviceRecord {
+    pub(crate) user: String,
+    pub(crate) user_name: String,
+    pub(crate) device: String,
+    pub(crate) name: String,
+    pub(crate) platform: Option<String>,
+    pub(crate) registered_at: String,
+}
+
+/// How far a consumer of the institute's queue is.
+#[derive(Debug, Serialize, ToSchema)]
+pub(crate) struct QueueRecord {
+    pub(crate) consumer: String,
+    /// At most 10,000 are counted, here and below.
+    pub(crate) waiting: u64,
+    /// When the oldest of it was committed.
+    pub(crate) oldest_at: Option<String>,
+    pub(crate) set_aside: u64,
+}
+
+/// Work that failed too often.
+#[derive(Debug, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct SetAsideRecord {
+    pub(crate) consumer: String,
+    /// Of the commit that asks for it; with the consumer it names the work.
+    pub(crate) revision: i64,
+    pub(crate) committed_at: String,
+    pub(crate) failures: i64,
+    /// Why it failed last.
+    pub(crate) fault: Option<String>,
+    pub(crate) set_aside_at: String,
 }
 
 /// A message, to a user or to a batch.

@@ -8,7 +8,7 @@ use crate::testing::{TestDatabase, plans, scans_of};
 use collections::*;
 
 /// Every collection that is listed.
-static LISTED: [&Collection; 18] = [
+static LISTED: [&Collection; 21] = [
     &USERS,
     &BATCHES,
     &ENROLMENTS,
@@ -20,10 +20,13 @@ static LISTED: [&Collection; 18] = [
     &SUBMISSIONS,
     &INVOICES,
     &PAYMENTS,
+    &REFUNDS,
     &MESSAGES,
     &DOCUMENTS,
     &DOUBTS,
     &QUARANTINE,
+    &DEVICES,
+    &SET_ASIDE,
     &SESSIONS,
     &AUDIT,
     &ACTIVITIES,
@@ -61,7 +64,7 @@ fn ask(records: &dyn Records, value: impl Fn(&str) -> String) -> Result<usize, A
             }
         }
         let key: Vec<&str> =
-            collection.key.iter().map(|name| if *name == "sequence" { "1" } else { "x" }).collect();
+            collection.key.iter().map(|name| if *name == "revision" { "1" } else { "x" }).collect();
         records.read_record(collection, &key)?;
     }
     records.search_people(&["student".to_owned(), "7".to_owned()], "student-7", 20)?;
@@ -70,6 +73,11 @@ fn ask(records: &dyn Records, value: impl Fn(&str) -> String) -> Result<usize, A
     records.retracted_of(&["message-7".to_owned(), "message-8".to_owned()])?;
     records.highest_score("assignment-3")?;
     look_for_doubts(records)?;
+    records.series_exists("series-7")?;
+    records.series_of("class-7")?;
+    records.following_classes("class-7")?;
+    records.read_record(&SERIES, &["series-7"])?;
+    records.consumer_figures("notifications", 100)?;
     Ok(asked)
 }
 
@@ -121,6 +129,8 @@ fn no_list_scans_a_large_table_of_postgres() {
         "attendance",
         "invoices",
         "payments",
+        "refunds",
+        "outbox",
         "messages",
         "audit",
         "user_activities",
@@ -151,7 +161,12 @@ fn no_list_reads_a_whole_table_of_the_embedded_store() {
     });
     assert!(steps.len() > 60, "{steps:#?}");
     // An index of words is asked by a scan of its own kind, which reads what has the words.
-    let scans = steps.iter().filter(|step| step.starts_with("SCAN") && !step.contains("VIRTUAL TABLE INDEX"));
-    let whole: Vec<_> = scans.collect();
+    // What the classes of one series are together, a document with those that it continues, and what was counted.
+    let counted = ["SCAN whole |", "SCAN part |", "SCAN CONSTANT ROW", "SCAN (subquery"];
+    let whole: Vec<_> = steps
+        .iter()
+        .filter(|step| step.starts_with("SCAN") && !step.contains("VIRTUAL TABLE INDEX"))
+        .filter(|step| !counted.iter().any(|counted| step.starts_with(counted)))
+        .collect();
     assert!(whole.is_empty(), "{whole:#?}");
 }

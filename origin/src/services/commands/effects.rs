@@ -9,6 +9,7 @@ mod members;
 mod messages;
 mod money;
 mod records;
+mod series;
 mod timetable;
 
 use super::{CommandFault, Refusal, RefusalCode};
@@ -47,6 +48,9 @@ pub(super) fn apply(
         Command::CreateClass { .. } | Command::ChangeClass { .. } | Command::CancelClass { .. } => {
             timetable::apply(tx, &by, command, at)
         }
+        Command::CreateClassSeries { .. }
+        | Command::ChangeClassSeries { .. }
+        | Command::CancelClassSeries { .. } => series::apply(tx, &by, command, at),
         Command::CreateAssignment { .. } | Command::ChangeAssignment { .. } => {
             coursework::apply(tx, &by, command)
         }

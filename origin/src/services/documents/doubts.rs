@@ -135,10 +135,10 @@ fn readable(
         };
         member.access(&record) != Access::None
     };
-    let batches = reached.into_iter().filter(|batch| may_read(batch));
-    match &wanted {
-        None => Ok(batches.cloned().collect()),
-        Some(wanted) if batches.into_iter().any(|batch| batch == wanted) => Ok(vec![wanted.clone()]),
+    let batches: Vec<String> = reached.into_iter().filter(|batch| may_read(batch)).cloned().collect();
+    match wanted {
+        None => Ok(batches),
+        Some(wanted) if batches.contains(&wanted) => Ok(vec![wanted]),
         Some(_) => Err(DocumentError::Forbidden),
     }
 }

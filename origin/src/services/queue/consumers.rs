@@ -35,11 +35,11 @@ enum Concerned<'e> {
     User(&'e str),
     /// Its members without the one who made the event.
     Batch(&'e str, &'e str),
-    /// The same, and the teacher of a class, who need not be one of them.
+    /// The same, and the teachers of classes, who need not be of them.
     Class {
         batch: &'e str,
         except: &'e str,
-        teacher: Option<&'e str>,
+        teachers: &'e [String],
     },
 }
 
@@ -54,14 +54,14 @@ fn notify(tx: &WriteTx<'_>, event: &Event, work: &Work, position: u64) -> Result
     match concerned {
         Concerned::User(user) => tx.notify_user(user, &notification)?,
         Concerned::Batch(batch, except) => tx.notify_batch(batch, except, &notification)?,
-        Concerned::Class { batch, except, teacher } => {
-            let told = tx.notify_batch(batch, except, &notification)?;
-            match teacher.filter(|teacher| *teacher != except) {
-                Some(teacher) if !tx.teaches(teacher, batch)? => {
-                    told + tx.notify_user(teacher, &notification)?
+        Concerned::Class { batch, except, teachers } => {
+            let mut told = tx.notify_batch(batch, except, &notification)?;
+            for teacher in teachers.iter().filter(|teacher| *teacher != except) {
+                if !tx.teaches(teacher, batch)? {
+                    told += tx.notify_user(teacher, &notification)?;
                 }
-                Some(_) | None => told,
             }
+            told
         }
     };
     Ok(())
@@ -103,7 +103,7 @@ fn told(event: &Event) -> Option<(Concerned<'_>, &'static str, Value)> {
             json!({"payment": payment, "invoice": invoice, "amount_minor": amount_minor}),
         ),
         Event::ClassRescheduled { class, batch, by, title, starts_at, ends_at, room, teacher } => (
-            Concerned::Class { batch, except: by, teacher: teacher.as_deref() },
+            Concerned::Class { batch, except: by, teachers: teacher.as_slice() },
             "class-rescheduled",
             json!({
                 "class": class, "batch": batch, "title": title, "starts_at": starts_at, "ends_at": ends_at,
@@ -111,9 +111,46 @@ fn told(event: &Event) -> Option<(Concerned<'_>, &'static str, Value)> {
             }),
         ),
         Event::ClassCancelled { class, batch, by, title, starts_at, teacher } => (
-            Concerned::Class { batch, except: by, teacher: teacher.as_deref() },
+            Concerned::Class { batch, except: by, teachers: teacher.as_slice() },
             "class-cancelled",
             json!({"class": class, "batch": batch, "title": title, "starts_at": starts_at}),
         ),
+        Event::ClassSeriesRescheduled { .. } | Event::ClassSeriesCancelled { .. } => told_of_series(event)?,
     })
+}
+
+/// The same of series of classes.
+fn told_of_series(event: &Event) -> Option<(Concerned<'_>, &'static str, Value)> {
+    match event {
+        Event::ClassSeriesRescheduled {
+            series,
+            class,
+            batch,
+            by,
+            title,
+            starts_at,
+            ends_at,
+            room,
+            classes,
+            teachers,
+        } => Some((
+            Concerned::Class { batch, except: by, teachers },
+            "class-series-rescheduled",
+            json!({
+                "series": series, "class": class, "batch": batch, "title": title, "starts_at": starts_at,
+                "ends_at": ends_at, "room": room, "classes": classes,
+            }),
+        )),
+        Event::ClassSeriesCancelled { series, class, batch, by, title, starts_at, classes, teachers } => {
+            Some((
+                Concerned::Class { batch, except: by, teachers },
+                "class-series-cancelled",
+                json!({
+                    "series": series, "class": class, "batch": batch, "title": title, "starts_at": starts_at,
+                    "classes": classes,
+                }),
+            ))
+        }
+        _ => None,
+    }
 }

@@ -58,14 +58,14 @@ impl ReadDoubts for Transaction<'_> {
             "WITH RECURSIVE chain (document, created_at) AS (
                  SELECT document, created_at FROM documents WHERE document = $2 AND institute = $1
                  UNION ALL
-                 SELECT d.document, d.created_at FROM chain c
-                 JOIN documents d ON d.successor = c.document AND d.successor IS NOT NULL AND d.institute = $1
+                 SELECT d.document, d.created_at FROM chain part
+                 JOIN documents d ON d.successor = part.document AND d.successor IS NOT NULL AND d.institute = $1
              )
-             SELECT min(c.created_at), max((
+             SELECT min(part.created_at), max((
                  SELECT w.received_at FROM changes w
-                 WHERE w.document = c.document AND w.institute = $1 AND w.edge <> $3
+                 WHERE w.document = part.document AND w.institute = $1 AND w.edge <> $3
                  ORDER BY w.position DESC LIMIT 1
-             )) FROM chain c",
+             )) FROM chain part",
             &[&self.institute, &document.to_string(), &origin],
             |row| Ok((some_millis(row, 0)?, some_millis(row, 1)?)),
         )?;
@@ -81,7 +81,8 @@ impl ReadDoubts for Transaction<'_> {
         let limit = i64::from(query.limit);
         let (at, document) = query.before.clone().unzip();
         let at = Millis::of(at);
-        let mut values: Vec<&(dyn ToSql + Sync)> = vec![&self.institute, &query.batches, &limit];
+        let mut values: Vec<&(dyn ToSql + Sync)> =
+            vec![&self.institute as &(dyn ToSql + Sync), &query.batches, &limit];
         let mut conditions = String::new();
         if at.is_some() {
             conditions.push_str(" AND (d.updated_at, d.document) < ($4::timestamptz, $5::text)");

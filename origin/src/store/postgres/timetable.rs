@@ -10,13 +10,13 @@ use crate::store::transaction::to_u64;
 use std::collections::HashMap;
 use tokio_postgres::Row;
 
-const CLASS: &str = r#"SELECT c.class, c.batch, c.title, c.room, c.teacher, u.name, c.starts_at, c.ends_at
+pub(super) const CLASS: &str = r#"SELECT c.class, c.batch, c.title, c.room, c.teacher, u.name, c.starts_at, c.ends_at
      FROM classes c JOIN users u ON u."user" = c.teacher"#;
 
 const FIGURES: &str = "count(*) FILTER (WHERE mark = 'present'), count(*) FILTER (WHERE mark = 'absent'),
      count(*) FILTER (WHERE mark = 'late'), count(*) FILTER (WHERE mark = 'excused'), count(marks)";
 
-fn read_class(row: &Row) -> Result<ClassRow, tokio_postgres::Error> {
+pub(super) fn read_class(row: &Row) -> Result<ClassRow, tokio_postgres::Error> {
     Ok(ClassRow {
         class: row.try_get(0)?,
         batch: row.try_get(1)?,

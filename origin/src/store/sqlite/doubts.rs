@@ -58,13 +58,13 @@ impl ReadDoubts for Transaction<'_> {
             "WITH RECURSIVE chain (document, created_at) AS (
                  SELECT document, created_at FROM documents WHERE document = ?2 AND institute = ?1
                  UNION ALL
-                 SELECT d.document, d.created_at FROM chain c
-                 CROSS JOIN documents d ON d.successor = c.document AND d.successor IS NOT NULL AND d.institute = ?1
+                 SELECT d.document, d.created_at FROM chain part
+                 CROSS JOIN documents d ON d.successor = part.document AND d.successor IS NOT NULL AND d.institute = ?1
              )
-             SELECT min(c.created_at), max((
-                 SELECT w.received_at FROM changes w WHERE w.document = c.document AND w.edge <> ?3
+             SELECT min(part.created_at), max((
+                 SELECT w.received_at FROM changes w WHERE w.document = part.document AND w.edge <> ?3
                  ORDER BY w.position DESC LIMIT 1
-             )) FROM chain c",
+             )) FROM chain part",
             (self.institute, document.to_string(), origin),
             |row| Ok((row.get::<_, Option<i64>>(0)?, row.get::<_, Option<i64>>(1)?)),
         )?;

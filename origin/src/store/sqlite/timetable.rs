@@ -10,13 +10,14 @@ use crate::store::transaction::to_u64;
 use rusqlite::Row;
 use std::collections::HashMap;
 
-const CLASS: &str = "SELECT c.class, c.batch, c.title, c.room, c.teacher, u.name, c.starts_at, c.ends_at
+pub(super) const CLASS: &str =
+    "SELECT c.class, c.batch, c.title, c.room, c.teacher, u.name, c.starts_at, c.ends_at
      FROM classes c JOIN users u ON u.user = c.teacher";
 
 const FIGURES: &str = "count(*) FILTER (WHERE mark = 'present'), count(*) FILTER (WHERE mark = 'absent'),
      count(*) FILTER (WHERE mark = 'late'), count(*) FILTER (WHERE mark = 'excused')";
 
-fn read_class(row: &Row<'_>) -> rusqlite::Result<ClassRow> {
+pub(super) fn read_class(row: &Row<'_>) -> rusqlite::Result<ClassRow> {
     Ok(ClassRow {
         class: row.get(0)?,
         batch: row.get(1)?,

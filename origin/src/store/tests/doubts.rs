@@ -67,14 +67,14 @@ fn threads_are_found_by_the_beginnings_of_their_words(TestStore { store, .. }: &
     assert_eq!(read(store, |records| records.doubt("maths/2")), Some(row(2, "Limits of Größe: क्या 3D?")));
     for (text, subjects) in [
         ("lim", &["maths/2", "maths/1"][..]),
-        ("limit why", &["maths/1"]),
-        ("GRÖSS", &[]),
-        ("Größ", &["maths/2"]),
-        ("gro", &[]),
-        ("क", &["maths/2"]),
-        ("3d", &["maths/2"]),
-        ("a b c d", &["maths/3"]),
-        ("mit", &[]),
+        ("limit why", &["maths/1"][..]),
+        ("GRÖSS", &[][..]),
+        ("Größ", &["maths/2"][..]),
+        ("gro", &[][..]),
+        ("क", &["maths/2"][..]),
+        ("3d", &["maths/2"][..]),
+        ("a b c d", &["maths/3"][..]),
+        ("mit", &[][..]),
     ] {
         assert_eq!(found(store, text, None), subjects, "{text}");
     }

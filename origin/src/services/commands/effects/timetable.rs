@@ -131,7 +131,7 @@ fn cancel_class(tx: &mut WriteTx<'_>, by: &Account, class: &str, at: i64) -> Res
     Ok(changed)
 }
 
-fn require_is_teacher(tx: &WriteTx<'_>, teacher: &str) -> Result<(), CommandFault> {
+pub(super) fn require_is_teacher(tx: &WriteTx<'_>, teacher: &str) -> Result<(), CommandFault> {
     let account = tx.account(teacher)?.filter(|account| account.role == Role::Teacher);
     account.map(drop).ok_or_else(|| not_found("teacher", teacher))
 }

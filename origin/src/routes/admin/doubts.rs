@@ -1,9 +1,9 @@
 //! Doubt threads: the search for those who may read them, and the lists of admins.
 
-use super::admin::{NoQuery, Pairs, page, record};
-use super::error::ApiError;
-use super::extract::{Identity, Seen};
+use super::{NoQuery, Pairs, page, record};
 use crate::app::App;
+use crate::routes::error::ApiError;
+use crate::routes::extract::{Identity, Seen};
 use crate::services::admin::collections::DOUBTS;
 use crate::services::admin::orders::Id;
 use crate::services::admin::shapes::{DoubtDetail, DoubtRecord, PageOf};
@@ -16,7 +16,7 @@ use sync_protocol::bookmark::BOOKMARK_HEADER;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
-pub(super) fn router() -> OpenApiRouter<App> {
+pub(in crate::routes) fn router() -> OpenApiRouter<App> {
     OpenApiRouter::new().routes(routes!(search)).routes(routes!(list_doubts)).routes(routes!(read_doubt))
 }
 
