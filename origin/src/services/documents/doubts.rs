@@ -8,6 +8,7 @@ use crate::store::{DoubtQuery, FoundDoubt, Records, Words};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeSet;
 use sync_protocol::bookmark::Bookmark;
+use sync_protocol::command::MAX_ID_BYTES;
 use sync_protocol::document_id::DocumentId;
 use sync_protocol::kind::{Access, Kind};
 use sync_protocol::link::DocumentRecord;
@@ -85,6 +86,7 @@ impl DocumentService {
     ) -> Result<(DoubtPage, Bookmark), DocumentError> {
         let field = |field| move |problem| DocumentError::Field { field, problem };
         let words = search.q.map(|text| read_words(&text.0).map_err(field("q"))).transpose()?;
+        let batch = search.batch.map(check_batch).transpose()?;
         let before = search.before.map(|place| parse_place(&place.0)).transpose()?;
         let claims = claims.clone();
         let institute = claims.inst.clone();
@@ -94,7 +96,7 @@ impl DocumentService {
             if let Some(seen) = seen.filter(|seen| *seen > current) {
                 return Err(DocumentError::Behind { current, seen });
             }
-            let batches = readable(records, (&account.user, account.role), search.batch)?;
+            let batches = readable(records, (&account.user, account.role), batch)?;
             let answered = search.answered;
             // One more shows whether there is a next page.
             let query = DoubtQuery { batches, words, answered, before, limit: PAGE + 1 };
@@ -141,6 +143,15 @@ fn readable(
         Some(wanted) if batches.contains(&wanted) => Ok(vec![wanted]),
         Some(_) => Err(DocumentError::Forbidden),
     }
+}
+
+/// What is no id is no batch, and Postgres does not take every text.
+fn check_batch(batch: String) -> Result<String, DocumentError> {
+    if (1..=MAX_ID_BYTES).contains(&batch.len()) && batch.bytes().all(|byte| byte.is_ascii_graphic()) {
+        return Ok(batch);
+    }
+    let problem = format!("is not 1 to {MAX_ID_BYTES} visible ASCII characters");
+    Err(DocumentError::Field { field: "batch", problem })
 }
 
 /// The words that somebody looks for; the error says what is wrong with the text.

@@ -209,6 +209,8 @@ async fn whoever_may_read_a_thread_finds_it_and_nobody_else() {
         assert_eq!(found(&get(&foreign, "?q=limit").await), Vec::<String>::new());
         let admin = origin.user("admin@northside.example").await;
         assert_eq!(get(&admin, "").await.problem(), (422, "invalid-field".into()));
+        assert_eq!(get(&admin, "?batch=%00").await.problem(), (422, "invalid-field".into()));
+        assert_eq!(found(&get(&admin, "?batch=no-batch").await), Vec::<String>::new());
         assert_eq!(found(&get(&admin, "?batch=maths-a").await), both[..1]);
         for wrong in ["?q=%3F", "?before=x", "?colour=red", "?answered=perhaps"] {
             assert_eq!(get(&teacher, wrong).await.problem(), (422, "invalid-field".into()), "{wrong}");
