@@ -72,7 +72,10 @@ fn public() -> OpenApiRouter<App> {
         .routes(routes!(quarantine::discard))
         .routes(routes!(commands::apply))
         .routes(routes!(commands::state))
+        .merge(admin::doubts::router())
         .merge(admin::lists::router())
+        .merge(admin::operation::router())
+        .merge(admin::series::router())
         .merge(admin::tables::router())
         .merge(admin::writes::router())
 }

@@ -13,6 +13,7 @@ mod copy;
 mod coursework;
 mod directory;
 mod documents;
+mod doubts;
 mod error;
 mod feed;
 mod fees;
@@ -25,6 +26,7 @@ mod overview;
 mod postgres;
 mod quarantine;
 mod retention;
+mod series;
 mod sessions;
 mod settings;
 mod sqlite;
@@ -42,6 +44,7 @@ pub(crate) use copy::copy;
 pub(crate) use coursework::{Assignment, NewSubmission, StudentSubmission, UngradedSubmission};
 pub(crate) use directory::{Institute, StudiedBatch, TaughtBatch};
 pub(crate) use documents::{Carried, ChangeRow, LoggedDocument, NewDocument, Succession};
+pub(crate) use doubts::{DoubtQuery, DoubtRow, FoundDoubt, ThreadTimes, Words};
 pub(crate) use error::{OpenError, StoreError};
 pub(crate) use feed::FeedRow;
 #[cfg(test)]
@@ -58,6 +61,7 @@ pub(crate) use overview::{StudentOverviewOf, TeacherOverview, TeacherOverviewOf}
 pub(crate) use postgres::{Role, ServerFigures, migrate};
 pub(crate) use quarantine::{QuarantineOutcome, QuarantineRow};
 pub(crate) use retention::{Left, Trimmed};
+pub(crate) use series::{ClassTimes, NewSeries};
 #[cfg(test)]
 pub(crate) use sessions::Session;
 pub(crate) use sessions::{Device, PasswordReset};

@@ -1,6 +1,9 @@
 //! Commands: authoritative writes, validated and applied once at the origin.
 
 mod checks;
+mod series;
+
+pub use series::{MAX_SERIES_CLASSES, MAX_SERIES_DAYS, Weekday};
 
 use crate::token::Role;
 use serde::{Deserialize, Serialize};
@@ -134,6 +137,46 @@ pub enum Command {
     },
     /// By the class's teacher, or an admin: it is on no timetable any more, and what was marked stays.
     CancelClass { class: String },
+    /// By a teacher of the batch, or an admin: a class on each of these weekdays, `from` and `until` included (local dates), but for
+    /// the dates of `except`. `starts` is `HH:MM` by the institute's clocks, whatever their offset on the day. Each class is one like
+    /// any other, with the id `SERIES-YYYY-MM-DD`.
+    CreateClassSeries {
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        series: Option<String>,
+        batch: String,
+        title: String,
+        #[serde(default)]
+        room: String,
+        teacher: String,
+        #[serde(deserialize_with = "series::read_weekdays")]
+        weekdays: Vec<Weekday>,
+        /// In every so many weeks, counted from that of `from`; weeks begin on Monday.
+        #[serde(default = "series::every_week")]
+        every_weeks: u32,
+        from: String,
+        until: String,
+        starts: String,
+        /// How long each class is.
+        minutes: u32,
+        #[serde(default)]
+        except: Vec<String>,
+    },
+    /// By a teacher of the batch, or an admin: this class of a series and those that follow it. Each stays on its day.
+    ChangeClassSeries {
+        class: String,
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        title: Option<String>,
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        room: Option<String>,
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        teacher: Option<String>,
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        starts: Option<String>,
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        minutes: Option<u32>,
+    },
+    /// By the teacher of all these classes, or an admin: this class of a series and those that follow it.
+    CancelClassSeries { class: String },
     /// By a teacher of the batch, or an admin.
     CreateAssignment {
         #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -228,7 +271,7 @@ impl CommandError {
 }
 
 /// The names by which clients call the commands.
-pub const NAMES: [&str; 29] = [
+pub const NAMES: [&str; 32] = [
     "grade-submission",
     "void-invoice",
     "refund-payment",
@@ -253,6 +296,9 @@ pub const NAMES: [&str; 29] = [
     "create-class",
     "change-class",
     "cancel-class",
+    "create-class-series",
+    "change-class-series",
+    "cancel-class-series",
     "create-assignment",
     "change-assignment",
     "create-invoice",
@@ -321,6 +367,9 @@ impl Command {
             Command::CreateClass { .. } => "create-class",
             Command::ChangeClass { .. } => "change-class",
             Command::CancelClass { .. } => "cancel-class",
+            Command::CreateClassSeries { .. } => "create-class-series",
+            Command::ChangeClassSeries { .. } => "change-class-series",
+            Command::CancelClassSeries { .. } => "cancel-class-series",
             Command::CreateAssignment { .. } => "create-assignment",
             Command::ChangeAssignment { .. } => "change-assignment",
             Command::CreateInvoice { .. } => "create-invoice",
@@ -437,6 +486,12 @@ mod tests {
             ),
             ("change-class", r#","class":"c","room":"1""#),
             ("cancel-class", r#","class":"c""#),
+            (
+                "create-class-series",
+                r#","batch":"b","title":"Algebra","teacher":"t","weekdays":["monday"],"from":"2026-11-02","until":"2026-12-02","starts":"09:00","minutes":60"#,
+            ),
+            ("change-class-series", r#","class":"c","starts":"10:30""#),
+            ("cancel-class-series", r#","class":"c""#),
             ("create-assignment", r#","batch":"b","title":"Exercise","max_score":10"#),
             ("change-assignment", r#","assignment":"a","max_score":20"#),
             ("create-invoice", r#","student":"s","title":"Fees","amount_minor":1,"due_on":"2026-12-01""#),

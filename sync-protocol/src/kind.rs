@@ -1,6 +1,9 @@
 //! Document kinds: who may reach a document, how it begins, and what it says to the records.
 
+mod doubt;
 pub mod versions;
+
+pub use doubt::{DoubtAnswer, DoubtThread, doubt_thread};
 
 use crate::document_id::DocumentId;
 use crate::link::DocumentRecord;
@@ -235,19 +238,28 @@ fn written_in(
 ) -> BTreeMap<String, Vec<Written>> {
     let mut written = BTreeMap::new();
     for field in doc.keys(map) {
-        let Ok(all) = doc.get_all(map, field.as_str()) else { continue };
-        let values: Vec<Written> = all
-            .into_iter()
-            .filter_map(|(value, op)| {
-                let text = text_of(doc, &value, &op, longest).filter(|text| counts(text))?;
-                Some(Written { text, actor: writer(&op), change: writing_change(doc, &op) })
-            })
-            .collect();
+        let values = written_at(doc, map, &field, longest, &counts);
         if !values.is_empty() {
             written.insert(field, values);
         }
     }
     written
+}
+
+/// The same of one field.
+fn written_at(
+    doc: &Automerge,
+    map: &automerge::ObjId,
+    field: &str,
+    longest: usize,
+    counts: impl Fn(&str) -> bool,
+) -> Vec<Written> {
+    let Ok(all) = doc.get_all(map, field) else { return Vec::new() };
+    let written = all.into_iter().filter_map(|(value, op)| {
+        let text = text_of(doc, &value, &op, longest).filter(|text| counts(text))?;
+        Some(Written { text, actor: writer(&op), change: writing_change(doc, &op) })
+    });
+    written.collect()
 }
 
 /// A text, as Rust clients write it (a scalar) and as JavaScript clients do (a collaborative text).

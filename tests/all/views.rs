@@ -199,6 +199,22 @@ async fn a_batch_and_a_roster_come_through_the_edge_as_from_the_origin() {
 }
 
 #[tokio::test]
+async fn a_search_in_doubts_comes_through_the_edge_as_from_the_origin() {
+    let house = House::start().await;
+    let teacher = house.sign_in(TEACHER).await;
+    let here = teacher.get("/api/doubts?q=why&batch=maths-a").await;
+    assert_eq!(here.ok(), json!({"doubts": [], "next": null}));
+    assert!(here.header("rollcall-bookmark").is_some());
+    for (path, status, code) in
+        [("/api/doubts?batch=maths-b", 403, "forbidden"), ("/api/doubts?q=%3F", 422, "invalid-field")]
+    {
+        assert_eq!(teacher.get(path).await.problem(status), code);
+        assert_eq!(teacher.at(house.origin.url()).get(path).await.problem(status), code);
+    }
+    assert_eq!(Person::stranger(house.edge.url()).get("/api/doubts").await.problem(401), "token-missing");
+}
+
+#[tokio::test]
 async fn a_command_with_a_precondition_is_refused_at_the_edge_and_not_weakened() {
     let house = House::start().await;
     let admin = house.sign_in("admin@northside.example").await;

@@ -45,9 +45,9 @@ async fn route(request: Request) -> Result<Answer, Problem> {
             allow(&request, Method::POST, "POST")?;
             reads::batch(request).await
         }
-        path if path.starts_with(reads::CLASSES) => {
+        path if path == reads::DOUBTS_PATH || path.starts_with(reads::CLASSES) => {
             allow(&request, Method::GET, "GET")?;
-            reads::roster(&request).await
+            reads::forward(&request).await
         }
         "/internal/outbox/deliver" => deliver(&request).await,
         path if path.starts_with(auth::PATH) => auth::forward(request).await,

@@ -1,4 +1,4 @@
-//! Reads that this edge keeps no copy of: several views in one request, and rosters. The origin answers them.
+//! Reads that this edge keeps no copy of: several views in one request, rosters, and searches in doubts. The origin answers them.
 
 use crate::{BOOKMARK, passed_on};
 use http::Method;
@@ -8,6 +8,7 @@ use spin_sdk::http::Request;
 
 pub(crate) const BATCH_PATH: &str = "/api/batch";
 pub(crate) const CLASSES: &str = "/api/classes/";
+pub(crate) const DOUBTS_PATH: &str = "/api/doubts";
 
 /// Ten paths of at most 512 bytes with their entity tags, with room.
 const BODY_BYTES_MAX: usize = 16 * 1024;
@@ -26,8 +27,8 @@ pub(crate) async fn batch(request: Request) -> Result<Answer, Problem> {
     Ok(passed_on(Origin::configured().await?.send(call).await?))
 }
 
-/// `GET /api/classes/{class}/roster`.
-pub(crate) async fn roster(request: &Request) -> Result<Answer, Problem> {
+/// `GET /api/classes/{class}/roster`, `GET /api/doubts`.
+pub(crate) async fn forward(request: &Request) -> Result<Answer, Problem> {
     identity(request).await?;
     let path = request.uri().path_and_query().map_or_else(String::new, ToString::to_string);
     let call = Call::new(Method::GET, path, ANSWER_BYTES_MAX)

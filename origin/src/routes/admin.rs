@@ -3,7 +3,10 @@
 //! Lists are pages with a cursor; a record has an entity tag, which a change must name; every write is a command, with
 //! an idempotency key if the client has one.
 
+pub(super) mod doubts;
 pub(super) mod lists;
+pub(super) mod operation;
+pub(super) mod series;
 pub(super) mod tables;
 pub(super) mod writes;
 

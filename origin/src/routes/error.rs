@@ -420,6 +420,10 @@ impl From<DocumentError> for ApiError {
             }
             DocumentError::NoDocument => Self::new(StatusCode::NOT_FOUND, "not-found", detail),
             DocumentError::Heads(_) => Self::invalid_field("heads".to_owned(), detail),
+            DocumentError::Field { field, .. } => Self::invalid_field(field.to_owned(), detail),
+            DocumentError::Behind { .. } => {
+                Self::new(StatusCode::SERVICE_UNAVAILABLE, "origin-behind", detail).retry()
+            }
             DocumentError::AlreadyCut(_) => Self::new(StatusCode::CONFLICT, "already-cut", detail),
             DocumentError::TooLargeToCut(_) => {
                 Self::new(StatusCode::UNPROCESSABLE_ENTITY, "too-large-to-cut", detail)

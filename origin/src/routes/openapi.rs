@@ -6,6 +6,7 @@ use super::admin::lists::LISTS;
 use super::error::Problem;
 use crate::app::App;
 use crate::services::admin::collections::{Collection, Test};
+use crate::services::documents::{DoubtPlace, SearchWords};
 use axum::Router;
 use serde_json::{Map, Value, json};
 use sync_protocol::bookmark::BOOKMARK_HEADER;
@@ -14,7 +15,8 @@ use utoipa::OpenApi;
 use utoipa_swagger_ui::SwaggerUi;
 
 /// Bodies of which at least one member must be there.
-const CHANGES: [&str; 4] = ["UserChange", "ClassChange", "AssignmentChange", "InstituteChange"];
+const CHANGES: [&str; 5] =
+    ["UserChange", "ClassChange", "ClassSeriesChange", "AssignmentChange", "InstituteChange"];
 
 #[derive(OpenApi)]
 #[openapi(
@@ -22,7 +24,7 @@ const CHANGES: [&str; 4] = ["UserChange", "ClassChange", "AssignmentChange", "In
         title = "Rollcall origin",
         description = "Records, views, documents and commands of coaching institutes."
     ),
-    components(schemas(Problem))
+    components(schemas(Problem, SearchWords, DoubtPlace))
 )]
 pub(super) struct Description;
 
@@ -187,6 +189,10 @@ fn list_parameters(collection: &Collection) -> Vec<Value> {
             Test::Equal => (
                 json!({"type": "string", "maxLength": 200, "pattern": "^[^\\x00-\\x1f\\x7f-\\x9f]+$"}),
                 "Only what has this value",
+            ),
+            Test::Words { .. } => (
+                json!({"$ref": "#/components/schemas/SearchWords"}),
+                "Only what has a word that begins with each of these",
             ),
             Test::From | Test::EntryFrom => {
                 (json!({"$ref": "#/components/schemas/Moment"}), "At or after this")

@@ -10,10 +10,12 @@ mod foreign;
 mod guardians;
 mod messages;
 mod notifications;
+mod operation;
 mod patroni;
 mod plans;
 mod sessions;
 mod tables;
+mod timetable;
 mod views;
 
 use crate::testing::TestOrigin;

@@ -133,7 +133,7 @@ pub(super) async fn student_attendance(
     Ok(answer(&app, &claims.inst, app.views.attendance(&claims, student, seen).await?, &headers))
 }
 
-/// The students of a class, for teachers of its batch and admins.
+/// The students of a class, for its teacher, teachers of its batch and admins.
 #[utoipa::path(get, path = "/api/classes/{class}/roster", tag = "Views", responses((status = 200, description = "The view", body = Roster), (status = 304, description = "The reader has this very body")))]
 pub(super) async fn class_roster(
     State(app): State<App>,

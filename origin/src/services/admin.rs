@@ -6,12 +6,14 @@
 mod messages;
 pub(crate) mod orders;
 mod query;
+mod queues;
 pub(crate) mod shapes;
 mod tables;
 #[cfg(test)]
 mod tests;
 
 pub(crate) use crate::store::collections;
+pub(crate) use queues::Settling;
 
 use super::auth::account_of;
 use super::commands::{CommandFault, CommandService, Order, Receipt};

@@ -3,6 +3,7 @@
 //! Merging is CPU work on bytes from devices: it runs off the async threads, one institute at a time, on replicas that
 //! are kept in memory within a bound. What a device wrote is either in the log or in quarantine, never lost.
 
+mod doubts;
 mod gate;
 mod migration;
 mod mirror;
@@ -25,6 +26,7 @@ use serde::{Deserialize, Serialize};
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 use sync_protocol::actor::Actors;
+use sync_protocol::bookmark::Bookmark;
 use sync_protocol::directory::{self, DirectoryEntry};
 use sync_protocol::document_id::DocumentId;
 use sync_protocol::gate::MAX_OPERATIONS;
@@ -76,6 +78,11 @@ pub(crate) enum DocumentError {
     /// What was taken into a document that was cut does not go into its successor.
     #[error("a change was not carried over: {0}")]
     NotCarried(&'static str),
+    #[error("{field} {problem}")]
+    Field { field: &'static str, problem: String },
+    /// The reader has seen a later state than this store holds.
+    #[error("this origin is at {current}, the reader has seen {seen}")]
+    Behind { current: Bookmark, seen: Bookmark },
     #[error("the merge worker panicked")]
     Panicked,
     #[error(transparent)]
@@ -84,6 +91,7 @@ pub(crate) enum DocumentError {
     Store(#[from] StoreError),
 }
 
+pub(crate) use doubts::{DoubtPage, DoubtPlace, DoubtSearch, SearchWords, read_words};
 pub(crate) use quarantine::{Acceptance, QuarantinedChange};
 pub(crate) use succession::Cut;
 

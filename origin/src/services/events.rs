@@ -77,6 +77,9 @@ pub(crate) enum Event {
         starts_at: i64,
         ends_at: i64,
         room: String,
+        /// Of the class, who need not be one of the batch.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        teacher: Option<String>,
     },
     ClassCancelled {
         class: String,
@@ -84,6 +87,32 @@ pub(crate) enum Event {
         by: String,
         title: String,
         starts_at: i64,
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        teacher: Option<String>,
+    },
+    /// Of a class of a series and those that follow it. Times and room are those of the first.
+    ClassSeriesRescheduled {
+        series: String,
+        class: String,
+        batch: String,
+        by: String,
+        title: String,
+        starts_at: i64,
+        ends_at: i64,
+        room: String,
+        /// How many they are.
+        classes: u64,
+        teachers: Vec<String>,
+    },
+    ClassSeriesCancelled {
+        series: String,
+        class: String,
+        batch: String,
+        by: String,
+        title: String,
+        starts_at: i64,
+        classes: u64,
+        teachers: Vec<String>,
     },
 }
 
@@ -96,7 +125,9 @@ impl Event {
             | Event::PaymentRecorded { .. }
             | Event::PaymentRefunded { .. }
             | Event::ClassRescheduled { .. }
-            | Event::ClassCancelled { .. } => &[Consumer::Notifications],
+            | Event::ClassCancelled { .. }
+            | Event::ClassSeriesRescheduled { .. }
+            | Event::ClassSeriesCancelled { .. } => &[Consumer::Notifications],
         }
     }
 }
@@ -127,7 +158,10 @@ mod tests {
             {"event":"payment-refunded","student":"s","payment":"p","invoice":"i","amount_minor":1},
             {"event":"class-cancelled","class":"c","batch":"b","by":"t","title":"T","starts_at":1},
             {"event":"payment-recorded","student":"s","payment":"p","invoice":"i","amount_minor":1,"due_minor":0},
-            {"event":"class-rescheduled","class":"c","batch":"b","by":"t","title":"T","starts_at":1,"ends_at":2,"room":"r"}
+            {"event":"class-rescheduled","class":"c","batch":"b","by":"t","title":"T","starts_at":1,"ends_at":2,"room":"r"},
+            {"event":"class-cancelled","class":"c","batch":"b","by":"t","title":"T","starts_at":1,"teacher":"t"},
+            {"event":"class-series-rescheduled","series":"s","class":"c","batch":"b","by":"t","title":"T","starts_at":1,"ends_at":2,"room":"r","classes":3,"teachers":["t"]},
+            {"event":"class-series-cancelled","series":"s","class":"c","batch":"b","by":"t","title":"T","starts_at":1,"classes":3,"teachers":["t"]}
         ]"#;
         let events: Vec<Event> = serde_json::from_str(stored).unwrap();
         let again = serde_json::to_value(&events).unwrap();

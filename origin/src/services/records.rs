@@ -66,7 +66,10 @@ impl Subject {
             }
             Command::RescheduleClass { class, .. }
             | Command::ChangeClass { class, .. }
+            | Command::ChangeClassSeries { class, .. }
+            | Command::CancelClassSeries { class }
             | Command::CancelClass { class } => known(&collections::CLASSES, &[class]),
+            Command::CreateClassSeries { series, .. } => made(&collections::SERIES, series),
             Command::CreateClass { class, .. } => made(&collections::CLASSES, class),
             Command::ChangeAssignment { assignment, .. } => known(&collections::ASSIGNMENTS, &[assignment]),
             Command::CreateAssignment { assignment, .. } => made(&collections::ASSIGNMENTS, assignment),

@@ -43,7 +43,7 @@ const SHORT_LIST: u32 = 10;
 pub(crate) enum ViewError {
     #[error("there is no class {0:?}")]
     NoClass(String),
-    #[error("a roster is for the batch's teachers and admins")]
+    #[error("a roster is for the class's teacher, the batch's teachers and admins")]
     NotTheirClass,
     #[error("this view is for a {}", .0.as_str())]
     WrongRole(Role),
@@ -182,7 +182,7 @@ impl ViewService {
         self.of_student(claims, student, seen, kept, attendance::attendance).await
     }
 
-    /// The students of a class, for teachers of its batch and admins.
+    /// The students of a class, for its teacher, teachers of its batch and admins.
     pub(crate) async fn roster(
         &self,
         claims: &Claims,
@@ -525,6 +525,7 @@ mod tests {
                 records.devices(&user("student"))?;
                 fees::admin_fees(&scene(records, &user("admin"))?)?;
                 schedule::schedule(&scene(records, &user("student"))?, None)?;
+                schedule::schedule(&scene(records, &user("teacher"))?, None)?;
                 grades::grades(&scene(records, &user("student"))?)?;
                 attendance::attendance(&scene(records, &user("student"))?)?;
                 let teacher = scene(records, &user("teacher"))?;
@@ -579,6 +580,7 @@ mod tests {
         let read = store.read_after::<_, ViewError, _>("large.example", None, |records| {
             student::dashboard(&scene(records, "student-7")?)?;
             schedule::schedule(&scene(records, "student-7")?, None)?;
+            schedule::schedule(&scene(records, "teacher-3")?, None)?;
             grades::grades(&scene(records, "student-7")?)?;
             attendance::attendance(&scene(records, "student-7")?)?;
             roster::roster(&scene(records, "teacher-3")?, "class-2")?;

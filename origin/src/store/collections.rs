@@ -7,6 +7,7 @@ mod described;
 
 pub(crate) use described::*;
 
+use super::doubts::Words;
 use super::error::StoreError;
 use std::fmt::Write as _;
 
@@ -71,6 +72,12 @@ pub(crate) enum Test {
     Flag {
         yes: &'static str,
         no: &'static str,
+    },
+    /// Only what has a word that begins with each of the given ones, by the engine's index of words: conditions with `{}` where
+    /// the query of words stands.
+    Words {
+        postgres: &'static str,
+        sqlite: &'static str,
     },
 }
 
@@ -223,6 +230,17 @@ impl Statement {
                 (Test::Flag { yes, no }, value) => {
                     let condition = if *value == Cell::Flag(true) { yes } else { no };
                     let _ = write!(statement.sql, " AND {condition}");
+                    continue;
+                }
+                (Test::Words { postgres, sqlite }, value) => {
+                    let Cell::Text(text) = value else { continue };
+                    let words = Words::of([text.as_str()]);
+                    let (condition, query) = match dialect {
+                        Dialect::Postgres => (postgres, words.tsquery()),
+                        Dialect::Sqlite => (sqlite, words.fts5()),
+                    };
+                    let place = statement.add(dialect, Cell::Text(query));
+                    let _ = write!(statement.sql, " AND {}", condition.replace("{}", &place));
                     continue;
                 }
             };

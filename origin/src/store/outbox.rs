@@ -51,6 +51,9 @@ pub(crate) trait ReadOutbox {
     /// Work of the institute, or of all institutes without one, that was set aside; the oldest first.
     fn work_set_aside(&self, limit: u32) -> Result<Vec<SetAside>, StoreError>;
 
+    /// Of one consumer in the institute, each figure counted up to `most`.
+    fn consumer_figures(&self, consumer: &str, most: u32) -> Result<OutboxFigures, StoreError>;
+
     /// How often work has failed; absent when it is done.
     fn failures_of_work(&self, consumer: &str, revision: u64) -> Result<Option<u64>, StoreError>;
 }
@@ -73,6 +76,12 @@ pub(crate) trait WriteOutbox {
         fault: &str,
         after: AfterFailure,
     ) -> Result<(), StoreError>;
+
+    /// Makes work that was set aside due again, with no failure counted; whether it was set aside.
+    fn replay_one(&self, consumer: &str, revision: u64) -> Result<bool, StoreError>;
+
+    /// Removes work that was set aside, undone; whether it was set aside.
+    fn drop_work(&self, consumer: &str, revision: u64) -> Result<bool, StoreError>;
 
     /// Makes work that was set aside due again, with no failure counted: one commit's or all; how much.
     fn replay_work(&self, revision: Option<u64>) -> Result<u64, StoreError>;

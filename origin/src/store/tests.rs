@@ -17,8 +17,10 @@ macro_rules! on_each_engine {
 mod administration;
 mod cluster;
 mod conformance;
+mod doubts;
 mod fees;
 mod moving;
+mod series;
 mod sessions;
 mod tenants;
 

@@ -116,6 +116,16 @@ pub(crate) trait ReadTimetable {
         limit: u32,
     ) -> Result<Vec<ClassRow>, StoreError>;
 
+    /// Classes that name the user as their teacher, whatever their batch, that start in the given span, in order, the first
+    /// `limit` of them.
+    fn classes_taught(
+        &self,
+        teacher: &str,
+        from: i64,
+        until: i64,
+        limit: u32,
+    ) -> Result<Vec<ClassRow>, StoreError>;
+
     /// Classes of the whole institute in the given span: their number, and the students expected in them.
     fn expected_between(&self, from: i64, until: i64) -> Result<(u64, u64), StoreError>;
 

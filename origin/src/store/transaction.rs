@@ -10,6 +10,7 @@ use super::collections::ReadCollections;
 use super::coursework::{ReadCoursework, WriteCoursework};
 use super::directory::{ReadDirectory, WriteDirectory};
 use super::documents::{ReadDocuments, WriteDocuments};
+use super::doubts::{ReadDoubts, WriteDoubts};
 use super::error::StoreError;
 use super::feed::{ReadFeed, WriteFeed};
 use super::fees::{ReadFees, WriteFees};
@@ -20,6 +21,7 @@ use super::outbox::{ReadOutbox, WriteOutbox};
 use super::overview::ReadOverview;
 use super::quarantine::{ReadQuarantine, WriteQuarantine};
 use super::retention::{ReadRetention, WriteRetention};
+use super::series::{ReadSeries, WriteSeries};
 use super::sessions::{ReadSessions, WriteSessions};
 use super::timetable::{ReadTimetable, WriteTimetable};
 use serde_json::Value;
@@ -43,6 +45,7 @@ pub(crate) trait Records:
     + ReadDecisions
     + ReadDirectory
     + ReadDocuments
+    + ReadDoubts
     + ReadFeed
     + ReadFees
     + ReadMessages
@@ -51,6 +54,7 @@ pub(crate) trait Records:
     + ReadOutbox
     + ReadOverview
     + ReadRetention
+    + ReadSeries
     + ReadSessions
     + ReadTimetable
 {
@@ -64,6 +68,7 @@ impl<T> Records for T where
         + ReadDecisions
         + ReadDirectory
         + ReadDocuments
+        + ReadDoubts
         + ReadFeed
         + ReadFees
         + ReadMessages
@@ -72,6 +77,7 @@ impl<T> Records for T where
         + ReadOutbox
         + ReadOverview
         + ReadRetention
+        + ReadSeries
         + ReadSessions
         + ReadTimetable
 {
@@ -88,6 +94,7 @@ pub(crate) trait Writes:
     + WriteDecisions
     + WriteDirectory
     + WriteDocuments
+    + WriteDoubts
     + WriteFeed
     + WriteFees
     + WriteMessages
@@ -95,6 +102,7 @@ pub(crate) trait Writes:
     + WriteNotifications
     + WriteOutbox
     + WriteRetention
+    + WriteSeries
     + WriteSessions
     + WriteActivities
     + WriteTimetable
@@ -111,6 +119,7 @@ impl<T> Writes for T where
         + WriteDecisions
         + WriteDirectory
         + WriteDocuments
+        + WriteDoubts
         + WriteFeed
         + WriteFees
         + WriteMessages
@@ -118,6 +127,7 @@ impl<T> Writes for T where
         + WriteNotifications
         + WriteOutbox
         + WriteRetention
+        + WriteSeries
         + WriteSessions
         + WriteActivities
         + WriteTimetable

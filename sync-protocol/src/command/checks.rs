@@ -53,6 +53,9 @@ impl Command {
             | Command::CancelClass { .. }
             | Command::CreateAssignment { .. }
             | Command::ChangeAssignment { .. } => self.validate_teaching(),
+            Command::CreateClassSeries { .. }
+            | Command::ChangeClassSeries { .. }
+            | Command::CancelClassSeries { .. } => self.validate_series(),
             Command::CreateUser { .. }
             | Command::ChangeUser { .. }
             | Command::CreateBatch { .. }
@@ -211,11 +214,11 @@ impl Command {
     }
 }
 
-fn field(field: &str, message: &str) -> CommandError {
+pub(super) fn field(field: &str, message: &str) -> CommandError {
     CommandError::Field { field: field.into(), message: message.into() }
 }
 
-fn id(name: &str, value: &str) -> Result<(), CommandError> {
+pub(super) fn id(name: &str, value: &str) -> Result<(), CommandError> {
     let allowed = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'_' | b'-');
     if value.is_empty() || value.len() > MAX_ID_BYTES || !value.bytes().all(allowed) {
         let message = format!("{name} is not 1 to {MAX_ID_BYTES} characters out of A-Z a-z 0-9 . _ -");
@@ -253,7 +256,7 @@ fn no_nul(name: &str, value: &str) -> Result<(), CommandError> {
     }
 }
 
-fn optional<T>(
+pub(super) fn optional<T>(
     value: &Option<T>,
     check: impl FnOnce(&T) -> Result<(), CommandError>,
 ) -> Result<(), CommandError> {
@@ -261,13 +264,13 @@ fn optional<T>(
 }
 
 /// A command that changes a record names something to change.
-fn something(name: &str, values: &[&Option<String>]) -> Result<(), CommandError> {
+pub(super) fn something(name: &str, values: &[&Option<String>]) -> Result<(), CommandError> {
     let any = values.iter().any(|value| value.is_some());
     if any { Ok(()) } else { Err(field(name, "nothing to change is named")) }
 }
 
 /// A name on one line.
-fn title(name: &str, value: &str) -> Result<(), CommandError> {
+pub(super) fn title(name: &str, value: &str) -> Result<(), CommandError> {
     if value.trim().is_empty()
         || value.chars().count() > MAX_TITLE_CHARS
         || value.chars().any(char::is_control)
@@ -279,7 +282,7 @@ fn title(name: &str, value: &str) -> Result<(), CommandError> {
 }
 
 /// May be empty: a class without a room.
-fn room(value: &str) -> Result<(), CommandError> {
+pub(super) fn room(value: &str) -> Result<(), CommandError> {
     if value.is_empty() { Ok(()) } else { title("room", value) }
 }
 
@@ -327,7 +330,7 @@ fn full_score(max_score: f64) -> Result<(), CommandError> {
 }
 
 /// The form alone: whether the month has that day is seen where dates are read.
-fn date(name: &str, value: &str) -> Result<(), CommandError> {
+pub(super) fn date(name: &str, value: &str) -> Result<(), CommandError> {
     let form = value.len() == 10
         && value
             .bytes()

@@ -14,7 +14,7 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 /// The lists with their collections, from which their parameters are documented.
-pub(in crate::routes) static LISTS: [(&str, &Collection); 17] = [
+pub(in crate::routes) static LISTS: [(&str, &Collection); 21] = [
     ("/admin/v1/users", &collections::USERS),
     ("/admin/v1/batches", &collections::BATCHES),
     ("/admin/v1/enrolments", &collections::ENROLMENTS),
@@ -26,9 +26,13 @@ pub(in crate::routes) static LISTS: [(&str, &Collection); 17] = [
     ("/admin/v1/submissions", &collections::SUBMISSIONS),
     ("/admin/v1/invoices", &collections::INVOICES),
     ("/admin/v1/payments", &collections::PAYMENTS),
+    ("/admin/v1/refunds", &collections::REFUNDS),
     ("/admin/v1/messages", &collections::MESSAGES),
     ("/admin/v1/documents", &collections::DOCUMENTS),
+    ("/admin/v1/doubts", &collections::DOUBTS),
     ("/admin/v1/quarantine", &collections::QUARANTINE),
+    ("/admin/v1/devices", &collections::DEVICES),
+    ("/admin/v1/queues/set-aside", &collections::SET_ASIDE),
     ("/admin/v1/sessions", &collections::SESSIONS),
     ("/admin/v1/audit", &collections::AUDIT),
     ("/admin/v1/activities", &collections::ACTIVITIES),

@@ -37,7 +37,7 @@ pub(in crate::routes) fn router() -> OpenApiRouter<App> {
         .routes(routes!(change_institute))
 }
 
-async fn apply(
+pub(super) async fn apply(
     app: &App,
     claims: &Claims,
     command: Command,

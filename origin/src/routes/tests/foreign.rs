@@ -1,6 +1,7 @@
 //! Every public route in the name of another institute: the list of routes is the description's own, so that a new one is
 //! walked by itself.
 
+use crate::store::{DoubtRow, StoreError};
 use crate::testing::{TestDatabase, TestOrigin, User};
 use axum::http::{Method, StatusCode};
 use serde_json::{Map, Value, json};
@@ -23,6 +24,7 @@ impl Ids {
             ("invoices", "invoice"),
             ("payments", "payment"),
             ("documents", "document"),
+            ("doubts", "document"),
             ("sessions", "session"),
             ("audit", "entry"),
         ] {
@@ -78,9 +80,36 @@ async fn plant(origin: &TestOrigin, admin: &User) {
             assert_eq!(origin.command(admin, &format!("rename-{n}"), change).await.status, StatusCode::OK);
         }
     }
+    plant_doubt(origin, admin).await;
     let class = origin.get(admin, "/admin/v1/classes?limit=1").await.json()["items"][0]["class"].clone();
     let register = json!({"kind": "notes", "subject": class});
     assert_eq!(origin.post(admin, "/api/documents", register).await.status, StatusCode::OK);
+}
+
+/// A thread that says it, which no edge has brought.
+async fn plant_doubt(origin: &TestOrigin, admin: &User) {
+    let register = json!({"kind": "doubt", "subject": "maths-a/why"});
+    let document = origin.post(admin, "/api/documents", register).await.json();
+    let row = DoubtRow {
+        subject: "maths-a/why".into(),
+        document: document["documentId"].as_str().unwrap().into(),
+        batch: "maths-a".into(),
+        asked_by: admin.claims.sub.clone(),
+        question: "Canary?".into(),
+        answers: r#"[{"author":"u","text":"canary"}]"#.into(),
+        answer_count: 1,
+        answered_by: Some("u".into()),
+        conflicts: 0,
+        omitted_bytes: 0,
+        // The walk looks for the name of the institute.
+        words: "canary example northside".into(),
+        asked_at: 1,
+        updated_at: 1,
+        heads: "[]".into(),
+    };
+    let planted = origin.app.store.write("northside.example", move |tx| tx.put_doubt(&row));
+    let planted: Result<_, StoreError> = planted.await;
+    planted.unwrap();
 }
 
 /// A value for a field: an id of Northside's, or something that its schema takes.

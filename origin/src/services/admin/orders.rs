@@ -1,5 +1,9 @@
 //! What the admin API takes: the bodies of its writes. What is checked is checked by the commands that they become.
 
+mod series;
+
+pub(crate) use series::{ClassSeriesChange, NewClassSeries};
+
 use super::shapes::RoleName;
 use serde::{Deserialize, Deserializer};
 use sync_protocol::command::Command;

@@ -1,6 +1,7 @@
 //! The query of a list: filters, order, and where the page begins.
 
 use super::{AdminError, read_moment};
+use crate::services::documents::read_words;
 use crate::store::collections::{Cell, Collection, Column, Filter, Kind, Row, Selection, Sort, Test};
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
@@ -167,6 +168,10 @@ fn filter_cell(filter: &Filter, value: &str) -> Result<Cell, AdminError> {
         Test::OneOf(names) if names.contains(&value) => Cell::Text(value.to_owned()),
         Test::OneOf(names) => {
             return Err(AdminError::field(filter.name, format!("is not one of {}", names.join(", "))));
+        }
+        Test::Words { .. } => {
+            let words = read_words(value).map_err(|problem| AdminError::field(filter.name, problem))?;
+            Cell::Text(words.text())
         }
         Test::From | Test::Until => Cell::Time(moment()?),
         Test::EntryFrom | Test::EntryUntil => Cell::Text(entry()?),

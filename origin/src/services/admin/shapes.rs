@@ -102,6 +102,8 @@ pub(crate) struct ClassRecord {
     pub(crate) starts_at: String,
     pub(crate) ends_at: String,
     pub(crate) cancelled: bool,
+    /// Of which it is one.
+    pub(crate) series: Option<String>,
 }
 
 /// A student's mark in a class, as the merged sheet has it.
@@ -191,6 +193,59 @@ pub(crate) struct PaymentRecord {
     pub(crate) paid_at: String,
 }
 
+/// A refund: all of a payment, or a part.
+#[derive(Debug, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct RefundRecord {
+    pub(crate) refund: String,
+    pub(crate) payment: String,
+    pub(crate) invoice: String,
+    pub(crate) student: String,
+    pub(crate) student_name: String,
+    pub(crate) amount_minor: i64,
+    pub(crate) reason: Option<String>,
+    /// Null for one that the payment provider told of.
+    pub(crate) refunded_by: Option<String>,
+    pub(crate) refunded_at: String,
+}
+
+/// A device that a user has registered.
+#[derive(Debug, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct DeviceRecord {
+    pub(crate) user: String,
+    pub(crate) user_name: String,
+    pub(crate) device: String,
+    pub(crate) name: String,
+    pub(crate) platform: Option<String>,
+    pub(crate) registered_at: String,
+}
+
+/// How far a consumer of the institute's queue is.
+#[derive(Debug, Serialize, ToSchema)]
+pub(crate) struct QueueRecord {
+    pub(crate) consumer: String,
+    /// At most 10,000 are counted, here and below.
+    pub(crate) waiting: u64,
+    /// When the oldest of it was committed.
+    pub(crate) oldest_at: Option<String>,
+    pub(crate) set_aside: u64,
+}
+
+/// Work that failed too often.
+#[derive(Debug, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct SetAsideRecord {
+    pub(crate) consumer: String,
+    /// Of the commit that asks for it; with the consumer it names the work.
+    pub(crate) revision: i64,
+    pub(crate) committed_at: String,
+    pub(crate) failures: i64,
+    /// Why it failed last.
+    pub(crate) fault: Option<String>,
+    pub(crate) set_aside_at: String,
+}
+
 /// A message, to a user or to a batch.
 #[derive(Debug, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
@@ -254,6 +309,79 @@ pub(crate) struct DocumentDetail {
     pub(crate) quarantined: i64,
     /// Why the last of them was refused.
     pub(crate) last_refusal: Option<String>,
+}
+
+/// A doubt thread in which somebody has written something.
+#[derive(Debug, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct DoubtRecord {
+    pub(crate) document: String,
+    /// `BATCH/NAME`.
+    pub(crate) subject: String,
+    pub(crate) batch: String,
+    pub(crate) asked_by: String,
+    pub(crate) asked_by_name: String,
+    /// The first 200 characters of the question.
+    pub(crate) excerpt: String,
+    pub(crate) answer_count: i64,
+    /// Whether others than the one who asked have answered.
+    pub(crate) answered: bool,
+    /// Who of them stands last in the thread.
+    pub(crate) answered_by: Option<String>,
+    /// Answers of which there are several concurrent texts.
+    pub(crate) conflicts: i64,
+    pub(crate) asked_at: String,
+    /// When somebody last wrote there.
+    pub(crate) updated_at: String,
+}
+
+/// A doubt thread with its texts.
+#[derive(Debug, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct DoubtDetail {
+    pub(crate) document: String,
+    pub(crate) subject: String,
+    pub(crate) batch: String,
+    pub(crate) asked_by: String,
+    pub(crate) asked_by_name: String,
+    pub(crate) excerpt: String,
+    pub(crate) answer_count: i64,
+    pub(crate) answered: bool,
+    pub(crate) answered_by: Option<String>,
+    pub(crate) conflicts: i64,
+    pub(crate) asked_at: String,
+    pub(crate) updated_at: String,
+    pub(crate) question: String,
+    /// In their order.
+    pub(crate) answers: Vec<DoubtAnswer>,
+    /// Bytes of the thread that are not shown here: its document has them.
+    pub(crate) omitted_bytes: i64,
+    /// Hex hashes: the changes that this was made from.
+    pub(crate) heads: Vec<String>,
+}
+
+/// One answer of a thread.
+#[derive(Debug, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct DoubtAnswer {
+    /// User id.
+    pub(crate) author: String,
+    pub(crate) text: String,
+    /// All concurrent texts, the shown one last; absent without a conflict.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) writers: Option<Vec<AnswerWriter>>,
+}
+
+/// One of several concurrent texts, and whose it is.
+#[derive(Debug, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct AnswerWriter {
+    pub(crate) text: String,
+    pub(crate) actor: String,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) user: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) device: Option<String>,
 }
 
 /// A change of a document that was refused.

@@ -9,6 +9,7 @@ mod members;
 mod messages;
 mod money;
 mod records;
+mod series;
 mod timetable;
 
 use super::{CommandFault, Refusal, RefusalCode};
@@ -47,6 +48,9 @@ pub(super) fn apply(
         Command::CreateClass { .. } | Command::ChangeClass { .. } | Command::CancelClass { .. } => {
             timetable::apply(tx, &by, command, at)
         }
+        Command::CreateClassSeries { .. }
+        | Command::ChangeClassSeries { .. }
+        | Command::CancelClassSeries { .. } => series::apply(tx, &by, command, at),
         Command::CreateAssignment { .. } | Command::ChangeAssignment { .. } => {
             coursework::apply(tx, &by, command)
         }
@@ -160,9 +164,9 @@ fn reschedule_class(
         return Err(invalid("ends_at", "ends_at is not within 24 hours after starts_at".into()));
     }
     tx.move_class(class, starts_at, ends_at, room)?;
-    tx.touch(tag::batch(&found.batch));
+    timetable::touch(tx, &found.batch, &[&found.teacher]);
     let room = room.unwrap_or(&found.room);
-    timetable::tell_moved(tx, by, &found, &found.title, (starts_at, ends_at, room));
+    timetable::tell_moved(tx, by, &found, (&found.title, &found.teacher), (starts_at, ends_at, room));
     Ok(json!({
         "command": "reschedule-class", "class": class, "starts_at": local(tx, starts_at)?,
         "ends_at": local(tx, ends_at)?, "room": room,

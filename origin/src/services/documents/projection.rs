@@ -1,28 +1,37 @@
-//! Documents as rows: what an attendance sheet says of each student, and the way back from the log to all rows.
+//! Documents as rows: what an attendance sheet says of each student and what is written in a doubt thread, and the way back
+//! from the log to all rows.
+
+mod attendance;
+mod doubt;
 
 use super::races::retried;
 use super::replica::hex_heads;
 use super::{DocumentError, DocumentService};
-use crate::store::{AttendanceRow, StoreError, WriteTx};
+use crate::store::{StoreError, WriteTx};
+use attendance::Sheet;
 use automerge::Automerge;
+use doubt::Thread;
 use serde::Serialize;
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::HashMap;
 use sync_protocol::actor::Binding;
 use sync_protocol::document_id::DocumentId;
-use sync_protocol::kind::{AttendanceMark, Kind, Remark, Written, attendance_marks, attendance_remarks};
+use sync_protocol::kind::{Kind, Written};
 use sync_protocol::link::DocumentRecord;
-use sync_protocol::tag;
 
 /// Documents that a rebuilding lists at a time.
 const PAGE: u32 = 256;
+/// The kinds of documents that have rows.
+const PROJECTED: [Kind; 2] = [Kind::Attendance, Kind::Doubt];
 
-/// Who wrote one of several concurrent marks, or remarks.
+/// Who wrote one of several concurrent marks, remarks or answers.
 #[derive(Serialize)]
 struct Writer<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     mark: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
     remark: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    text: Option<&'a str>,
     actor: &'a str,
     /// Absent for an actor of a time when nobody kept whose it is.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -39,6 +48,7 @@ impl<'a> Writer<'a> {
         Self {
             mark: None,
             remark: None,
+            text: None,
             actor: &value.actor,
             user: owner.map(|owner| owner.user.as_str()),
             device: owner.map(|owner| owner.device.as_str()),
@@ -46,82 +56,34 @@ impl<'a> Writer<'a> {
     }
 }
 
-/// What an attendance sheet says, by student.
-pub(super) struct Sheet {
-    marks: BTreeMap<String, AttendanceMark>,
-    remarks: BTreeMap<String, Remark>,
+/// Whose the document's actors are, by the actor in hex.
+fn owners_of(tx: &WriteTx<'_>, document: DocumentId) -> Result<Owners, StoreError> {
+    let bindings = tx.bindings(document)?.into_iter();
+    Ok(bindings.map(|binding| (hex::encode(&*binding.actor), binding)).collect())
 }
 
-impl Sheet {
-    /// None of a document of another kind.
+/// What a document says to the rows.
+pub(super) enum Projection {
+    Attendance(Sheet),
+    Doubt(Thread),
+}
+
+impl Projection {
+    /// None of a document of a kind that has no rows.
     pub(super) fn of(record: &DocumentRecord, doc: &Automerge) -> Option<Self> {
-        (record.kind == Kind::Attendance.as_str())
-            .then(|| Self { marks: attendance_marks(doc), remarks: attendance_remarks(doc, record.document) })
-    }
-}
-
-/// Makes the rows of a class what its sheet says; how many were something else. A remark stands beside a mark: one of a student
-/// who has none waits in the document until there is one. Rows that came without a sheet stay until
-/// the sheet marks the student; rows of a sheet go that this one, the only one of the class, does not have; students who are
-/// not of the batch have no row.
-pub(super) fn project_attendance(
-    tx: &mut WriteTx<'_>,
-    record: &DocumentRecord,
-    sheet: &Sheet,
-) -> Result<usize, StoreError> {
-    let class = &record.subject;
-    let Some(batch) = &record.batch else { return Ok(0) };
-    let document = record.document.to_string();
-    let owners = tx.bindings(record.document)?;
-    let owners: HashMap<String, Binding> =
-        owners.into_iter().map(|binding| (hex::encode(&*binding.actor), binding)).collect();
-    let before: HashMap<String, AttendanceRow> =
-        tx.attendance(class)?.into_iter().map(|row| (row.student.clone(), row)).collect();
-    let mut changed = BTreeSet::new();
-    for (student, mark) in &sheet.marks {
-        let row = row_of(student, (mark, sheet.remarks.get(student)), &document, &owners);
-        if before.get(student) != Some(&row) && tx.studies(student, batch)? {
-            tx.put_attendance(class, &row)?;
-            changed.insert(student);
+        match record.kind.parse() {
+            Ok(Kind::Attendance) => Some(Self::Attendance(Sheet::of(record, doc))),
+            Ok(Kind::Doubt) => Some(Self::Doubt(Thread::of(record, doc))),
+            Ok(Kind::Notes | Kind::Planner | Kind::Private) | Err(_) => None,
         }
     }
-    for (student, row) in &before {
-        if row.document.is_some() && !sheet.marks.contains_key(student) {
-            tx.remove_attendance(class, student)?;
-            changed.insert(student);
-        }
-    }
-    if !changed.is_empty() {
-        tx.touch(tag::batch(batch));
-    }
-    for student in &changed {
-        tx.touch(tag::user(student));
-    }
-    Ok(changed.len())
-}
 
-fn row_of(
-    student: &str,
-    (mark, remark): (&AttendanceMark, Option<&Remark>),
-    document: &str,
-    owners: &Owners,
-) -> AttendanceRow {
-    let noted: &[Written] = remark.map_or(&[], |remark| &remark.values);
-    let values: Vec<&str> = mark.values.iter().map(|value| value.text.as_str()).collect();
-    let heads: BTreeSet<&str> = mark.values.iter().chain(noted).map(|value| value.change.as_str()).collect();
-    let writers =
-        mark.values.iter().map(|value| Writer { mark: Some(&value.text), ..Writer::of(value, owners) });
-    let remarked =
-        noted.iter().map(|value| Writer { remark: Some(&value.text), ..Writer::of(value, owners) });
-    AttendanceRow {
-        student: student.to_owned(),
-        mark: mark.mark.clone(),
-        marks: differ(&mark.values).then(|| json(&values)),
-        document: Some(document.to_owned()),
-        heads: Some(json(&heads)),
-        writers: differ(&mark.values).then(|| json(&writers.collect::<Vec<_>>())),
-        remark: remark.map(|remark| remark.text.clone()),
-        remark_writers: differ(noted).then(|| json(&remarked.collect::<Vec<_>>())),
+    /// Makes the rows of the subject what the document says; how many were something else.
+    pub(super) fn write(&self, tx: &mut WriteTx<'_>, record: &DocumentRecord) -> Result<usize, StoreError> {
+        match self {
+            Self::Attendance(sheet) => attendance::project(tx, record, sheet),
+            Self::Doubt(thread) => thread.project(tx, record),
+        }
     }
 }
 
@@ -145,12 +107,23 @@ impl DocumentService {
     /// Projects every document of the institute anew from its log. Blocks. The origin may serve meanwhile.
     pub(crate) fn rebuild_projections(&self, institute: &str) -> Result<Rebuilt, DocumentError> {
         let mut rebuilt = Rebuilt::default();
+        for kind in PROJECTED {
+            self.rebuild_kind(institute, kind, &mut rebuilt)?;
+        }
+        // Rows that no document stands behind any more.
+        let stray =
+            self.store.write_blocking::<_, StoreError, _>(institute, |tx| tx.remove_stray_doubts())?;
+        rebuilt.corrected += stray.value;
+        Ok(rebuilt)
+    }
+
+    fn rebuild_kind(&self, institute: &str, kind: Kind, rebuilt: &mut Rebuilt) -> Result<(), DocumentError> {
         let mut after: Option<DocumentId> = None;
         loop {
             let page = self.store.read_blocking::<_, StoreError>(institute, |records| {
-                records.documents_of_kind(Kind::Attendance.as_str(), after, PAGE)
+                records.documents_of_kind(kind.as_str(), after, PAGE)
             })?;
-            let Some(last) = page.last() else { return Ok(rebuilt) };
+            let Some(last) = page.last() else { return Ok(()) };
             after = Some(last.document);
             for record in page {
                 rebuilt.corrected += self.rebuild(institute, &record)?;
@@ -167,14 +140,14 @@ impl DocumentService {
         let document = record.document;
         let replica = self.replicas.take(&self.store, institute, document)?;
         let (position, heads) = (replica.changes, hex_heads(&replica.doc));
-        let (record, sheet) = (record.clone(), Sheet::of(record, &replica.doc));
+        let (record, projection) = (record.clone(), Projection::of(record, &replica.doc));
         self.replicas.put(document, replica);
         let corrected = self.store.write_blocking::<_, DocumentError, _>(institute, move |tx| {
             // Nothing is appended; it fails when somebody else has, or has deleted the document.
             if !tx.append_changes(document, position, &[], &heads)? {
                 return Err(DocumentError::Raced(document));
             }
-            sheet.map_or(Ok(0), |sheet| Ok(project_attendance(tx, &record, &sheet)?))
+            projection.map_or(Ok(0), |projection| Ok(projection.write(tx, &record)?))
         });
         Ok(corrected?.value)
     }

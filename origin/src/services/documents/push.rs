@@ -1,6 +1,6 @@
 //! The way of pushed changes: gate, merge, log, projection, all of a push in one transaction.
 
-use super::projection::{self, Sheet};
+use super::projection::Projection;
 use super::races::retried;
 use super::replica::{Replica, Replicas, has_change, hex_heads};
 use super::{DocumentError, Membership, ORIGIN, gate, quarantine, succession};
@@ -61,7 +61,7 @@ pub(super) struct Append {
     changes: Vec<ChangeRow>,
     heads: Vec<String>,
     snapshot: Option<(u64, Vec<u8>)>,
-    sheet: Option<Sheet>,
+    projection: Option<Projection>,
     carried: Vec<Carried>,
 }
 
@@ -508,7 +508,7 @@ pub(super) fn append(work: &mut Work) -> Append {
         after,
         heads: hex_heads(&work.replica.doc),
         snapshot: snapshot.map(|saved| (work.replica.changes, saved)),
-        sheet: Sheet::of(&work.record, &work.replica.doc).filter(|_| goes_on),
+        projection: goes_on.then(|| Projection::of(&work.record, &work.replica.doc)).flatten(),
         carried: std::mem::take(&mut work.newly_carried),
         changes,
     }
@@ -546,8 +546,8 @@ pub(super) fn commit(tx: &mut WriteTx<'_>, appends: &[Append]) -> Result<(), Doc
         let hashes: Vec<[u8; 32]> = append.changes.iter().map(|change| change.hash).collect();
         tx.settle_arrived(document, &hashes, now)?;
         tx.touch_document(document, append.heads.clone());
-        if let Some(sheet) = &append.sheet {
-            projection::project_attendance(tx, &append.record, sheet)?;
+        if let Some(projection) = &append.projection {
+            projection.write(tx, &append.record)?;
         }
     }
     Ok(())

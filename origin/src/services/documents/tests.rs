@@ -2,6 +2,7 @@
 
 mod actors;
 mod deletion;
+mod doubts;
 mod limits;
 mod projection;
 mod quarantine;

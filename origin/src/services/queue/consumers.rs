@@ -35,6 +35,12 @@ enum Concerned<'e> {
     User(&'e str),
     /// Its members without the one who made the event.
     Batch(&'e str, &'e str),
+    /// The same, and the teachers of classes, who need not be of them.
+    Class {
+        batch: &'e str,
+        except: &'e str,
+        teachers: &'e [String],
+    },
 }
 
 fn notify(tx: &WriteTx<'_>, event: &Event, work: &Work, position: u64) -> Result<(), StoreError> {
@@ -48,6 +54,15 @@ fn notify(tx: &WriteTx<'_>, event: &Event, work: &Work, position: u64) -> Result
     match concerned {
         Concerned::User(user) => tx.notify_user(user, &notification)?,
         Concerned::Batch(batch, except) => tx.notify_batch(batch, except, &notification)?,
+        Concerned::Class { batch, except, teachers } => {
+            let mut told = tx.notify_batch(batch, except, &notification)?;
+            for teacher in teachers.iter().filter(|teacher| *teacher != except) {
+                if !tx.teaches(teacher, batch)? {
+                    told += tx.notify_user(teacher, &notification)?;
+                }
+            }
+            told
+        }
     };
     Ok(())
 }
@@ -87,18 +102,55 @@ fn told(event: &Event) -> Option<(Concerned<'_>, &'static str, Value)> {
             "payment-refunded",
             json!({"payment": payment, "invoice": invoice, "amount_minor": amount_minor}),
         ),
-        Event::ClassRescheduled { class, batch, by, title, starts_at, ends_at, room } => (
-            Concerned::Batch(batch, by),
+        Event::ClassRescheduled { class, batch, by, title, starts_at, ends_at, room, teacher } => (
+            Concerned::Class { batch, except: by, teachers: teacher.as_slice() },
             "class-rescheduled",
             json!({
                 "class": class, "batch": batch, "title": title, "starts_at": starts_at, "ends_at": ends_at,
                 "room": room,
             }),
         ),
-        Event::ClassCancelled { class, batch, by, title, starts_at } => (
-            Concerned::Batch(batch, by),
+        Event::ClassCancelled { class, batch, by, title, starts_at, teacher } => (
+            Concerned::Class { batch, except: by, teachers: teacher.as_slice() },
             "class-cancelled",
             json!({"class": class, "batch": batch, "title": title, "starts_at": starts_at}),
         ),
+        Event::ClassSeriesRescheduled { .. } | Event::ClassSeriesCancelled { .. } => told_of_series(event)?,
     })
+}
+
+/// The same of series of classes.
+fn told_of_series(event: &Event) -> Option<(Concerned<'_>, &'static str, Value)> {
+    match event {
+        Event::ClassSeriesRescheduled {
+            series,
+            class,
+            batch,
+            by,
+            title,
+            starts_at,
+            ends_at,
+            room,
+            classes,
+            teachers,
+        } => Some((
+            Concerned::Class { batch, except: by, teachers },
+            "class-series-rescheduled",
+            json!({
+                "series": series, "class": class, "batch": batch, "title": title, "starts_at": starts_at,
+                "ends_at": ends_at, "room": room, "classes": classes,
+            }),
+        )),
+        Event::ClassSeriesCancelled { series, class, batch, by, title, starts_at, classes, teachers } => {
+            Some((
+                Concerned::Class { batch, except: by, teachers },
+                "class-series-cancelled",
+                json!({
+                    "series": series, "class": class, "batch": batch, "title": title, "starts_at": starts_at,
+                    "classes": classes,
+                }),
+            ))
+        }
+        _ => None,
+    }
 }

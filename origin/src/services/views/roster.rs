@@ -36,7 +36,10 @@ pub(super) fn roster(scene: &Scene<'_>, class: &str) -> Result<(Roster, Vec<Stri
     let found = found.ok_or_else(|| ViewError::NoClass(class.chars().take(64).collect()))?;
     let allowed = match scene.account.role {
         Role::Admin => true,
-        Role::Teacher => scene.records.teaches(&scene.account.user, &found.batch)?,
+        Role::Teacher => {
+            let user = &scene.account.user;
+            found.teacher == *user || scene.records.teaches(user, &found.batch)?
+        }
         Role::Student | Role::Guardian => false,
     };
     if !allowed {
@@ -51,7 +54,7 @@ pub(super) fn roster(scene: &Scene<'_>, class: &str) -> Result<(Roster, Vec<Stri
         RosterStudent { student, name, mark, remark: remark.flatten() }
     });
     let roster = Roster { class: scene.class_view(&found), students: students.collect() };
-    // A teacher who loses the batch loses the roster: that touches the batch.
+    // A teacher who loses the batch or the class loses the roster: that touches the batch, or the teacher.
     let tags = vec![tag::EVERYTHING.to_owned(), tag::batch(&found.batch), tag::user(&scene.account.user)];
     Ok((roster, tags))
 }

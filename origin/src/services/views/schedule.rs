@@ -1,7 +1,7 @@
 //! The classes of one day of a student or a teacher.
 
 use super::{ClassView, LIST, Scene};
-use crate::store::StoreError;
+use crate::store::{ClassRow, StoreError};
 use jiff::civil::Date;
 use serde::Serialize;
 use sync_protocol::token::Role;
@@ -28,7 +28,7 @@ pub(super) fn schedule(scene: &Scene<'_>, date: Option<Date>) -> Result<Schedule
     let date = date.unwrap_or(scene.today);
     let (from, until) = scene.time.day(date);
     let mut classes = Vec::new();
-    for class in scene.records.classes_of(&scene.batches, from, until, LIST)? {
+    for class in classes_between(scene, from, until)? {
         let mark = match scene.account.role {
             Role::Student => scene.records.mark_of(&class.class, &scene.account.user)?,
             Role::Teacher | Role::Admin | Role::Guardian => None,
@@ -36,4 +36,16 @@ pub(super) fn schedule(scene: &Scene<'_>, date: Option<Date>) -> Result<Schedule
         classes.push(ScheduledClass { class: scene.class_view(&class), mark });
     }
     Ok(Schedule { date: date.to_string(), time_zone: scene.institute.time_zone.clone(), classes })
+}
+
+/// The classes of the user's batches, and those that name the user as their teacher though the batch is not theirs.
+fn classes_between(scene: &Scene<'_>, from: i64, until: i64) -> Result<Vec<ClassRow>, StoreError> {
+    let mut classes = scene.records.classes_of(&scene.batches, from, until, LIST)?;
+    if scene.account.role == Role::Teacher {
+        let taught = scene.records.classes_taught(&scene.account.user, from, until, LIST)?;
+        classes.extend(taught.into_iter().filter(|class| !scene.batches.contains(&class.batch)));
+        classes.sort_by(|a, b| (a.starts_at, &a.class).cmp(&(b.starts_at, &b.class)));
+        classes.truncate(LIST as usize);
+    }
+    Ok(classes)
 }

@@ -145,16 +145,40 @@ pub(crate) static CLASSES: Collection = Collection {
         column("starts_at", "c.starts_at", Kind::Time),
         column("ends_at", "c.ends_at", Kind::Time),
         column("cancelled", "c.cancelled_at IS NOT NULL", Kind::Flag),
+        column("series", "c.series", Kind::Text),
     ],
     key: &["class"],
     filters: &[
         equal("batch", "c.batch"),
         equal("teacher", "c.teacher"),
+        equal("series", "c.series"),
         from("c.starts_at"),
         until("c.starts_at"),
         flag("cancelled", "c.cancelled_at IS NOT NULL", "c.cancelled_at IS NULL"),
     ],
     sorts: &[by("starts_at", &["starts_at", "class"])],
+};
+
+/// What the classes of a series are together: before and after in the audit log.
+pub(crate) static SERIES: Collection = Collection {
+    record: "series",
+    from: "(SELECT institute, series, min(batch) AS batch, min(title) AS title, min(teacher) AS teacher,
+            count(*) AS classes, count(cancelled_at) AS cancelled, min(starts_at) AS first_at, max(starts_at) AS last_at
+        FROM classes WHERE series IS NOT NULL GROUP BY institute, series) whole",
+    institute: "whole.institute",
+    columns: &[
+        column("series", "whole.series", Kind::Text),
+        column("batch", "whole.batch", Kind::Text),
+        column("title", "whole.title", Kind::Text),
+        column("teacher", "whole.teacher", Kind::Text),
+        column("classes", "whole.classes", Kind::Integer),
+        column("cancelled", "whole.cancelled", Kind::Integer),
+        column("first_at", "whole.first_at", Kind::Time),
+        column("last_at", "whole.last_at", Kind::Time),
+    ],
+    key: &["series"],
+    filters: &[],
+    sorts: &[by("series", &["series"])],
 };
 
 pub(crate) static ASSIGNMENTS: Collection = Collection {
@@ -241,6 +265,26 @@ pub(crate) static PAYMENTS: Collection = Collection {
     sorts: &[by("paid_at", &["paid_at", "payment"])],
 };
 
+pub(crate) static REFUNDS: Collection = Collection {
+    record: "refund",
+    from: "refunds r JOIN payments p ON p.institute = r.institute AND p.payment = r.payment JOIN invoices i ON i.institute = p.institute AND i.invoice = p.invoice JOIN users u ON u.\"user\" = i.student",
+    institute: "r.institute",
+    columns: &[
+        column("refund", "r.refund", Kind::Text),
+        column("payment", "r.payment", Kind::Text),
+        column("invoice", "p.invoice", Kind::Text),
+        column("student", "i.student", Kind::Text),
+        column("student_name", "u.name", Kind::Text),
+        column("amount_minor", "r.amount_minor", Kind::Integer),
+        column("reason", "r.reason", Kind::Text),
+        column("refunded_by", "r.refunded_by", Kind::Text),
+        column("refunded_at", "r.refunded_at", Kind::Time),
+    ],
+    key: &["refund"],
+    filters: &[equal("payment", "r.payment"), from("r.refunded_at"), until("r.refunded_at")],
+    sorts: &[by("refunded_at", &["refunded_at", "refund"])],
+};
+
 /// Lists say who wrote to whom; what they wrote is in the record that is read alone, and who read it in the audit log.
 pub(crate) static MESSAGES: Collection = Collection {
     record: "message",
@@ -309,6 +353,48 @@ pub(crate) static DOCUMENTS: Collection = Collection {
     sorts: &[by("subject", &["kind", "subject"])],
 };
 
+/// Threads in which somebody has written something. Their texts are in the record that is read alone.
+pub(crate) static DOUBTS: Collection = Collection {
+    record: "doubt",
+    from: "doubts d JOIN users u ON u.\"user\" = d.asked_by",
+    institute: "d.institute",
+    columns: &[
+        column("document", "d.document", Kind::Text),
+        column("subject", "d.subject", Kind::Text),
+        column("batch", "d.batch", Kind::Text),
+        column("asked_by", "d.asked_by", Kind::Text),
+        column("asked_by_name", "u.name", Kind::Text),
+        column("excerpt", "substr(d.question, 1, 200)", Kind::Text),
+        column("answer_count", "d.answer_count", Kind::Integer),
+        column("answered", "d.answered_by IS NOT NULL", Kind::Flag),
+        column("answered_by", "d.answered_by", Kind::Text),
+        column("conflicts", "d.conflicts", Kind::Integer),
+        column("asked_at", "d.asked_at", Kind::Time),
+        column("updated_at", "d.updated_at", Kind::Time),
+        alone("question", "d.question", Kind::Text),
+        alone("answers", "d.answers", Kind::Json),
+        alone("omitted_bytes", "d.omitted_bytes", Kind::Integer),
+        alone("heads", "d.heads", Kind::Json),
+    ],
+    key: &["document"],
+    filters: &[
+        equal("batch", "d.batch"),
+        equal("asked_by", "d.asked_by"),
+        flag("answered", "d.answered_by IS NOT NULL", "d.answered_by IS NULL"),
+        from("d.updated_at"),
+        until("d.updated_at"),
+        Filter {
+            name: "q",
+            sql: "",
+            test: Test::Words {
+                postgres: "d.document IN (SELECT s.document FROM search_doubts({}) s)",
+                sqlite: "d.id IN (SELECT rowid FROM doubt_words WHERE doubt_words MATCH {})",
+            },
+        },
+    ],
+    sorts: &[by("updated_at", &["updated_at", "document"]), by("asked_at", &["asked_at", "document"])],
+};
+
 /// Those that nobody has settled.
 pub(crate) static QUARANTINE: Collection = Collection {
     record: "quarantined change",
@@ -327,6 +413,42 @@ pub(crate) static QUARANTINE: Collection = Collection {
     key: &["document", "hash"],
     filters: &[equal("document", "q.document"), from("q.refused_at"), until("q.refused_at")],
     sorts: &[by("refused_at", &["refused_at", "document", "hash"])],
+};
+
+/// What users have registered; who signs in on another device is in the sessions alone.
+pub(crate) static DEVICES: Collection = Collection {
+    record: "registered device",
+    from: "devices d JOIN users u ON u.\"user\" = d.\"user\"",
+    institute: "d.institute",
+    columns: &[
+        column("user", "d.\"user\"", Kind::Text),
+        column("user_name", "u.name", Kind::Text),
+        column("device", "d.device", Kind::Text),
+        column("name", "d.name", Kind::Text),
+        column("platform", "d.platform", Kind::Text),
+        column("registered_at", "d.registered_at", Kind::Time),
+    ],
+    key: &["user", "device"],
+    filters: &[equal("user", "d.\"user\"")],
+    sorts: &[by("user", &["user", "device"])],
+};
+
+/// Work of the outbox that failed too often. What it tells of is not shown: it may repeat what people write to each other.
+pub(crate) static SET_ASIDE: Collection = Collection {
+    record: "work set aside",
+    from: "(SELECT * FROM outbox WHERE set_aside_at IS NOT NULL) o",
+    institute: "o.institute",
+    columns: &[
+        column("consumer", "o.consumer", Kind::Text),
+        column("revision", "o.revision", Kind::Integer),
+        column("committed_at", "o.committed_at", Kind::Time),
+        column("failures", "o.failures", Kind::Integer),
+        column("fault", "o.fault", Kind::Text),
+        column("set_aside_at", "o.set_aside_at", Kind::Time),
+    ],
+    key: &["consumer", "revision"],
+    filters: &[from("o.set_aside_at"), until("o.set_aside_at")],
+    sorts: &[by("set_aside_at", &["set_aside_at", "consumer", "revision"])],
 };
 
 /// A sign-in on a device: the one of its refresh tokens that was not used yet.

@@ -10,13 +10,13 @@ use crate::store::transaction::to_u64;
 use std::collections::HashMap;
 use tokio_postgres::Row;
 
-const CLASS: &str = r#"SELECT c.class, c.batch, c.title, c.room, c.teacher, u.name, c.starts_at, c.ends_at
+pub(super) const CLASS: &str = r#"SELECT c.class, c.batch, c.title, c.room, c.teacher, u.name, c.starts_at, c.ends_at
      FROM classes c JOIN users u ON u."user" = c.teacher"#;
 
 const FIGURES: &str = "count(*) FILTER (WHERE mark = 'present'), count(*) FILTER (WHERE mark = 'absent'),
      count(*) FILTER (WHERE mark = 'late'), count(*) FILTER (WHERE mark = 'excused'), count(marks)";
 
-fn read_class(row: &Row) -> Result<ClassRow, tokio_postgres::Error> {
+pub(super) fn read_class(row: &Row) -> Result<ClassRow, tokio_postgres::Error> {
     Ok(ClassRow {
         class: row.try_get(0)?,
         batch: row.try_get(1)?,
@@ -129,6 +129,22 @@ impl ReadTimetable for Transaction<'_> {
         limit: u32,
     ) -> Result<Vec<ClassRow>, StoreError> {
         self.wait(self.ask_classes_of(batches, from, until, limit))
+    }
+
+    fn classes_taught(
+        &self,
+        teacher: &str,
+        from: i64,
+        until: i64,
+        limit: u32,
+    ) -> Result<Vec<ClassRow>, StoreError> {
+        let sql = format!(
+            "{CLASS} WHERE c.institute = $1 AND c.teacher = $2 AND c.starts_at >= $3 AND c.starts_at < $4
+                 AND c.cancelled_at IS NULL
+             ORDER BY c.starts_at, c.class LIMIT $5"
+        );
+        let (from, until) = (Millis(from), Millis(until));
+        self.all(&sql, &[&self.institute, &teacher, &from, &until, &i64::from(limit)], read_class)
     }
 
     fn expected_between(&self, from: i64, until: i64) -> Result<(u64, u64), StoreError> {

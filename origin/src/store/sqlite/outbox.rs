@@ -36,6 +36,23 @@ impl ReadOutbox for Transaction<'_> {
         )
     }
 
+    fn consumer_figures(&self, consumer: &str, most: u32) -> Result<OutboxFigures, StoreError> {
+        let figures = self.one(
+            "SELECT (SELECT count(*) FROM (SELECT 1 FROM outbox WHERE institute = ?1 AND consumer = ?2
+                     AND set_aside_at IS NULL LIMIT ?3)),
+                 (SELECT committed_at FROM outbox WHERE institute = ?1 AND consumer = ?2 AND set_aside_at IS NULL
+                     ORDER BY revision LIMIT 1),
+                 (SELECT count(*) FROM (SELECT 1 FROM outbox WHERE institute = ?1 AND consumer = ?2
+                     AND set_aside_at IS NOT NULL LIMIT ?3))",
+            (self.institute, consumer, most),
+            |row| {
+                let (waiting, set_aside) = (to_u64(row.get(0)?), to_u64(row.get(2)?));
+                Ok(OutboxFigures { waiting, oldest: row.get(1)?, set_aside })
+            },
+        )?;
+        Ok(figures.unwrap_or(OutboxFigures { waiting: 0, oldest: None, set_aside: 0 }))
+    }
+
     fn failures_of_work(&self, consumer: &str, revision: u64) -> Result<Option<u64>, StoreError> {
         let sql = "SELECT failures FROM outbox WHERE institute = ?1 AND consumer = ?2 AND revision = ?3";
         self.one(sql, (self.institute, consumer, to_i64(revision)), |row| Ok(to_u64(row.get(0)?)))
@@ -97,6 +114,22 @@ impl WriteOutbox for Transaction<'_> {
             (self.institute, consumer, to_i64(revision), fault, pause, aside),
         )?;
         Ok(())
+    }
+
+    fn replay_one(&self, consumer: &str, revision: u64) -> Result<bool, StoreError> {
+        let replayed = self.run(
+            "UPDATE outbox SET failures = 0, fault = NULL, set_aside_at = NULL,
+                 due_at = CAST(unixepoch('subsec') * 1000 AS INTEGER)
+             WHERE institute = ?1 AND consumer = ?2 AND revision = ?3 AND set_aside_at IS NOT NULL",
+            (self.institute, consumer, to_i64(revision)),
+        )?;
+        Ok(replayed > 0)
+    }
+
+    fn drop_work(&self, consumer: &str, revision: u64) -> Result<bool, StoreError> {
+        let sql = "DELETE FROM outbox
+             WHERE institute = ?1 AND consumer = ?2 AND revision = ?3 AND set_aside_at IS NOT NULL";
+        Ok(self.run(sql, (self.institute, consumer, to_i64(revision)))? > 0)
     }
 
     fn replay_work(&self, revision: Option<u64>) -> Result<u64, StoreError> {

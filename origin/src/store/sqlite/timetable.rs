@@ -10,13 +10,14 @@ use crate::store::transaction::to_u64;
 use rusqlite::Row;
 use std::collections::HashMap;
 
-const CLASS: &str = "SELECT c.class, c.batch, c.title, c.room, c.teacher, u.name, c.starts_at, c.ends_at
+pub(super) const CLASS: &str =
+    "SELECT c.class, c.batch, c.title, c.room, c.teacher, u.name, c.starts_at, c.ends_at
      FROM classes c JOIN users u ON u.user = c.teacher";
 
 const FIGURES: &str = "count(*) FILTER (WHERE mark = 'present'), count(*) FILTER (WHERE mark = 'absent'),
      count(*) FILTER (WHERE mark = 'late'), count(*) FILTER (WHERE mark = 'excused')";
 
-fn read_class(row: &Row<'_>) -> rusqlite::Result<ClassRow> {
+pub(super) fn read_class(row: &Row<'_>) -> rusqlite::Result<ClassRow> {
     Ok(ClassRow {
         class: row.get(0)?,
         batch: row.get(1)?,
@@ -68,6 +69,21 @@ impl ReadTimetable for Transaction<'_> {
         classes.sort_by(|a, b| (a.starts_at, &a.class).cmp(&(b.starts_at, &b.class)));
         classes.truncate(limit as usize);
         Ok(classes)
+    }
+
+    fn classes_taught(
+        &self,
+        teacher: &str,
+        from: i64,
+        until: i64,
+        limit: u32,
+    ) -> Result<Vec<ClassRow>, StoreError> {
+        let sql = format!(
+            "{CLASS} WHERE c.institute = ?1 AND c.teacher = ?2 AND c.starts_at >= ?3 AND c.starts_at < ?4
+                 AND c.cancelled_at IS NULL
+             ORDER BY c.starts_at, c.class LIMIT ?5"
+        );
+        self.all(&sql, (self.institute, teacher, from, until, limit), read_class)
     }
 
     fn expected_between(&self, from: i64, until: i64) -> Result<(u64, u64), StoreError> {

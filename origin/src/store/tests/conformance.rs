@@ -160,6 +160,9 @@ fn what_is_written_is_read_back_alike(TestStore { store, .. }: &TestStore) {
         assert_eq!((class.starts_at, class.teacher_name.as_str()), (AT, "TEACHER"));
         assert_eq!(records.classes_of(&maths, AT, AT + 1, 10)?.len(), 1);
         assert!(records.classes_of(&maths, AT + 1, AT + 2, 10)?.is_empty());
+        assert_eq!(records.classes_taught("teacher", AT, AT + 1, 10)?[0].class, "c1");
+        assert!(records.classes_taught("teacher", AT + 1, AT + 2, 10)?.is_empty());
+        assert!(records.classes_taught("ann", AT, AT + 1, 10)?.is_empty());
         assert_eq!(records.expected_between(AT, AT + 1)?, (1, 2));
         let invoice = &records.student_invoices("ann")?[0];
         assert_eq!((invoice.paid_minor, invoice.due_on.as_str()), (400, "2026-12-31"));

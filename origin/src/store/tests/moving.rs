@@ -37,6 +37,7 @@ fn a_copy_has_every_row_and_refuses_a_database_that_is_in_use() {
                 refunded_at: 1,
             };
             tx.add_refund(&refund)?;
+            add_doubt(tx, &user("student"))?;
             tx.touch_everything();
             Ok(())
         })
@@ -48,11 +49,41 @@ fn a_copy_has_every_row_and_refuses_a_database_that_is_in_use() {
     let rows = |table: &str| copied.iter().find(|copied| copied.table == table).unwrap().rows;
     assert!(rows("users") > 20 && rows("classes") > 100 && rows("messages") > 3, "{copied:?}");
     assert_eq!((rows("feed"), rows("idempotency"), rows("signing_keys")), (3, 1, 1));
+    assert_eq!(rows("doubts"), 1);
 
     let store = Store::connect(&database.config()).unwrap();
     assert!(summary(&store) == before, "the institute reads differently after the copy");
     let again = copy(folder.path(), &database.config()).unwrap_err().to_string();
     assert!(again.contains("not empty"), "{again}");
+}
+
+/// A doubt, which can be found by its words on both sides.
+fn add_doubt(tx: &WriteTx<'_>, student: &str) -> Result<(), StoreError> {
+    let document = sync_protocol::document_id::DocumentId::from_bytes([7; 16]);
+    let record = sync_protocol::link::DocumentRecord {
+        document,
+        kind: "doubt".into(),
+        subject: "maths-a/why".into(),
+        batch: Some("maths-a".into()),
+        owner: student.into(),
+    };
+    assert!(tx.add_document(&NewDocument { record, created_at: 1 })?);
+    tx.put_doubt(&DoubtRow {
+        subject: "maths-a/why".into(),
+        document: document.to_string(),
+        batch: "maths-a".into(),
+        asked_by: student.into(),
+        question: "Why?".into(),
+        answers: r#"[{"z":1, "a":"é"}]"#.into(),
+        answer_count: 1,
+        answered_by: None,
+        conflicts: 0,
+        omitted_bytes: 0,
+        words: "why".into(),
+        asked_at: 1_795_348_800_123,
+        updated_at: 1_795_348_800_124,
+        heads: r#"["ab"]"#.into(),
+    })
 }
 
 /// Enough of an institute to see that both stores have the same.
@@ -73,6 +104,14 @@ fn summary(store: &Store) -> String {
                 records.student_figures(&student.user)?,
                 records.directory()?,
                 records.ledger(&student.user, 100)?,
+                records.doubt("maths-a/why")?,
+                records.doubts_of(&DoubtQuery {
+                    batches: vec!["maths-a".into()],
+                    words: Some(Words::of(["wh"])),
+                    answered: None,
+                    before: None,
+                    limit: 2,
+                })?,
             )
         ))
     });

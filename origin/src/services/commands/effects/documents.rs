@@ -32,10 +32,15 @@ pub(super) fn delete(tx: &mut WriteTx<'_>, by: &Account, text: &str, at: i64) ->
 
 /// What was projected of it goes with it.
 fn remove_projection(tx: &mut WriteTx<'_>, record: &DocumentRecord) -> Result<(), CommandFault> {
-    if record.kind != Kind::Attendance.as_str() {
-        return Ok(());
-    }
     let document = record.document.to_string();
+    match record.kind.parse() {
+        Ok(Kind::Attendance) => {}
+        Ok(Kind::Doubt) => {
+            tx.remove_doubt(&record.subject, &document)?;
+            return Ok(());
+        }
+        Ok(Kind::Notes | Kind::Planner | Kind::Private) | Err(_) => return Ok(()),
+    }
     for row in tx.attendance(&record.subject)? {
         if row.document.as_ref() == Some(&document) {
             tx.remove_attendance(&record.subject, &row.student)?;

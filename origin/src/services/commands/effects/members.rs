@@ -57,6 +57,9 @@ pub(super) fn apply(
         | Command::CreateClass { .. }
         | Command::ChangeClass { .. }
         | Command::CancelClass { .. }
+        | Command::CreateClassSeries { .. }
+        | Command::ChangeClassSeries { .. }
+        | Command::CancelClassSeries { .. }
         | Command::CreateAssignment { .. }
         | Command::ChangeAssignment { .. }
         | Command::CreateInvoice { .. }

@@ -34,7 +34,7 @@ pub(super) fn apply(
             if !tx.add_class(&new)? {
                 return Err(already_exists("class", &new.class));
             }
-            tx.touch(tag::batch(batch));
+            touch(tx, batch, &[teacher]);
             outcome(tx, command.name(), &new.class)
         }
         Command::ChangeClass { class, title, room, teacher, starts_at, ends_at } => {
@@ -68,23 +68,24 @@ fn change_class(
         require_is_teacher(tx, teacher)?;
     }
     tx.change_class(class, &change)?;
-    tx.touch(tag::batch(&found.batch));
+    touch(tx, &found.batch, &[&found.teacher, change.teacher.as_ref().unwrap_or(&found.teacher)]);
     let (starts_at, ends_at) = change.times.unwrap_or((found.starts_at, found.ends_at));
     let room = change.room.as_ref().unwrap_or(&found.room);
     // Another title or teacher is nothing that anybody has to be told at once.
     if (starts_at, ends_at, room) != (found.starts_at, found.ends_at, &found.room) {
         let title = change.title.as_ref().unwrap_or(&found.title);
-        tell_moved(tx, by, &found, title, (starts_at, ends_at, room));
+        let teacher = change.teacher.as_ref().unwrap_or(&found.teacher);
+        tell_moved(tx, by, &found, (title, teacher), (starts_at, ends_at, room));
     }
     Ok(())
 }
 
-/// Leaves word that a class takes place from, until and where it did not before.
+/// Leaves word that a class with a title and a teacher takes place from, until and where it did not before.
 pub(super) fn tell_moved(
     tx: &mut WriteTx<'_>,
     by: &Account,
     class: &ClassRow,
-    title: &str,
+    (title, teacher): (&str, &str),
     (starts_at, ends_at, room): (i64, i64, &str),
 ) {
     let moved = Event::ClassRescheduled {
@@ -95,8 +96,17 @@ pub(super) fn tell_moved(
         starts_at,
         ends_at,
         room: room.to_owned(),
+        teacher: Some(teacher.to_owned()),
     };
     events::emit(tx, &moved);
+}
+
+/// Says that the schedules change of a batch and of teachers, whose batch it need not be.
+pub(super) fn touch(tx: &mut WriteTx<'_>, batch: &str, teachers: &[&str]) {
+    tx.touch(tag::batch(batch));
+    for teacher in teachers {
+        tx.touch(tag::user(teacher));
+    }
 }
 
 /// Whether it was not cancelled before.
@@ -107,20 +117,21 @@ fn cancel_class(tx: &mut WriteTx<'_>, by: &Account, class: &str, at: i64) -> Res
     }
     let changed = tx.cancel_class(class, at)?;
     if changed {
-        tx.touch(tag::batch(&found.batch));
+        touch(tx, &found.batch, &[&found.teacher]);
         let cancelled = Event::ClassCancelled {
             class: class.to_owned(),
             batch: found.batch,
             by: by.user.clone(),
             title: found.title,
             starts_at: found.starts_at,
+            teacher: Some(found.teacher),
         };
         events::emit(tx, &cancelled);
     }
     Ok(changed)
 }
 
-fn require_is_teacher(tx: &WriteTx<'_>, teacher: &str) -> Result<(), CommandFault> {
+pub(super) fn require_is_teacher(tx: &WriteTx<'_>, teacher: &str) -> Result<(), CommandFault> {
     let account = tx.account(teacher)?.filter(|account| account.role == Role::Teacher);
     account.map(drop).ok_or_else(|| not_found("teacher", teacher))
 }
