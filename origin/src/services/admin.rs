@@ -7,7 +7,7 @@ mod messages;
 pub(crate) mod orders;
 mod query;
 pub(crate) mod shapes;
-mod tables;
+pub(crate) mod tables;
 #[cfg(test)]
 mod tests;
 
@@ -29,7 +29,7 @@ use std::sync::Arc;
 use sync_protocol::bookmark::Bookmark;
 use sync_protocol::command::Command;
 use sync_protocol::token::{Claims, Role, TokenError};
-use tokio::sync::Semaphore;
+use tables::Imports;
 
 /// Most people and most other records that one search finds.
 const MAX_HITS: u32 = 20;
@@ -92,13 +92,12 @@ pub(crate) struct Found {
 pub(crate) struct AdminService {
     store: Store,
     commands: CommandService,
-    /// Imports that may run at once.
-    imports: Arc<Semaphore>,
+    imports: Arc<Imports>,
 }
 
 impl AdminService {
     pub(crate) fn new(store: Store, commands: CommandService) -> Self {
-        Self { store, commands, imports: Arc::new(Semaphore::new(1)) }
+        Self { store, commands, imports: Arc::default() }
     }
 
     /// One page of a collection; `query` has the names and values of the URL's.
