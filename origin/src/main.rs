@@ -95,7 +95,7 @@ fn load_samples(config: &Config) -> anyhow::Result<()> {
 fn load_files(config: &Config, flags: &config::ImportFlags) -> anyhow::Result<()> {
     let source = import::Source::read(&flags.source, &flags.institute)?;
     let store = open_store(config)?;
-    let summary = import::run(&store, &flags.institute, source, flags.dry_run)?;
+    let summary = import::run(&store, &flags.institute, source, None, flags.dry_run)?;
     print!("{summary}");
     Ok(())
 }

@@ -111,6 +111,7 @@ pub(crate) fn router(app: App) -> Router {
         .method_not_allowed_fallback(async || ApiError::WRONG_METHOD)
         .layer(Extension(batched))
         .layer(DefaultBodyLimit::max(MAX_BODY_BYTES))
+        .layer(from_fn(sound_path))
         .layer(from_fn(within_time))
         .layer(CatchPanicLayer::custom(|_| ApiError::PANIC.into_response()))
         .layer(from_fn(observed::observe))
@@ -130,6 +131,38 @@ pub(crate) fn operators(app: App, collected: PrometheusHandle) -> Router {
         .merge(health)
         .fallback(async || ApiError::NO_ROUTE)
         .layer(from_fn(within_time))
+}
+
+/// Refuses a path whose parts are no text in UTF-8, whichever handler it would reach, and one with U+0000: no id has it, and
+/// Postgres takes it nowhere.
+async fn sound_path(request: Request, next: Next) -> Response {
+    match String::from_utf8(decoded(request.uri().path())) {
+        Err(_) => ApiError::BAD_PATH.into_response(),
+        Ok(path) if path.contains('\0') => ApiError::NO_ROUTE.into_response(),
+        Ok(_) => next.run(request).await,
+    }
+}
+
+/// The bytes that a path stands for (RFC 3986, section 2.1); what is no escape stands for itself.
+fn decoded(path: &str) -> Vec<u8> {
+    let digit = |byte: Option<&u8>| byte.and_then(|byte| char::from(*byte).to_digit(16));
+    let (bytes, mut at) = (path.as_bytes(), 0);
+    let mut decoded = Vec::with_capacity(bytes.len());
+    while let Some(byte) = bytes.get(at) {
+        let escape = (digit(bytes.get(at + 1)), digit(bytes.get(at + 2)));
+        match (byte, escape) {
+            (b'%', (Some(high), Some(low))) => {
+                // Two hexadecimal digits are a byte.
+                decoded.push((high * 16 + low) as u8);
+                at += 3;
+            }
+            _ => {
+                decoded.push(*byte);
+                at += 1;
+            }
+        }
+    }
+    decoded
 }
 
 /// The WebSocket of the link is not bound by this: its upgrade answers at once.

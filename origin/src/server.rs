@@ -36,7 +36,8 @@ pub(crate) async fn run(
     let working = app.clone();
     let working = tokio::spawn(async move { working.work().await });
     let (auth, stop) = (app.auth.clone(), stopping.clone());
-    tokio::spawn(async move { auth.follow_keys(stop).await });
+    let following = auth.clone();
+    tokio::spawn(async move { following.follow_keys(stop).await });
     let service = routes::router(app).into_make_service_with_connect_info::<SocketAddr>();
     let drain = stopping.clone();
     let serving = axum::serve(listener, service)
@@ -53,6 +54,7 @@ pub(crate) async fn run(
     let drained = async {
         // What a worker has taken up and not done is taken up again when its lease ends.
         let (ended, _) = tokio::join!(serving, working);
+        auth.drain().await;
         ended
     };
     match tokio::time::timeout(DRAIN_MAX, drained).await {
@@ -60,7 +62,7 @@ pub(crate) async fn run(
         Err(_) => {
             tracing::warn!(
                 seconds = DRAIN_MAX.as_secs(),
-                "requests still run after the deadline, cutting them"
+                "requests, or what follows them, still run after the deadline, cutting them"
             );
             Ok(())
         }

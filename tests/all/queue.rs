@@ -14,6 +14,9 @@ const STUDENT: &str = "student@northside.example";
 const DATABASE: &str = "rollcall";
 /// Pause of a client whose origin is gone.
 const RETRY: Duration = Duration::from_millis(20);
+/// Without a primary: an origin that connected to the broker anew in it each time that the store fails would have the broker
+/// give up what is in hand.
+const OUTAGE: Duration = Duration::from_secs(15);
 /// For what waits for leases and brokers to end.
 const LATER: Duration = Duration::from_secs(90);
 
@@ -107,8 +110,8 @@ async fn an_embedded_origin_that_is_killed_at_any_point_tells_everybody_once() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn origins_and_a_broker_that_are_killed_at_any_point_tell_everybody_once() {
-    let (postgres, mut broker) = tokio::task::spawn_blocking(|| {
+async fn origins_a_broker_and_a_primary_that_are_killed_at_any_point_tell_everybody_once() {
+    let (mut postgres, mut broker) = tokio::task::spawn_blocking(|| {
         let postgres = Postgres::start();
         postgres.create_database(DATABASE);
         (postgres, RabbitMq::start())
@@ -149,6 +152,15 @@ async fn origins_and_a_broker_that_are_killed_at_any_point_tell_everybody_once()
     .await
     .unwrap();
     poster.goes_on("life after the broker was killed").await;
+    postgres = tokio::task::spawn_blocking(move || {
+        postgres.kill9();
+        std::thread::sleep(OUTAGE);
+        postgres.start_again();
+        postgres
+    })
+    .await
+    .unwrap();
+    poster.goes_on("life after the primary was killed").await;
     let posted = poster.stop().await;
     told_of_each_once(&student, posted).await;
     let left = postgres.sql(DATABASE, "SELECT count(*) FROM outbox");

@@ -12,8 +12,8 @@ pub(super) mod writes;
 
 use super::error::ApiError;
 use crate::app::App;
+use crate::services::admin::Found;
 use crate::services::admin::shapes::PageOf;
-use crate::services::admin::{Changed, Found};
 use crate::services::commands::Receipt;
 use axum::Json;
 use axum::extract::{FromRequestParts, Query};
@@ -138,13 +138,12 @@ fn record<T: Serialize + DeserializeOwned>(
     Ok(response)
 }
 
-fn changed(app: &App, institute: &str, status: StatusCode, changed: Changed) -> Response {
-    let Receipt { bookmark, position, .. } = changed.receipt;
-    let bookmark = app.auth.prove_bookmark(institute, bookmark, position);
-    let receipt = Receipt { bookmark, ..changed.receipt };
+fn changed(app: &App, institute: &str, status: StatusCode, mut receipt: Receipt) -> Response {
+    receipt.bookmark = app.auth.prove_bookmark(institute, receipt.bookmark, receipt.position);
+    let (bookmark, tag) = (receipt.bookmark, receipt.entity_tag.take());
     let mut response = answer(receipt, bookmark);
     *response.status_mut() = status;
-    if let Some(tag) = changed.entity_tag {
+    if let Some(tag) = tag {
         header(response.headers_mut(), ETAG, &tag);
     }
     response

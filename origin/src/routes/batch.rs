@@ -11,6 +11,7 @@ use axum::body::{Body, to_bytes};
 use axum::extract::{Extension, Request};
 use axum::http::header::{AUTHORIZATION, CACHE_CONTROL, CONTENT_TYPE, ETAG, IF_NONE_MATCH, RETRY_AFTER};
 use axum::http::{HeaderMap, HeaderName, HeaderValue, Method};
+use axum::middleware::from_fn;
 use axum::response::{IntoResponse as _, Response};
 use futures_util::future::join_all;
 use serde::{Deserialize, Serialize};
@@ -46,7 +47,7 @@ pub(super) struct Views(Router);
 
 impl Views {
     pub(super) fn new(routes: Router<App>, app: App) -> Self {
-        Self(routes.fallback(async || ApiError::NO_ROUTE).with_state(app))
+        Self(routes.fallback(async || ApiError::NO_ROUTE).layer(from_fn(super::sound_path)).with_state(app))
     }
 }
 

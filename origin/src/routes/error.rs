@@ -83,6 +83,13 @@ impl From<Fault> for TableFault {
 impl ApiError {
     pub(super) const NO_ROUTE: Self =
         Self::fixed(StatusCode::NOT_FOUND, "not-found", "there is nothing at this path");
+    pub(super) const BAD_PATH: Self =
+        Self::fixed(StatusCode::BAD_REQUEST, "invalid-path", "the path is not UTF-8 text");
+    pub(super) const UNSTORABLE: Self = Self::fixed(
+        StatusCode::UNPROCESSABLE_ENTITY,
+        "invalid-field",
+        "something that was sent cannot be stored, such as the character U+0000",
+    );
     pub(super) const NO_DOCUMENT: Self =
         Self::fixed(StatusCode::NOT_FOUND, "not-found", "there is no such document");
     pub(super) const WRONG_METHOD: Self = Self::fixed(
@@ -217,22 +224,17 @@ impl IntoResponse for ApiError {
 impl From<StoreError> for ApiError {
     fn from(error: StoreError) -> Self {
         tracing::error!(%error, "store");
-        match error {
-            StoreError::Sqlite(_)
-            | StoreError::Postgres(_)
-            | StoreError::NoConnection { .. }
-            | StoreError::NoAnswer(_)
-            | StoreError::Unknown(_)
-            | StoreError::PastEpoch { .. }
-            | StoreError::Failed
-            | StoreError::Closed
-            | StoreError::Panicked
-            | StoreError::Commit(_) => {
-                Self::fixed(StatusCode::SERVICE_UNAVAILABLE, "store-unavailable", "the store did not answer")
-                    .retry()
-            }
-            StoreError::Corrupt { .. } => Self::PANIC,
+        // A transaction that was dropped unrun is told as one that panicked.
+        if error.is_outage() || matches!(error, StoreError::Panicked) {
+            return Self::fixed(
+                StatusCode::SERVICE_UNAVAILABLE,
+                "store-unavailable",
+                "the store did not answer",
+            )
+            .retry();
         }
+        // The same would fail again.
+        if error.is_of_data() { Self::UNSTORABLE } else { Self::PANIC }
     }
 }
 
@@ -259,6 +261,9 @@ impl From<AuthError> for ApiError {
             }
             AuthError::RefreshInvalid => {
                 Self::new(StatusCode::UNAUTHORIZED, "token-invalid", detail).challenge()
+            }
+            AuthError::RefreshInFlight => {
+                Self::new(StatusCode::SERVICE_UNAVAILABLE, "refresh-in-flight", detail).retry()
             }
             AuthError::ResetInvalid => {
                 Self::new(StatusCode::UNPROCESSABLE_ENTITY, "reset-token-invalid", detail)

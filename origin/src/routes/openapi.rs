@@ -119,8 +119,7 @@ impl Operation<'_> {
     fn reads_at_a_bookmark(&self) -> bool {
         let other = ["/api/documents", "/api/auth/"].iter().any(|place| self.path.starts_with(place));
         let view = self.path.starts_with("/api/") && !other;
-        let export = self.path.starts_with("/admin/v1/export/");
-        !self.anonymous && !self.writes && (view || self.administration && !export)
+        !self.anonymous && !self.writes && (view || self.administration)
     }
 
     fn problems(&self, takes_query: bool) -> Vec<u16> {
@@ -133,6 +132,9 @@ impl Operation<'_> {
         }
         if self.path.contains('{') || (self.has_body && !self.path.starts_with("/api/auth/")) {
             statuses.push(404);
+        }
+        if self.path.contains('{') {
+            statuses.extend([400, 422]);
         }
         if self.has_body {
             statuses.extend([400, 413, 422]);

@@ -31,6 +31,7 @@ use sync_protocol::bookmark::Bookmark;
 use sync_protocol::token::{AUDIENCE, Claims, ISSUER, LEEWAY_SECONDS, TokenError};
 use tokio::sync::{Semaphore, watch};
 use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
 use utoipa::ToSchema;
 use uuid::Uuid;
 
@@ -41,6 +42,9 @@ const ACCESS_SECONDS: i64 = 15 * 60;
 const SESSION_OUTLIVES_SECONDS: i64 = ACCESS_SECONDS + 2 * LEEWAY_SECONDS;
 /// Life of a refresh token: a device that was away for longer signs in again.
 const REFRESH_MS: i64 = 30 * 24 * 60 * 60 * 1000;
+/// How long after its first use a refresh token may come again, in milliseconds, while nobody has used its successor: the
+/// answer did not arrive. Longer than a failover takes, shorter than an access token lives.
+const RETRY_MS: i64 = 10 * 60 * 1000;
 /// Sessions of one user. A sign-in beyond ends the one that was used least recently.
 const MAX_SESSIONS: usize = 64;
 /// Longest e-mail address (RFC 5321, section 4.5.3.1.3, without the brackets).
@@ -51,6 +55,8 @@ const MAX_DEVICE_BYTES: usize = 64;
 const MAX_REFRESH_BYTES: usize = 128;
 /// Mails that may be on their way: each holds a thread for at most half a minute.
 const MAX_MAILS: usize = 64;
+/// Failed sign-ins that may wait to be noted: what passwords are checked while a commit hangs.
+const MAX_NOTES: usize = 1024;
 
 #[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
@@ -89,6 +95,8 @@ pub(crate) enum AuthError {
     RefreshExpired,
     #[error("the refresh token is not valid, sign in again")]
     RefreshInvalid,
+    #[error("another request has just used the refresh token, try again unless that one was answered")]
+    RefreshInFlight,
     #[error("the token is not valid any more, ask for another one")]
     ResetInvalid,
     #[error("there is no such session")]
@@ -123,6 +131,9 @@ pub(crate) struct AuthService {
     /// Absent: no mail is sent.
     post: Option<Arc<Post>>,
     mails: Arc<Semaphore>,
+    notes: Arc<Semaphore>,
+    /// What goes on after its request was answered.
+    afterwards: TaskTracker,
 }
 
 /// What became of a refresh token. Not an error type: the revocation of a family must be committed.
@@ -130,6 +141,7 @@ enum Rotation {
     Done(Tokens),
     Expired,
     Invalid,
+    InFlight,
     Reused { user: String, device: String },
 }
 
@@ -138,9 +150,16 @@ impl AuthService {
     pub(crate) fn open(store: Store, cache: &Cache, post: Option<Post>) -> Result<Self, AuthError> {
         let keys = Arc::new(Keys::open(&store)?);
         let passwords = Arc::new(Passwords::new()?);
-        let mails = Arc::new(Semaphore::new(MAX_MAILS));
+        let (mails, notes) = (Arc::new(Semaphore::new(MAX_MAILS)), Arc::new(Semaphore::new(MAX_NOTES)));
         let limits = Arc::new(RateLimits::new(Shared::of(cache, &store)));
-        Ok(Self { store, passwords, limits, keys, post: post.map(Arc::new), mails })
+        let (post, afterwards) = (post.map(Arc::new), TaskTracker::new());
+        Ok(Self { store, passwords, limits, keys, post, mails, notes, afterwards })
+    }
+
+    /// Waits for what goes on after its request was answered. No request comes any more.
+    pub(crate) async fn drain(&self) {
+        self.afterwards.close();
+        self.afterwards.wait().await;
     }
 
     /// Follows what other processes do with the keys, until the process stops.
@@ -178,20 +197,18 @@ impl AuthService {
         let (email, device) = check_login(&login)?;
         let now = unix_ms();
         let by = By { account: Some(&email), address };
-        self.limits.check(Attempt::Guess, by, now).await.map_err(AuthError::TooManyAttempts)?;
-        let account = {
-            let email = email.clone();
-            self.store.read(NO_INSTITUTE, move |records| records.account_by_email(&email)).await?
-        };
-        let hash = account.as_ref().and_then(|account| account.password_hash.clone());
-        let verified = self.passwords.verify(login.password, hash).await?;
-        let known = account.clone();
-        let Some(account) = account.filter(|_| verified) else {
-            self.limits.count(Attempt::Guess, by, now).await;
-            if let Some(account) = known {
-                self.note_failure(account, device).await?;
+        self.limits.reserve(Attempt::Guess, by, now).await.map_err(AuthError::TooManyAttempts)?;
+        let guessed = self.guess(&email, login.password).await;
+        if !matches!(guessed, Ok((_, false))) {
+            self.limits.give_back(Attempt::Guess, by, now).await;
+        }
+        let (account, verified) = guessed?;
+        let account = match account {
+            Some(account) if verified => account,
+            known => {
+                self.note_failure(known, device);
+                return Err(AuthError::WrongCredentials);
             }
-            return Err(AuthError::WrongCredentials);
         };
         let keys = self.keys.clone();
         let institute = account.institute.clone();
@@ -209,16 +226,44 @@ impl AuthService {
         Ok(tokens.await?.value)
     }
 
-    async fn note_failure(&self, account: Account, device: String) -> Result<(), AuthError> {
-        let noted = self.store.write_aside::<_, AuthError, _>(&account.institute, move |tx| {
-            Ok(note(tx, &account.user, ActivityKind::SignInFailed, &device)?)
-        });
-        noted.await.map(drop)
+    /// Whoever has the address, and whether the password is theirs.
+    async fn guess(&self, email: &str, password: String) -> Result<(Option<Account>, bool), AuthError> {
+        let email = email.to_owned();
+        let account = self
+            .store
+            .read::<_, AuthError, _>(NO_INSTITUTE, move |records| Ok(records.account_by_email(&email)?));
+        let account = account.await?;
+        let hash = account.as_ref().and_then(|account| account.password_hash.clone());
+        let verified = self.passwords.verify(password, hash).await?;
+        Ok((account, verified))
     }
 
-    /// Gives new tokens for a refresh token, which then works no more. One that comes twice was stolen or copied: all
-    /// tokens of that sign-in are revoked.
+    /// Notes a failed sign-in after its answer: nobody learns by waiting, or by a store that takes nothing, that the
+    /// address has an account.
+    fn note_failure(&self, known: Option<Account>, device: String) {
+        let Some(account) = known else { return };
+        let Ok(place) = self.notes.clone().try_acquire_owned() else {
+            tracing::error!(user = account.user, device, "a failed sign-in is not noted, too many wait");
+            return;
+        };
+        let store = self.store.clone();
+        self.afterwards.spawn(async move {
+            let _place = place;
+            let user = account.user.clone();
+            let noted = store.write_aside::<_, StoreError, _>(&account.institute, move |tx| {
+                note(tx, &account.user, ActivityKind::SignInFailed, &device)
+            });
+            if let Err(error) = noted.await {
+                tracing::error!(%error, user, "a failed sign-in is not noted");
+            }
+        });
+    }
+
+    /// Gives new tokens for a refresh token, which then works no more, unless its answer was lost: while nobody has used
+    /// what it gave, it may come again for a while, and what it gave before is worth nothing then. One that comes again
+    /// otherwise was stolen or copied: all tokens of that sign-in are revoked.
     pub(crate) async fn refresh(&self, refresh: Refresh) -> Result<Tokens, AuthError> {
+        let arrived = unix_ms();
         if refresh.refresh_token.len() > MAX_REFRESH_BYTES {
             return Err(AuthError::RefreshInvalid);
         }
@@ -231,12 +276,14 @@ impl AuthService {
             })
         };
         let Some(institute) = institute.await? else { return Err(AuthError::RefreshInvalid) };
-        let rotation =
-            self.store.write::<_, AuthError, _>(&institute, move |tx| rotate(&keys, tx, &hash, unix_ms()));
+        let rotation = self
+            .store
+            .write::<_, AuthError, _>(&institute, move |tx| rotate(&keys, tx, &hash, (arrived, unix_ms())));
         match rotation.await?.value {
             Rotation::Done(tokens) => Ok(tokens),
             Rotation::Expired => Err(AuthError::RefreshExpired),
             Rotation::Invalid => Err(AuthError::RefreshInvalid),
+            Rotation::InFlight => Err(AuthError::RefreshInFlight),
             Rotation::Reused { user, device } => {
                 tracing::warn!(user, device, "a rotated refresh token came again; its session is ended");
                 Err(AuthError::RefreshInvalid)
@@ -308,6 +355,7 @@ fn issue(
         expires_at: now + REFRESH_MS,
         rotated_at: None,
         revoked_at: None,
+        successor: None,
     })?;
     Ok(Tokens {
         access_token: keys.sign(&claims, now),
@@ -317,22 +365,65 @@ fn issue(
     })
 }
 
-fn rotate(keys: &Keys, tx: &mut WriteTx<'_>, hash: &[u8], now: i64) -> Result<Rotation, AuthError> {
+/// What it means that a refresh token comes that was used before.
+enum Again {
+    /// Its answer was lost; this is the token that took its place, which nobody has used.
+    Retry {
+        unused: Vec<u8>,
+    },
+    /// This request was on its way when another one used the token: whichever is answered last must not undo what the
+    /// other has given.
+    InFlight,
+    Reuse,
+}
+
+/// `arrived` is when the request came.
+fn again(tx: &WriteTx<'_>, old: &RefreshToken, (arrived, now): (i64, i64)) -> Result<Again, StoreError> {
+    let Some(successor) = &old.successor else { return Ok(Again::Reuse) };
+    let successor = tx.refresh_token(successor)?;
+    let unused = successor.filter(|token| token.rotated_at.is_none() && token.revoked_at.is_none());
+    let recent = old.rotated_at.is_some_and(|first| now - first < RETRY_MS);
+    Ok(match unused.filter(|_| recent) {
+        None => Again::Reuse,
+        Some(token) if arrived < token.issued_at => Again::InFlight,
+        Some(token) => Again::Retry { unused: token.token_hash },
+    })
+}
+
+/// `arrived` is when the request came.
+fn rotate(
+    keys: &Keys,
+    tx: &mut WriteTx<'_>,
+    hash: &[u8],
+    (arrived, now): (i64, i64),
+) -> Result<Rotation, AuthError> {
     let Some(old) = tx.refresh_token(hash)? else { return Ok(Rotation::Invalid) };
     if old.revoked_at.is_some() {
         return Ok(Rotation::Invalid);
     }
+    let mut replaced = None;
     if old.rotated_at.is_some() {
-        sessions::end_session(tx, &old.user, &old.family, now)?;
-        note(tx, &old.user, ActivityKind::TokenReused, &old.device)?;
-        return Ok(Rotation::Reused { user: old.user, device: old.device });
+        match again(tx, &old, (arrived, now))? {
+            Again::Retry { unused } => replaced = Some(unused),
+            Again::InFlight => return Ok(Rotation::InFlight),
+            Again::Reuse => {
+                sessions::end_session(tx, &old.user, &old.family, now)?;
+                note(tx, &old.user, ActivityKind::TokenReused, &old.device)?;
+                return Ok(Rotation::Reused { user: old.user, device: old.device });
+            }
+        }
     }
     if old.expires_at <= now {
         return Ok(Rotation::Expired);
     }
     let Some(account) = tx.account(&old.user)? else { return Ok(Rotation::Invalid) };
-    tx.mark_rotated(&old.token_hash, now)?;
-    Ok(Rotation::Done(issue(keys, tx, &account, (&old.device, &old.family), now)?))
+    if let Some(replaced) = replaced {
+        // Should it come after all, two hold the session.
+        tx.mark_rotated(&replaced, None, now)?;
+    }
+    let tokens = issue(keys, tx, &account, (&old.device, &old.family), now)?;
+    tx.mark_rotated(&old.token_hash, Some(&hash_token(&tokens.refresh_token)), now)?;
+    Ok(Rotation::Done(tokens))
 }
 
 /// Checks a sign-in's fields and gives the address, as it is looked up, and the device's name.

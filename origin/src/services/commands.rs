@@ -89,6 +89,9 @@ pub(crate) struct Receipt {
     /// A place in the database's log that is not before the commit; 0 when it is not known.
     #[serde(skip)]
     pub(crate) position: u64,
+    /// Of the command's record as the command left it: not as somebody else has made it since.
+    #[serde(skip)]
+    pub(crate) entity_tag: Option<String>,
 }
 
 /// What became of a command, by its key.
@@ -226,7 +229,13 @@ impl CommandService {
     fn answer(&self, decision: &Decision, position: u64) -> Result<Receipt, CommandFault> {
         match decision.status {
             DecisionStatus::Delivered => {
-                Ok(Receipt { outcome: parse(decision)?, bookmark: self.bookmark(decision), position })
+                let entity_tag = decision.entity_tag.clone();
+                Ok(Receipt {
+                    outcome: parse(decision)?,
+                    bookmark: self.bookmark(decision),
+                    position,
+                    entity_tag,
+                })
             }
             DecisionStatus::Refused => Err(CommandFault::Refused(parse(decision)?)),
         }
@@ -274,6 +283,7 @@ fn decide(tx: &mut WriteTx<'_>, request: Request) -> Result<Decision, CommandFau
         Err(fault) => return Err(fault),
     };
     let after = if refusal.is_none() { subject.state(tx.records())? } else { before.clone() };
+    let entity_tag = after.as_ref().filter(|_| refusal.is_none()).map(records::entity_tag);
     let revision = tx.revision_after()?;
     tx.add_audit(&AuditEntry {
         entry: Uuid::now_v7().to_string(),
@@ -289,7 +299,7 @@ fn decide(tx: &mut WriteTx<'_>, request: Request) -> Result<Decision, CommandFau
         refusal,
         revision,
     })?;
-    let decision = Decision { user, device, request_hash, status, outcome, revision };
+    let decision = Decision { user, device, request_hash, status, outcome, revision, entity_tag };
     tx.add_decision(&order.key, &decision, order.now)?;
     Ok(decision)
 }

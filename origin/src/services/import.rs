@@ -6,6 +6,7 @@
 
 mod check;
 mod oulad;
+mod rehearsal;
 mod results;
 mod roster;
 mod table;
@@ -15,14 +16,19 @@ mod tests;
 
 use crate::clock::unix_ms;
 use crate::config::ImportSource;
-use crate::store::{Assignment, NewSubmission, NewUser, Store, StoreError, WriteTx};
+use crate::store::{Assignment, AuditEntry, NewSubmission, NewUser, Store, StoreError, WriteTx};
 use indicatif::{ProgressBar, ProgressStyle};
+use serde_json::{Value, json};
 use std::fmt;
 use std::io::{IsTerminal as _, Read};
+use std::time::{Duration, Instant};
+use sync_protocol::token::Claims;
 use table::Table;
 
-/// Records written in one transaction: one fsync for thousands of rows, and the lock is free again within a second.
+/// Records read in one transaction.
 const CHUNK: usize = 5_000;
+/// How long one transaction writes: one fsync for hundreds of rows, and nobody else who writes waits longer for a turn.
+const TURN: Duration = Duration::from_millis(500);
 /// Faults that are told; more of them have one cause.
 const MAX_FAULTS: usize = 100;
 /// Rows of a table that comes over the network: all of them are in memory while they are checked, some hundred bytes
@@ -101,6 +107,14 @@ impl Upload {
         match self {
             Upload::Roster => "roster",
             Upload::Results => "results",
+        }
+    }
+
+    /// As the audit log names an import that is done, and one that has begun and takes several transactions.
+    fn acts(self) -> (&'static str, &'static str) {
+        match self {
+            Upload::Roster => ("import-roster", "begin-import-roster"),
+            Upload::Results => ("import-results", "begin-import-results"),
         }
     }
 }
@@ -214,6 +228,29 @@ impl Source {
 /// New rows of each kind, and rows that were there.
 type Counts = [(u64, u64); KINDS.len()];
 
+/// Counts for people and programs: for each kind that the table has its name, rows that were new, rows that were there.
+fn told(counts: Counts) -> impl Iterator<Item = (&'static str, u64, u64)> {
+    let counts = KINDS.into_iter().zip(counts).map(|(kind, (new, there))| (kind, new, there));
+    counts.filter(|(_, new, there)| new + there > 0)
+}
+
+/// Who imports what, for the audit log; from the command line nobody does.
+#[derive(Debug, Clone)]
+pub(crate) struct Importer {
+    pub(crate) claims: Claims,
+    pub(crate) upload: Upload,
+}
+
+impl Importer {
+    /// The entry that goes with the first part of several, and the one that goes with the last.
+    fn note(&self, tx: &WriteTx<'_>, done: bool, after: Value) -> Result<(), StoreError> {
+        let (act, begin) = self.upload.acts();
+        let entry = AuditEntry::of_act(&self.claims, if done { act } else { begin }, "import");
+        let revision = tx.revision_after()?;
+        tx.add_audit(&AuditEntry { after: Some(after.to_string()), revision, ..entry })
+    }
+}
+
 /// How many rows of each kind were new and how many were there.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(crate) struct Summary {
@@ -224,17 +261,14 @@ pub(crate) struct Summary {
 impl Summary {
     /// For each kind that the table has: its name, rows that were new, rows that were there.
     pub(crate) fn into_counts(self) -> impl Iterator<Item = (&'static str, u64, u64)> {
-        let counts = KINDS.into_iter().zip(self.counts).map(|(kind, (new, there))| (kind, new, there));
-        counts.filter(|(_, new, there)| new + there > 0)
+        told(self.counts)
     }
 }
 
 impl fmt::Display for Summary {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for (kind, (new, there)) in KINDS.iter().zip(self.counts) {
-            if new + there > 0 {
-                writeln!(f, "{kind}: {new} new, {there} there already")?;
-            }
+        for (kind, new, there) in told(self.counts) {
+            writeln!(f, "{kind}: {new} new, {there} there already")?;
         }
         if self.dry_run {
             writeln!(f, "dry run: nothing was written")?;
@@ -248,6 +282,7 @@ pub(crate) fn run(
     store: &Store,
     institute: &str,
     source: Source,
+    importer: Option<&Importer>,
     dry_run: bool,
 ) -> Result<Summary, ImportError> {
     let Source { records, mut faults } = source;
@@ -255,31 +290,13 @@ pub(crate) fn run(
     if !faults.0.is_empty() {
         return Err(ImportError::Faults(faults.0));
     }
-    let records = records.into_iter().map(|(record, _)| record).collect();
-    if dry_run { rehearse(store, institute, records) } else { write(store, institute, records) }
-}
-
-/// Writes all of it in one transaction and undoes that: the counts are those that a run would tell.
-fn rehearse(store: &Store, institute: &str, records: Vec<Record>) -> Result<Summary, ImportError> {
-    enum Undo {
-        Counted(Counts),
-        Failed(StoreError),
-    }
-    impl From<StoreError> for Undo {
-        fn from(error: StoreError) -> Self {
-            Undo::Failed(error)
-        }
-    }
-    let name = institute.to_owned();
-    let rehearsed = store.write_blocking::<(), Undo, _>(institute, move |tx| {
-        tx.add_institute(&name, DEFAULT_TIME_ZONE, DEFAULT_CURRENCY, unix_ms())?;
-        Err(Undo::Counted(write_chunk(tx, records)?))
-    });
-    match rehearsed {
-        Err(Undo::Counted(counts)) => Ok(Summary { counts, dry_run: true }),
-        Err(Undo::Failed(error)) => Err(error.into()),
-        Ok(_) => Ok(Summary::default()),
-    }
+    let records: Vec<Record> = records.into_iter().map(|(record, _)| record).collect();
+    let counts = if dry_run {
+        rehearsal::rehearse(store, institute, &records)?
+    } else {
+        write(store, institute, records, importer, TURN)?
+    };
+    Ok(Summary { counts, dry_run })
 }
 
 fn check_institute(institute: &str) -> Result<(), ImportError> {
@@ -290,73 +307,114 @@ fn check_institute(institute: &str) -> Result<(), ImportError> {
     Ok(())
 }
 
-fn write(store: &Store, institute: &str, records: Vec<Record>) -> Result<Summary, ImportError> {
-    let progress = Progress::new(records.len() as u64);
-    let mut summary = Summary::default();
-    let mut records = records.into_iter();
+/// Writes for a turn at a time, and lets whoever waits write in between. What the audit log says of it commits with it.
+fn write(
+    store: &Store,
+    institute: &str,
+    records: Vec<Record>,
+    importer: Option<&Importer>,
+    turn: Duration,
+) -> Result<Counts, StoreError> {
+    let rows = records.len() as u64;
+    if rows == 0 && importer.is_none() {
+        return Ok(Counts::default());
+    }
+    let progress = Progress::new(rows);
+    let mut counts = [(0, 0); KINDS.len()];
+    let mut left = records.into_iter();
+    let mut first = true;
     loop {
-        let chunk: Vec<Record> = records.by_ref().take(CHUNK).collect();
-        if chunk.is_empty() {
+        let (name, importer) = (institute.to_owned(), importer.cloned());
+        let before = left.len() as u64;
+        let written = store.write_blocking::<_, StoreError, _>(institute, move |tx| {
+            tx.add_institute(&name, DEFAULT_TIME_ZONE, DEFAULT_CURRENCY, unix_ms())?;
+            write_part(tx, &name, &mut left, turn, &mut counts)?;
+            let done = left.len() == 0;
+            if let Some(importer) = importer.filter(|_| done || first) {
+                let after = if done { counts_to_json(counts) } else { json!({"rows": rows}) };
+                importer.note(tx, done, after)?;
+            }
+            Ok((left, counts))
+        })?;
+        (left, counts) = written.value;
+        first = false;
+        progress.advance(before - left.len() as u64);
+        if left.len() == 0 {
             break;
         }
-        let rows = chunk.len() as u64;
-        let name = institute.to_owned();
-        let counts = store.write_blocking::<_, StoreError, _>(institute, move |tx| {
-            tx.add_institute(&name, DEFAULT_TIME_ZONE, DEFAULT_CURRENCY, unix_ms())?;
-            write_chunk(tx, chunk)
-        })?;
-        for (sum, (new, there)) in summary.counts.iter_mut().zip(counts.value) {
-            sum.0 += new;
-            sum.1 += there;
-        }
-        progress.advance(rows);
     }
     progress.finish();
-    Ok(summary)
-}
-
-fn write_chunk(tx: &mut WriteTx<'_>, chunk: Vec<Record>) -> Result<Counts, StoreError> {
-    let now = unix_ms();
-    let mut counts = [(0, 0); KINDS.len()];
-    for record in chunk {
-        let kind = record.kind();
-        if write_record(tx, record, now)? {
-            counts[kind].0 += 1;
-        } else {
-            counts[kind].1 += 1;
-        }
-    }
-    if counts.iter().any(|(new, _)| *new > 0) {
-        tx.touch_everything();
-    }
     Ok(counts)
 }
 
+fn counts_to_json(counts: Counts) -> Value {
+    let counts = told(counts).map(|(kind, new, there)| json!({"kind": kind, "new": new, "there": there}));
+    json!({"counts": counts.collect::<Vec<_>>()})
+}
+
+/// Writes records until none is left or the turn is over, one at least.
+fn write_part(
+    tx: &mut WriteTx<'_>,
+    institute: &str,
+    left: &mut std::vec::IntoIter<Record>,
+    turn: Duration,
+    counts: &mut Counts,
+) -> Result<(), StoreError> {
+    let (now, began) = (unix_ms(), Instant::now());
+    let mut changed = false;
+    for record in left.by_ref() {
+        let (new, there) = &mut counts[record.kind()];
+        let is_new = write_record(tx, institute, record, now)?;
+        changed |= is_new;
+        *if is_new { new } else { there } += 1;
+        if began.elapsed() >= turn {
+            break;
+        }
+    }
+    if changed {
+        tx.touch_everything();
+    }
+    Ok(())
+}
+
 /// Whether the record was new.
-fn write_record(tx: &WriteTx<'_>, record: Record, now: i64) -> Result<bool, StoreError> {
+fn write_record(tx: &WriteTx<'_>, institute: &str, record: Record, now: i64) -> Result<bool, StoreError> {
+    let user_id = |email: &str| user_id(tx, institute, email);
     match record {
-        Record::User(user) => tx.add_user(&user, now),
+        Record::User(user) => add_person(tx, user, now),
         Record::Batch { batch, title } => tx.add_batch(&batch, &title),
-        Record::Teacher { batch, email } => tx.add_teacher(&batch, &user_id(tx, &email)?),
+        Record::Teacher { batch, email } => tx.add_teacher(&batch, &user_id(&email)?),
         Record::Enrolment { batch, email, enrolled_at } => {
-            tx.add_enrolment(&batch, &user_id(tx, &email)?, enrolled_at.unwrap_or(now))
+            tx.add_enrolment(&batch, &user_id(&email)?, enrolled_at.unwrap_or(now))
         }
         Record::Guardianship { guardian, student } => {
-            tx.add_guardian(&user_id(tx, &guardian)?, &user_id(tx, &student)?)
+            tx.add_guardian(&user_id(&guardian)?, &user_id(&student)?)
         }
         Record::Assignment(assignment) => tx.add_assignment(&assignment),
         Record::Submission(mut work) => {
-            work.student = user_id(tx, &work.student)?;
+            work.student = user_id(&work.student)?;
             tx.add_submission(&work)
         }
         Record::Result { assignment, email, score, .. } => {
-            let student = user_id(tx, &email)?;
+            let student = user_id(&email)?;
             write_result(tx, assignment, student, score, now)
         }
     }
 }
 
-/// Grades the student's work; a result without handed-in work, such as an exam's, makes an empty one.
+/// Ids are made of addresses, which may change hands: where somebody has the id and another address by now, whoever comes
+/// with the old one is somebody else.
+fn add_person(tx: &WriteTx<'_>, user: NewUser, now: i64) -> Result<bool, StoreError> {
+    if tx.add_user(&user, now)? {
+        return Ok(true);
+    }
+    if tx.holder_of_address(&user.email)?.is_some() {
+        return Ok(false);
+    }
+    tx.add_user(&NewUser { user: uuid::Uuid::now_v7().to_string(), ..user }, now)
+}
+
+/// Grades the student's work, and leaves what its teacher wrote; a result without handed-in work, such as an exam's, makes an empty one.
 fn write_result(
     tx: &WriteTx<'_>,
     assignment: String,
@@ -368,8 +426,8 @@ fn write_result(
     if work.as_ref().is_some_and(|work| work.score == Some(score)) {
         return Ok(false);
     }
-    let submission = match work {
-        Some(work) => work.submission,
+    let (submission, feedback) = match work {
+        Some(work) => (work.submission, work.feedback),
         None => {
             let submission = uuid::Uuid::now_v7().to_string();
             let work = NewSubmission {
@@ -380,17 +438,18 @@ fn write_result(
                 text: None,
             };
             tx.add_submission(&work)?;
-            submission
+            (submission, None)
         }
     };
-    tx.grade_submission(&submission, score, None, "import", now)?;
+    tx.grade_submission(&submission, score, feedback.as_deref(), "import", now)?;
     Ok(true)
 }
 
-fn user_id(tx: &WriteTx<'_>, email: &str) -> Result<String, StoreError> {
-    let account = tx.account_by_email(email)?;
+/// The id of a person of the institute, deactivated or not.
+fn user_id(tx: &WriteTx<'_>, institute: &str, email: &str) -> Result<String, StoreError> {
+    let holder = tx.holder_of_address(email)?.filter(|holder| holder.institute == institute);
     let missing = || StoreError::Corrupt { what: "user of an imported row", text: email.to_owned() };
-    Ok(account.ok_or_else(missing)?.user)
+    Ok(holder.ok_or_else(missing)?.user)
 }
 
 /// A bar on a terminal, a line for each tenth elsewhere.

@@ -375,6 +375,8 @@ impl FeedTask {
             if rows.is_empty() {
                 return Ok(());
             }
+            // One that is read after these rows shows what all of them did.
+            let mut whole = false;
             for (members, row) in rows {
                 if row.revision != self.revision + 1 {
                     return self.reset().await;
@@ -382,7 +384,9 @@ impl FeedTask {
                 self.revision = row.revision;
                 let members = match members {
                     Members::These(entries) => entries,
+                    Members::All if whole => Vec::new(),
                     Members::All => {
+                        whole = true;
                         let entries = self.store.read(&self.institute, |records| records.directory()).await?;
                         self.send_directory(entries).await?;
                         Vec::new()

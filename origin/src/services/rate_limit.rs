@@ -1,5 +1,8 @@
 //! Limits on guesses and on mail: a bucket of attempts for each account and each address, filled again with time.
 //!
+//! An attempt is counted before anybody looks whether it is right, and given back when it was: else as many as come at
+//! once would all be looked at.
+//!
 //! Origins count together, so that several grant what one does: in Redis where there is one, else in the store. Each
 //! counts for itself too, and by that alone while neither answers: an origin that is away, or a Redis, locks nobody out
 //! and lets nobody try for ever.
@@ -57,11 +60,16 @@ struct Limit {
 }
 
 impl Limit {
+    /// Who owes more time than this has no attempt left.
+    fn owed_max_ms(&self) -> i64 {
+        (self.burst - 1) * self.refill_ms
+    }
+
     /// How long somebody has to wait whose bucket is full again at `full_at`.
     fn wait(&self, full_at: Option<i64>, now: i64) -> i64 {
         let owed = full_at.map_or(0, |full_at| (full_at - now).max(0));
         // What others say cannot lock anybody out for longer than attempts could.
-        owed.min(2 * self.burst * self.refill_ms) - (self.burst - 1) * self.refill_ms
+        owed.min(2 * self.burst * self.refill_ms) - self.owed_max_ms()
     }
 }
 
@@ -89,24 +97,21 @@ impl RateLimits {
         Self { own: Buckets::default(), shared }
     }
 
-    /// Says how long to wait when account or address has tried too often.
-    pub(crate) async fn check(&self, attempt: Attempt, by: By<'_>, now: i64) -> Result<(), Duration> {
-        let names = buckets(attempt, by).map(|(bucket, _)| name(&bucket)).collect();
-        let shared = self.shared.full_at(names).await.unwrap_or_default();
-        let limits = buckets(attempt, by).map(|(_, limit)| limit);
-        let shared = limits.zip(shared).map(|(limit, full_at)| limit.wait(full_at, now)).max();
-        let wait = shared.into_iter().fold(self.own.wait(attempt, by, now), i64::max);
-        match u64::try_from(wait) {
-            Ok(wait) if wait > 0 => Err(Duration::from_millis(wait)),
-            Ok(_) | Err(_) => Ok(()),
+    /// Counts an attempt that is about to be made, or says how long to wait when account or address has tried too
+    /// often. That is not counted.
+    pub(crate) async fn reserve(&self, attempt: Attempt, by: By<'_>, now: i64) -> Result<(), Duration> {
+        told(self.own.reserve(attempt, by, now))?;
+        let reserved = told(self.shared.reserve(shared_buckets(attempt, by), now).await);
+        if reserved.is_err() {
+            self.own.give_back(attempt, by);
         }
+        reserved
     }
 
-    /// Counts an attempt.
-    pub(crate) async fn count(&self, attempt: Attempt, by: By<'_>, now: i64) {
-        self.own.count(attempt, by, now);
-        let refills = buckets(attempt, by).map(|(bucket, limit)| (name(&bucket), limit.refill_ms));
-        self.shared.count(refills.collect(), now).await;
+    /// Takes back what [`RateLimits::reserve`] counted of an attempt that was right, or was not looked at.
+    pub(crate) async fn give_back(&self, attempt: Attempt, by: By<'_>, now: i64) {
+        self.own.give_back(attempt, by);
+        self.shared.give_back(shared_buckets(attempt, by), now).await;
     }
 
     /// Forgets what was counted of an account, whose owner has proved themselves.
@@ -127,14 +132,15 @@ struct Buckets {
 }
 
 impl Buckets {
-    fn wait(&self, attempt: Attempt, by: By<'_>, now: i64) -> i64 {
-        let full_at = self.full_at.lock().unwrap_or_else(PoisonError::into_inner);
-        let waits = buckets(attempt, by);
-        waits.map(|(bucket, limit)| limit.wait(full_at.get(&bucket).copied(), now)).max().unwrap_or(0)
-    }
-
-    fn count(&self, attempt: Attempt, by: By<'_>, now: i64) {
+    /// How long to wait, in milliseconds; counted when that is not above 0.
+    fn reserve(&self, attempt: Attempt, by: By<'_>, now: i64) -> i64 {
         let mut full_at = self.full_at.lock().unwrap_or_else(PoisonError::into_inner);
+        let waits =
+            buckets(attempt, by).map(|(bucket, limit)| limit.wait(full_at.get(&bucket).copied(), now));
+        let wait = waits.max().unwrap_or(0);
+        if wait > 0 {
+            return wait;
+        }
         if full_at.len() >= MAX_BUCKETS {
             full_at.retain(|_, full| *full > now);
         }
@@ -142,6 +148,16 @@ impl Buckets {
             if full_at.len() < MAX_BUCKETS || full_at.contains_key(&bucket) {
                 let full = full_at.entry(bucket).or_insert(now);
                 *full = (*full).max(now) + limit.refill_ms;
+            }
+        }
+        wait
+    }
+
+    fn give_back(&self, attempt: Attempt, by: By<'_>) {
+        let mut full_at = self.full_at.lock().unwrap_or_else(PoisonError::into_inner);
+        for (bucket, limit) in buckets(attempt, by) {
+            if let Some(full) = full_at.get_mut(&bucket) {
+                *full -= limit.refill_ms;
             }
         }
     }
@@ -161,6 +177,19 @@ fn name((attempt, who): &Bucket) -> BucketName {
         Who::Address(address) => ("address", address.to_string()),
     };
     Sha256::digest(format!("{attempt} {kind} {who}")).into()
+}
+
+/// As those who count for several origins know them.
+fn shared_buckets(attempt: Attempt, by: By<'_>) -> Vec<(BucketName, &'static Limit)> {
+    buckets(attempt, by).map(|(bucket, limit)| (name(&bucket), limit)).collect()
+}
+
+/// A wait in milliseconds; none when it is not above 0.
+fn told(wait: i64) -> Result<(), Duration> {
+    match u64::try_from(wait) {
+        Ok(wait) if wait > 0 => Err(Duration::from_millis(wait)),
+        Ok(_) | Err(_) => Ok(()),
+    }
 }
 
 fn buckets(attempt: Attempt, by: By<'_>) -> impl Iterator<Item = (Bucket, &'static Limit)> {

@@ -38,6 +38,16 @@ pub(crate) struct RefreshToken {
     pub(crate) expires_at: i64,
     pub(crate) rotated_at: Option<i64>,
     pub(crate) revoked_at: Option<i64>,
+    /// Hash of the token that took its place; absent too for one that was replaced before anybody used it.
+    pub(crate) successor: Option<Vec<u8>>,
+}
+
+/// Who has an address.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct AddressHolder {
+    pub(crate) user: String,
+    pub(crate) institute: String,
+    pub(crate) role: Role,
 }
 
 /// A key that signs access tokens from a time on, until another one does.
@@ -62,6 +72,9 @@ pub(super) fn parse_revocation(json: Option<String>) -> Result<Revocation, Store
 pub(crate) trait ReadAccounts {
     /// Whoever has this address (lower case), in any institute: addresses are unique across them.
     fn account_by_email(&self, email: &str) -> Result<Option<Account>, StoreError>;
+
+    /// Whoever has this address (lower case), in any institute, deactivated or not.
+    fn holder_of_address(&self, email: &str) -> Result<Option<AddressHolder>, StoreError>;
 
     /// The user, if they are of this institute.
     fn account(&self, user: &str) -> Result<Option<Account>, StoreError>;
@@ -98,7 +111,9 @@ pub(crate) trait WriteAccounts {
     /// Adds a token and drops the user's expired ones.
     fn add_refresh_token(&self, token: &RefreshToken) -> Result<(), StoreError>;
 
-    fn mark_rotated(&self, token_hash: &[u8], now: i64) -> Result<(), StoreError>;
+    /// Says that a token has been used, for the first time `now` unless it was before, and which one took its place;
+    /// none for one that was replaced before anybody used it.
+    fn mark_rotated(&self, token_hash: &[u8], successor: Option<&[u8]>, now: i64) -> Result<(), StoreError>;
 
     fn revoke_family(&self, family: &str, now: i64) -> Result<(), StoreError>;
 

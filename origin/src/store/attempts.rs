@@ -8,8 +8,19 @@ pub(crate) trait ReadAttempts {
 }
 
 pub(crate) trait WriteAttempts {
-    /// Has the bucket full again later by `refill_ms`, and forgets some that are full.
-    fn count_attempt(&self, bucket: &[u8], refill_ms: i64, now: i64) -> Result<(), StoreError>;
+    /// Has the bucket full again later by `refill_ms`, and forgets some that are full; false when it is full again
+    /// only more than `owed_max_ms` from now, which leaves it as it is. Of attempts at the same time no two are granted
+    /// where one is left.
+    fn count_attempt(
+        &self,
+        bucket: &[u8],
+        refill_ms: i64,
+        owed_max_ms: i64,
+        now: i64,
+    ) -> Result<bool, StoreError>;
+
+    /// Has the bucket full again earlier by `refill_ms`.
+    fn give_attempt_back(&self, bucket: &[u8], refill_ms: i64) -> Result<(), StoreError>;
 
     fn forget_attempts(&self, bucket: &[u8]) -> Result<(), StoreError>;
 }

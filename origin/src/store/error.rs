@@ -60,6 +60,13 @@ impl StoreError {
             StoreError::Failed | StoreError::Corrupt { .. } | StoreError::Panicked => false,
         }
     }
+
+    /// Whether a value that was given is one that the engine cannot hold (class 22, "data exception"): it will never
+    /// be.
+    pub(crate) fn is_of_data(&self) -> bool {
+        let StoreError::Postgres(PostgresError(error)) = self else { return false };
+        error.code().is_some_and(|code| code.code().starts_with("22"))
+    }
 }
 
 /// Why the store did not open. Each is one sentence for whoever starts the process.

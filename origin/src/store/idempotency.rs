@@ -27,6 +27,8 @@ pub(crate) struct Decision {
     pub(crate) outcome: String,
     /// The institute's revision after the effect.
     pub(crate) revision: u64,
+    /// Of the command's record, as it was after the effect; absent where the command is about none, or was refused.
+    pub(crate) entity_tag: Option<String>,
 }
 
 pub(crate) trait ReadDecisions {

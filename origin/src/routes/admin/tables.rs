@@ -3,23 +3,23 @@
 use super::NoQuery;
 use crate::app::App;
 use crate::routes::error::ApiError;
-use crate::routes::extract::Identity;
+use crate::routes::extract::{Identity, Seen};
 use crate::services::admin::collections::{self, Collection};
 use crate::services::admin::shapes::ImportReport;
-use crate::services::import::Upload;
+use crate::services::import::{Importer, Upload};
 use axum::Json;
 use axum::body::{Body, Bytes};
 use axum::extract::{Query, State};
+use axum::http::HeaderName;
 use axum::http::header::{CACHE_CONTROL, CONTENT_DISPOSITION, CONTENT_TYPE};
 use axum::response::{IntoResponse as _, Response};
+use futures_util::StreamExt as _;
 use futures_util::stream;
-use futures_util::{StreamExt as _, TryStreamExt as _};
 use serde::Deserialize;
-use std::future::ready;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use sync_protocol::bookmark::{BOOKMARK_HEADER, Bookmark};
 use sync_protocol::token::Claims;
-use tokio_util::io::{StreamReader, SyncIoBridge};
+use tokio::io::{AsyncSeekExt as _, AsyncWriteExt as _};
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
@@ -41,9 +41,10 @@ pub(in crate::routes) fn router() -> OpenApiRouter<App> {
 async fn export_people(
     State(app): State<App>,
     Identity(claims): Identity,
+    Seen(seen): Seen,
     _: NoQuery,
 ) -> Result<Response, ApiError> {
-    export(app, claims, &collections::USERS, "people").await
+    export(app, (claims, seen), &collections::USERS, "people").await
 }
 
 /// All marks of all classes, as CSV.
@@ -51,9 +52,10 @@ async fn export_people(
 async fn export_attendance(
     State(app): State<App>,
     Identity(claims): Identity,
+    Seen(seen): Seen,
     _: NoQuery,
 ) -> Result<Response, ApiError> {
-    export(app, claims, &collections::ATTENDANCE, "attendance").await
+    export(app, (claims, seen), &collections::ATTENDANCE, "attendance").await
 }
 
 /// All works with their grades, as CSV.
@@ -61,9 +63,10 @@ async fn export_attendance(
 async fn export_grades(
     State(app): State<App>,
     Identity(claims): Identity,
+    Seen(seen): Seen,
     _: NoQuery,
 ) -> Result<Response, ApiError> {
-    export(app, claims, &collections::SUBMISSIONS, "grades").await
+    export(app, (claims, seen), &collections::SUBMISSIONS, "grades").await
 }
 
 /// All payments, as CSV.
@@ -71,31 +74,34 @@ async fn export_grades(
 async fn export_payments(
     State(app): State<App>,
     Identity(claims): Identity,
+    Seen(seen): Seen,
     _: NoQuery,
 ) -> Result<Response, ApiError> {
-    export(app, claims, &collections::PAYMENTS, "payments").await
+    export(app, (claims, seen), &collections::PAYMENTS, "payments").await
 }
 
 /// The first part is read before the answer begins, so that whoever may not read it is told by the status; each later
 /// part when the client has taken the one before.
 async fn export(
     app: App,
-    claims: Arc<Claims>,
+    (claims, seen): (Arc<Claims>, Option<Bookmark>),
     collection: &'static Collection,
     name: &str,
 ) -> Result<Response, ApiError> {
-    let first = app.admin.export_part(&claims, collection, None).await?;
-    let rest = stream::try_unfold(first.next, move |after| {
+    let first = app.admin.export_part(&claims, collection, None, seen).await?;
+    let bookmark = app.auth.prove_bookmark(&claims.inst, first.bookmark, 0);
+    let rest = stream::try_unfold((first.next, first.bookmark), move |(after, before)| {
         let (app, claims) = (app.clone(), claims.clone());
         async move {
             let Some(after) = after else { return Ok(None) };
-            let part = app.admin.export_part(&claims, collection, Some(after)).await;
+            // No part is older than the one before it.
+            let part = app.admin.export_part(&claims, collection, Some(after), Some(before)).await;
             // An answer that has begun can only be cut off: the client sees that it is not complete.
             let part = part.map_err(|error| {
                 tracing::error!(%error, "export");
                 std::io::Error::other("the export broke off")
             })?;
-            Ok(Some((Bytes::from(part.csv), part.next)))
+            Ok(Some((Bytes::from(part.csv), (part.next, part.bookmark))))
         }
     });
     let parts = stream::once(async { Ok::<_, std::io::Error>(Bytes::from(first.csv)) }).chain(rest);
@@ -103,6 +109,7 @@ async fn export(
         (CONTENT_TYPE, "text/csv; charset=utf-8".to_owned()),
         (CONTENT_DISPOSITION, format!("attachment; filename=\"{name}.csv\"")),
         (CACHE_CONTROL, "private, no-store".to_owned()),
+        (HeaderName::from_static(BOOKMARK_HEADER), bookmark.to_string()),
     ];
     Ok((headers, Body::from_stream(parts)).into_response())
 }
@@ -158,18 +165,26 @@ async fn import(
     body: Body,
 ) -> Result<Json<ImportReport>, ApiError> {
     let query = query.map_err(|fault| ApiError::invalid_field("dry_run".to_owned(), fault.body_text()))?.0;
-    let over = Arc::new(AtomicBool::new(false));
-    let (mut received, mark) = (0, over.clone());
-    let bytes = body.into_data_stream().map_err(std::io::Error::other).and_then(move |part| {
+    let turn = app.admin.import_turn(&claims).await?;
+    let table = receive(body).await?;
+    let importer = Importer { claims: Claims::clone(&claims), upload };
+    Ok(Json(app.admin.import(turn, importer, table, query.dry_run).await?))
+}
+
+/// The table as a file without a name, at its beginning. A slow client costs a file and no memory.
+async fn receive(body: Body) -> Result<std::fs::File, ApiError> {
+    let file = tempfile::tempfile().map_err(|error| ApiError::internal(&error))?;
+    let mut file = tokio::fs::File::from_std(file);
+    let (mut parts, mut received) = (body.into_data_stream(), 0);
+    while let Some(part) = parts.next().await {
+        let part = part
+            .map_err(|_| ApiError::invalid_field("body".to_owned(), "the table did not arrive".to_owned()))?;
         received += part.len();
-        let fits = received <= MAX_TABLE_BYTES;
-        mark.store(!fits, Ordering::Relaxed);
-        ready(if fits { Ok(part) } else { Err(std::io::Error::other("the table is too large")) })
-    });
-    let reader = SyncIoBridge::new(StreamReader::new(Box::pin(bytes)));
-    let imported = app.admin.import(&claims, upload, Box::new(reader), query.dry_run).await;
-    if over.load(Ordering::Relaxed) {
-        return Err(ApiError::body_too_large(MAX_TABLE_BYTES));
+        if received > MAX_TABLE_BYTES {
+            return Err(ApiError::body_too_large(MAX_TABLE_BYTES));
+        }
+        file.write_all(&part).await.map_err(|error| ApiError::internal(&error))?;
     }
-    Ok(Json(imported?))
+    file.rewind().await.map_err(|error| ApiError::internal(&error))?;
+    Ok(file.into_std().await)
 }

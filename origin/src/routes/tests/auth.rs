@@ -65,6 +65,32 @@ async fn an_account_is_locked_for_a_while_after_many_failures() {
 }
 
 #[tokio::test]
+async fn guesses_that_come_at_once_are_as_many_as_guesses_one_after_the_other() {
+    let origin = TestOrigin::start().await;
+    let guesses = (0..80).map(|n| {
+        let origin = &origin;
+        async move { origin.login("student@northside.example", &format!("guess {n}")).await.status }
+    });
+    let statuses = futures_util::future::join_all(guesses).await;
+    let looked_at = statuses.iter().filter(|status| **status == StatusCode::UNAUTHORIZED).count();
+    let stopped = statuses.iter().filter(|status| **status == StatusCode::TOO_MANY_REQUESTS).count();
+    // While passwords are checked the account earns no further tries: all have asked before.
+    assert_eq!((looked_at, stopped), (20, 60), "{statuses:?}");
+}
+
+#[tokio::test]
+async fn a_failed_sign_in_is_noted_after_its_answer_and_before_the_end() {
+    let origin = TestOrigin::start().await;
+    let student = origin.user("student@northside.example").await;
+    assert_eq!(origin.login("student@northside.example", "wrong").await.status, StatusCode::UNAUTHORIZED);
+    origin.app.auth.drain().await;
+    let admin = origin.user("admin@northside.example").await;
+    let path = format!("/admin/v1/activities?user={}&kind=sign-in-failed", student.claims.sub);
+    let noted = origin.get(&admin, &path).await.json();
+    assert_eq!(noted["items"].as_array().unwrap().len(), 1, "{noted}");
+}
+
+#[tokio::test]
 async fn missing_forged_and_foreign_tokens_are_refused() {
     let origin = TestOrigin::start().await;
     let path = "/api/students/dashboard";
@@ -94,8 +120,9 @@ async fn a_refresh_token_works_once_and_its_reuse_ends_the_family() {
     assert_ne!(second, student.refresh);
     let claims = origin.app.auth.verify(first.json()["access_token"].as_str().unwrap()).unwrap();
     assert_eq!(claims.dev, "phone");
+    let third = refresh(&second).await.json()["refresh_token"].as_str().unwrap().to_owned();
     assert_eq!(refresh(&student.refresh).await.problem(), (401, "token-invalid".into()));
-    assert_eq!(refresh(&second).await.problem(), (401, "token-invalid".into()));
+    assert_eq!(refresh(&third).await.problem(), (401, "token-invalid".into()));
     assert_eq!(refresh("nonsense").await.problem(), (401, "token-invalid".into()));
 }
 

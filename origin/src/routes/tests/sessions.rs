@@ -93,12 +93,14 @@ async fn a_logout_everywhere_ends_every_token_and_the_next_sign_in_works_at_once
 async fn a_copied_refresh_token_ends_the_access_tokens_of_its_session_too() {
     let origin = TestOrigin::start().await;
     let student = origin.user(STUDENT).await;
-    let fresh = refresh(&origin, &student.refresh).await.json();
-    let access = fresh["access_token"].as_str().unwrap();
+    let json = refresh(&origin, &student.refresh).await.json();
+    let access = json["access_token"].as_str().unwrap();
     let claims = origin.app.auth.verify(access).unwrap();
     assert_eq!(claims.sid, student.claims.sid);
     let fresh = User { access: access.into(), refresh: String::new(), claims: (*claims).clone() };
     assert_eq!(origin.get(&fresh, DASHBOARD).await.status, StatusCode::OK);
+    let next = json["refresh_token"].as_str().unwrap();
+    assert_eq!(refresh(&origin, next).await.status, StatusCode::OK);
     assert_eq!(refresh(&origin, &student.refresh).await.problem(), (401, "token-invalid".into()));
     assert_eq!(origin.get(&fresh, DASHBOARD).await.problem(), (401, "token-revoked".into()));
 }

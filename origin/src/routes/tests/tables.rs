@@ -1,7 +1,8 @@
 //! CSV out and in.
 
-use crate::testing::{Answer, TestOrigin, User};
+use crate::testing::{Answer, TestOrigin, User, on_both_engines};
 use axum::http::{Method, StatusCode};
+use futures_util::StreamExt as _;
 use serde_json::{Value, json};
 
 async fn import(origin: &TestOrigin, user: &User, path: &str, csv: impl Into<String>) -> Answer {
@@ -79,6 +80,67 @@ async fn an_import_reports_each_fault_by_row_and_column_and_writes_all_or_nothin
     let log = origin.get(&admin, "/admin/v1/audit?command=import-roster").await.json();
     assert_eq!(log["items"].as_array().unwrap().len(), 2);
     assert_eq!(log["items"][0]["after"]["counts"], counts);
+}
+
+/// A table of which the header arrives and nothing else.
+fn endless() -> axum::body::Body {
+    let header = futures_util::stream::once(async {
+        Ok::<_, std::io::Error>(axum::body::Bytes::from_static(b"email,name,role,batch\n"))
+    });
+    axum::body::Body::from_stream(header.chain(futures_util::stream::pending()))
+}
+
+#[tokio::test]
+async fn a_slow_client_holds_up_no_import_of_another_institute() {
+    let origin = TestOrigin::start().await;
+    let slow = ["admin@northside.example", "admin@riverside.example"];
+    let (slow, other) = (origin.user(slow[0]).await, origin.user(slow[1]).await);
+    let bearer = slow.bearer();
+    let headers = [("authorization", bearer.as_str())];
+    let path = "/admin/v1/import/roster";
+    let mut hanging = std::pin::pin!(origin.request(Method::POST, path, &headers, endless()));
+    // As far as it comes.
+    let waited = tokio::time::timeout(std::time::Duration::from_millis(300), hanging.as_mut()).await;
+    assert!(waited.is_err(), "{waited:?}");
+    let sound = "email,name,role,batch\nnew@riverside.example,New,student,\n";
+    let imported = tokio::select! {
+        _ = hanging.as_mut() => panic!("an endless table ended"),
+        imported = import(&origin, &other, path, sound) => imported,
+    };
+    assert_eq!(imported.json()["counts"][0]["new"], 1, "{imported:?}");
+}
+
+#[tokio::test]
+async fn an_import_goes_on_when_the_slow_client_before_it_has_gone() {
+    let origin = TestOrigin::start().await;
+    let admin = origin.user("admin@northside.example").await;
+    let bearer = admin.bearer();
+    let headers = [("authorization", bearer.as_str())];
+    let path = "/admin/v1/import/roster";
+    let hanging = origin.request(Method::POST, path, &headers, endless());
+    assert!(tokio::time::timeout(std::time::Duration::from_millis(300), hanging).await.is_err());
+    let sound = "email,name,role,batch\nnew@northside.example,New,student,\n";
+    assert_eq!(import(&origin, &admin, path, sound).await.json()["counts"][0]["new"], 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_export_is_not_older_than_what_its_reader_has_seen() {
+    on_both_engines(async |origin| {
+        let admin = origin.user("admin@northside.example").await;
+        let seen = origin.get(&admin, "/admin/v1/institute").await.header("rollcall-bookmark").to_owned();
+        let export = async |bookmark: &str| {
+            let headers = [("authorization", admin.bearer()), ("rollcall-bookmark", bookmark.to_owned())];
+            let headers: Vec<_> = headers.iter().map(|(name, value)| (*name, value.as_str())).collect();
+            origin.request(Method::GET, "/admin/v1/export/people", &headers, "").await
+        };
+        let told = export(&seen).await;
+        assert_eq!((told.status, told.point()), (StatusCode::OK, crate::testing::point_of(&seen)));
+        let point: sync_protocol::bookmark::Bookmark = seen.parse().unwrap();
+        let later = sync_protocol::bookmark::Bookmark::new(point.epoch, point.revision + 1);
+        let later = origin.app.auth.prove_bookmark("northside.example", later, 0).to_string();
+        assert_eq!(export(&later).await.problem(), (503, "origin-behind".into()));
+    })
+    .await;
 }
 
 #[tokio::test]

@@ -2,16 +2,21 @@
 
 use super::shapes::{ImportCount, ImportReport};
 use super::{AdminError, AdminService};
-use crate::services::import::{self, ImportError, Source, Upload};
+use crate::services::import::{self, ImportError, Importer, Source};
 use crate::services::records;
+use crate::store::StoreError;
 use crate::store::collections::{Cell, Collection, Selection};
-use crate::store::{AuditEntry, StoreError};
-use serde_json::json;
-use std::io::Read;
+use std::collections::HashMap;
+use std::fs::File;
+use std::sync::{Arc, Mutex, PoisonError, Weak};
+use sync_protocol::bookmark::Bookmark;
 use sync_protocol::token::Claims;
+use tokio::sync::{Mutex as Turns, OwnedMutexGuard, Semaphore};
 
 /// Rows of one part of an export: a few hundred kilobytes, and a connection held for milliseconds.
 const PART_ROWS: u32 = 1_000;
+/// Imports that are worked on at once: each holds a whole table in memory. One that is large holds up no small one.
+const WORKING: usize = 2;
 
 /// A part of an export.
 #[derive(Debug)]
@@ -19,18 +24,54 @@ pub(crate) struct Part {
     pub(crate) csv: Vec<u8>,
     /// Where the next part begins; absent after the last.
     pub(crate) next: Option<Vec<Cell>>,
+    /// Of the revision that the part shows.
+    pub(crate) bookmark: Bookmark,
+}
+
+/// Who may import now. An institute has one import at a time, from before its table arrives: a client that is slow holds
+/// up its own institute alone.
+pub(crate) struct Imports {
+    institutes: Mutex<HashMap<String, Weak<Turns<()>>>>,
+    working: Arc<Semaphore>,
+}
+
+impl Default for Imports {
+    fn default() -> Self {
+        Self { institutes: Mutex::default(), working: Arc::new(Semaphore::new(WORKING)) }
+    }
+}
+
+/// That of one institute.
+pub(crate) struct ImportTurn {
+    _institute: OwnedMutexGuard<()>,
+}
+
+impl Imports {
+    async fn turn_of(&self, institute: &str) -> ImportTurn {
+        let turns = {
+            let mut institutes = self.institutes.lock().unwrap_or_else(PoisonError::into_inner);
+            // What nobody has or waits for.
+            institutes.retain(|_, turns| turns.strong_count() > 0);
+            let known = institutes.get(institute).and_then(Weak::upgrade);
+            let turns = known.unwrap_or_default();
+            institutes.insert(institute.to_owned(), Arc::downgrade(&turns));
+            turns
+        };
+        ImportTurn { _institute: turns.lock_owned().await }
+    }
 }
 
 impl AdminService {
     /// The part of a collection's export that begins after a row; the first has the header. Each part is of one
-    /// revision, the parts together need not be.
+    /// revision, which is not before what the reader has `seen`; the parts together need not be.
     pub(crate) async fn export_part(
         &self,
         claims: &Claims,
         collection: &'static Collection,
         after: Option<Vec<Cell>>,
+        seen: Option<Bookmark>,
     ) -> Result<Part, AdminError> {
-        self.read_as_admin(claims, None, move |records, _| {
+        self.read_as_admin(claims, seen, move |records, bookmark| {
             let time = records::local_time(records)?;
             let sort = &collection.sorts[0];
             let first = after.is_none();
@@ -60,45 +101,37 @@ impl AdminService {
                 csv.write_record(fields).map_err(AdminError::csv)?;
             }
             let csv = csv.into_inner().map_err(|error| AdminError::csv(error.into_error().into()))?;
-            Ok(Part { csv, next })
+            Ok(Part { csv, next, bookmark })
         })
         .await
     }
 
-    /// Checks a table as it arrives, then writes it if nothing is wrong with it.
+    /// Waits until no other import of the institute is on its way; for admins.
+    pub(crate) async fn import_turn(&self, claims: &Claims) -> Result<ImportTurn, AdminError> {
+        self.admit(claims).await?;
+        Ok(self.imports.turn_of(&claims.inst).await)
+    }
+
+    /// Checks a table that has arrived, then writes it if nothing is wrong with it.
     pub(crate) async fn import(
         &self,
-        claims: &Claims,
-        upload: Upload,
-        bytes: Box<dyn Read + Send>,
+        turn: ImportTurn,
+        importer: Importer,
+        table: File,
         dry_run: bool,
     ) -> Result<ImportReport, AdminError> {
-        self.admit(claims).await?;
-        // Imports hold a whole table in memory and write for long: one at a time.
-        let turn = self.imports.clone().acquire_owned().await.map_err(|_| StoreError::Closed)?;
-        let (store, claims) = (self.store.clone(), claims.clone());
+        let working = self.imports.working.clone().acquire_owned().await.map_err(|_| StoreError::Closed)?;
+        let store = self.store.clone();
         let done = tokio::task::spawn_blocking(move || {
-            let _turn = turn;
-            let source = Source::receive(upload, bytes)?;
-            let summary = import::run(&store, &claims.inst, source, dry_run)?;
-            let counts: Vec<ImportCount> = summary
+            let _held = (turn, working);
+            let source = Source::receive(importer.upload, Box::new(table))?;
+            let institute = importer.claims.inst.clone();
+            let summary = import::run(&store, &institute, source, Some(&importer), dry_run)?;
+            let counts = summary
                 .into_counts()
                 .map(|(kind, new, there)| ImportCount { kind: kind.to_owned(), new, there })
                 .collect();
-            let report = ImportReport { dry_run, counts };
-            if !dry_run {
-                let after = json!({"counts": report.counts}).to_string();
-                let institute = claims.inst.clone();
-                store.write_blocking::<_, StoreError, _>(&institute, move |tx| {
-                    let act = match upload {
-                        Upload::Roster => "import-roster",
-                        Upload::Results => "import-results",
-                    };
-                    let entry = AuditEntry::of_act(&claims, act, "import");
-                    tx.add_audit(&AuditEntry { after: Some(after), revision: tx.revision()?, ..entry })
-                })?;
-            }
-            Ok::<_, ImportError>(report)
+            Ok::<_, ImportError>(ImportReport { dry_run, counts })
         });
         Ok(done.await.unwrap_or_else(|_| Err(StoreError::Panicked.into()))?)
     }

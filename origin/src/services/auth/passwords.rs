@@ -57,11 +57,10 @@ impl AuthService {
         let post = self.post.clone().ok_or(AuthError::NoMail)?;
         let by = By { account: Some(&email), address };
         let now = unix_ms();
-        self.limits.check(Attempt::Mail, by, now).await.map_err(AuthError::TooManyAttempts)?;
-        self.limits.count(Attempt::Mail, by, now).await;
+        self.limits.reserve(Attempt::Mail, by, now).await.map_err(AuthError::TooManyAttempts)?;
         let place = self.mails.clone().try_acquire_owned().map_err(|_| AuthError::Busy)?;
         let service = self.clone();
-        tokio::spawn(async move {
+        self.afterwards.spawn(async move {
             let _place = place;
             if let Err(error) = service.send_reset(&email, &post).await {
                 tracing::error!(%error, "a mail that sets a password was not sent");
@@ -92,11 +91,6 @@ impl AuthService {
         Ok(post.send(reset_mail(&account, &institute, &post.reset_link(&token))).await?)
     }
 
-    async fn count_wrong_token(&self, by: By<'_>) -> AuthError {
-        self.limits.count(Attempt::Guess, by, unix_ms()).await;
-        AuthError::ResetInvalid
-    }
-
     /// Sets the password of whoever got this token, and ends all their sessions.
     pub(crate) async fn reset_password(
         &self,
@@ -104,11 +98,19 @@ impl AuthService {
         address: Option<IpAddr>,
     ) -> Result<(), AuthError> {
         check_new_password("password", &new.password)?;
-        let by = By { account: None, address };
-        self.limits.check(Attempt::Guess, by, unix_ms()).await.map_err(AuthError::TooManyAttempts)?;
-        let Some(institute) = institute_of(&new.token) else {
-            return Err(self.count_wrong_token(by).await);
-        };
+        let (by, now) = (By { account: None, address }, unix_ms());
+        self.limits.reserve(Attempt::Guess, by, now).await.map_err(AuthError::TooManyAttempts)?;
+        let set = self.set_password_by(new).await;
+        if !matches!(set, Err(AuthError::ResetInvalid)) {
+            self.limits.give_back(Attempt::Guess, by, now).await;
+        }
+        self.limits.forgive(Attempt::Guess, &set?).await;
+        Ok(())
+    }
+
+    /// Whose password was set, by their address.
+    async fn set_password_by(&self, new: NewPassword) -> Result<String, AuthError> {
+        let institute = institute_of(&new.token).ok_or(AuthError::ResetInvalid)?;
         let hash = hash_token(&new.token);
         let known = {
             let hash = hash.clone();
@@ -117,7 +119,7 @@ impl AuthService {
             })
         };
         if !known.await? {
-            return Err(self.count_wrong_token(by).await);
+            return Err(AuthError::ResetInvalid);
         }
         // Only for a token that works: hashing costs more than all else here.
         let password_hash = self.passwords.hash(new.password).await?;
@@ -129,9 +131,7 @@ impl AuthService {
             note(tx, &account.user, ActivityKind::PasswordReset, "")?;
             Ok(account.email)
         });
-        let email = set.await?.value;
-        self.limits.forgive(Attempt::Guess, &email).await;
-        Ok(())
+        Ok(set.await?.value)
     }
 
     /// Sets a new password, ends all sessions and begins a new one on the same device.
@@ -151,10 +151,13 @@ impl AuthService {
             let claims = claims.clone();
             self.store.read(&institute, move |records| signed_in(records, &claims)).await?
         };
-        let by = By { account: Some(&account.email), address };
-        self.limits.check(Attempt::Guess, by, unix_ms()).await.map_err(AuthError::TooManyAttempts)?;
-        if !self.passwords.verify(change.current_password, account.password_hash.clone()).await? {
-            self.limits.count(Attempt::Guess, by, unix_ms()).await;
+        let (by, now) = (By { account: Some(&account.email), address }, unix_ms());
+        self.limits.reserve(Attempt::Guess, by, now).await.map_err(AuthError::TooManyAttempts)?;
+        let verified = self.passwords.verify(change.current_password, account.password_hash.clone()).await;
+        if !matches!(verified, Ok(false)) {
+            self.limits.give_back(Attempt::Guess, by, now).await;
+        }
+        if !verified? {
             return Err(wrong("wrong".to_owned()));
         }
         let password_hash = self.passwords.hash(change.new_password).await?;

@@ -182,6 +182,7 @@ impl AuthService {
 
     /// Removes one of the user's own devices and ends its sessions.
     pub(crate) async fn remove_device(&self, claims: Arc<Claims>, device: String) -> Result<(), AuthError> {
+        check_device(&device)?;
         let institute = claims.inst.clone();
         let removed = self.store.write::<_, AuthError, _>(&institute, move |tx| {
             let account = signed_in(tx.records(), &claims)?;

@@ -1,5 +1,7 @@
 //! Imports of small files made here, and of the whole dataset where it is at hand.
 
+mod turns;
+
 use super::*;
 use std::path::{Path, PathBuf};
 use tempfile::TempDir;
@@ -19,7 +21,7 @@ fn file(folder: &TempDir, name: &str, text: &str) -> PathBuf {
 }
 
 fn import(store: &Store, source: &ImportSource, dry_run: bool) -> Result<Summary, ImportError> {
-    run(store, INSTITUTE, Source::read(source, INSTITUTE)?, dry_run)
+    run(store, INSTITUTE, Source::read(source, INSTITUTE)?, None, dry_run)
 }
 
 fn faults(result: Result<Summary, ImportError>) -> Vec<String> {
@@ -103,7 +105,7 @@ fn people_of_another_institute_or_role_are_not_taken_over() {
     let source = ImportSource::Roster { file: file(&folder, "roster.csv", ROSTER) };
     import(&store, &source, false).unwrap();
     let foreign = Source::read(&source, "westside.example").unwrap();
-    let told = faults(run(&store, "westside.example", foreign, false));
+    let told = faults(run(&store, "westside.example", foreign, None, false));
     assert_eq!(told[0], "roster.csv:2: email: \"ada@eastside.example\" is of another institute");
     let text = "email,name,role,batch\nbo@eastside.example,Bo,teacher,maths\n";
     let source = ImportSource::Roster { file: file(&folder, "changed.csv", text) };

@@ -226,6 +226,32 @@ async fn an_edge_gets_the_directory_whole_and_then_what_each_commit_changes() {
     assert!(origin.login("student@northside.example", "rollcall").await.status.is_success());
 }
 
+/// An import is many commits that change too much to list.
+#[tokio::test]
+async fn commits_that_wait_together_bring_one_directory() {
+    let origin = TestOrigin::start().await;
+    for name in ["one", "two", "three"] {
+        let written = origin.app.store.write::<_, StoreError, _>(NORTHSIDE, move |tx| {
+            let (email, role) = (format!("{name}@northside.example"), sync_protocol::token::Role::Student);
+            let (user, name) = (name.to_owned(), name.to_owned());
+            tx.add_user(&crate::store::NewUser { user, email, name, role, password_hash: None }, 0)?;
+            tx.touch_everything();
+            Ok(())
+        });
+        written.await.unwrap();
+    }
+    let mut edge = Edge::connect(&origin).await;
+    assert!(!edge.follow(1, 1).await.reset);
+    let directory = edge.directory().await;
+    for name in ["one", "two", "three"] {
+        assert!(directory.iter().any(|entry| entry.user == name), "{name}");
+    }
+    for revision in 2..=4 {
+        let LinkMessage::Feed(feed) = edge.next().await else { panic!("another directory") };
+        assert_eq!(feed.revision, revision);
+    }
+}
+
 #[tokio::test]
 async fn only_an_admin_changes_members_and_what_changes_nothing_makes_no_commit() {
     let origin = TestOrigin::start().await;

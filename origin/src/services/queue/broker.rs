@@ -39,9 +39,11 @@ const REPLY_SUCCESS: u16 = 200;
 const HEARTBEAT_S: u16 = 5;
 /// Longest wait for the confirmation of a message: the broker writes it to a majority's disks before.
 const CONFIRM_MAX: Duration = Duration::from_secs(10);
-/// Shortest and longest pause between two connections.
+/// Shortest and longest pause between two connections. It begins anew after one that held for a while: the end of each is
+/// a delivery to every message that was in hand, and the broker gives those up that had too many.
 const PAUSE: Duration = Duration::from_millis(200);
 const PAUSE_MAX: Duration = Duration::from_secs(5);
+const STEADY: Duration = Duration::from_secs(30);
 /// The process works without the broker when there was none for so long, which is looked at so often.
 const STAND_IN_AFTER: Duration = Duration::from_secs(10);
 const STAND_IN_LOOK: Duration = Duration::from_millis(500);
@@ -52,7 +54,8 @@ const LOOK_EVERY: Duration = Duration::from_millis(500);
 /// Messages that one consumer of this process has in hand, and how many of them it works on at the same time.
 const PREFETCH: u16 = 32;
 const HANDS: usize = 4;
-/// Pause after the store did not answer; the message stays in hand meanwhile.
+/// Pause after the store did not answer. What it does says nothing of the broker: the connection stays, and so do the
+/// messages in hand.
 const OUTAGE_PAUSE: Duration = Duration::from_secs(1);
 /// Longest message that is looked at, in bytes.
 const MESSAGE_BYTES_MAX: usize = 4 * 1024 * 1024;
@@ -87,8 +90,6 @@ enum SessionEnd {
     QueueGone,
     #[error("{0} messages were not taken by the broker")]
     Refused(usize),
-    #[error("the outbox: {0}")]
-    Store(#[from] StoreError),
 }
 
 /// The message of work, for whoever reads the queues.
@@ -148,11 +149,12 @@ impl Broker {
     async fn stay_connected(&self, queue: &QueueService, stopping: &CancellationToken) {
         let mut pause = PAUSE;
         loop {
+            let began = Instant::now();
             let ended = tokio::select! {
                 () = stopping.cancelled() => return,
                 ended = self.session(queue) => ended,
             };
-            if self.is_connected() {
+            if self.is_connected() && began.elapsed() >= STEADY {
                 pause = PAUSE;
             }
             let Err(problem) = ended;
@@ -213,7 +215,14 @@ impl Broker {
         channel: &Channel,
     ) -> Result<std::convert::Infallible, SessionEnd> {
         loop {
-            let claimed = queue.claim(queue.config.lease, CLAIM).await?;
+            let claimed = match queue.claim(queue.config.lease, CLAIM).await {
+                Ok(claimed) => claimed,
+                Err(error) => {
+                    tracing::warn!(%error, "the outbox cannot be read");
+                    tokio::time::sleep(OUTAGE_PAUSE).await;
+                    continue;
+                }
+            };
             if claimed.is_empty() {
                 tokio::select! {
                     () = queue.store.work_committed() => {}
@@ -224,7 +233,7 @@ impl Broker {
             let (confirmed, problem) = publish(channel, &claimed).await;
             let refused = confirmed.iter().filter(|confirmed| !**confirmed).count();
             // Some of the others may be with the broker all the same: they are published twice, and done once.
-            self.settle(queue, claimed, &confirmed).await?;
+            self.settle(queue, claimed, &confirmed).await;
             if let Some(problem) = problem {
                 return Err(problem);
             }
@@ -234,13 +243,9 @@ impl Broker {
         }
     }
 
-    /// Has what is not with the broker published soon, and the rest when it is not done for long.
-    async fn settle(
-        &self,
-        queue: &QueueService,
-        claimed: Vec<Work>,
-        confirmed: &[bool],
-    ) -> Result<(), SessionEnd> {
+    /// Has what is not with the broker published soon, and the rest when it is not done for long. What the store does not
+    /// take of that is published again when the lease ends, and done once.
+    async fn settle(&self, queue: &QueueService, claimed: Vec<Work>, confirmed: &[bool]) {
         let mut pauses: BTreeMap<(String, String, Duration), Vec<u64>> = BTreeMap::new();
         for (work, confirmed) in claimed.into_iter().zip(confirmed) {
             let outcome = if *confirmed { "confirmed" } else { "refused" };
@@ -252,9 +257,10 @@ impl Broker {
             let put_off = queue.store.write_aside::<_, StoreError, _>(&institute, move |tx| {
                 tx.put_off_work(&consumer, &revisions, pause)
             });
-            put_off.await?;
+            if let Err(error) = put_off.await {
+                tracing::warn!(%error, institute, "what was published is not noted");
+            }
         }
-        Ok(())
     }
 }
 
@@ -352,14 +358,21 @@ async fn bury(
     while let Some(delivery) = dead.next().await {
         let delivery = delivery?;
         match pointer(&delivery) {
-            Some(Pointer { institute, consumer, revision }) => {
-                tracing::error!(institute, consumer, revision, "the broker gave an event up");
-                let given_up = queue.store.write_aside::<_, StoreError, _>(&institute, move |tx| {
-                    let fault =
-                        "the broker gave it up: whoever had it ended before it was done, time and again";
-                    tx.fail_work(&consumer, revision, fault, AfterFailure::SetAside)
-                });
-                given_up.await?;
+            Some(pointer) => {
+                tracing::error!(
+                    institute = pointer.institute,
+                    consumer = pointer.consumer,
+                    revision = pointer.revision,
+                    "the broker gave an event up"
+                );
+                while let Err(error) = set_aside(queue, &pointer).await {
+                    tracing::warn!(%error, "what the broker gave up is not set aside");
+                    if !error.is_outage() {
+                        // The outbox has it all the same, and it is published again.
+                        break;
+                    }
+                    tokio::time::sleep(OUTAGE_PAUSE).await;
+                }
             }
             None => {
                 // None of ours: the outbox has everything that is.
@@ -370,6 +383,15 @@ async fn bury(
         delivery.acker.ack(BasicAckOptions::default()).await?;
     }
     Err(SessionEnd::QueueGone)
+}
+
+async fn set_aside(queue: &QueueService, pointer: &Pointer) -> Result<(), StoreError> {
+    let (consumer, revision) = (pointer.consumer.clone(), pointer.revision);
+    let given_up = queue.store.write_aside::<_, StoreError, _>(&pointer.institute, move |tx| {
+        let fault = "the broker gave it up: whoever had it ended before it was done, time and again";
+        tx.fail_work(&consumer, revision, fault, AfterFailure::SetAside)
+    });
+    given_up.await.map(drop)
 }
 
 /// Counts what is in the queues, and finds out when one is gone.

@@ -47,6 +47,7 @@ async fn only_what_is_old_enough_goes(store: Store) {
                 status: DecisionStatus::Delivered,
                 outcome: "{}".into(),
                 revision: 1,
+                entity_tag: None,
             };
             tx.add_decision(key, &decision, now - days * DAY_MS)?;
         }
@@ -60,6 +61,7 @@ async fn only_what_is_old_enough_goes(store: Store) {
                 expires_at: now - days * DAY_MS,
                 rotated_at: None,
                 revoked_at: None,
+                successor: None,
             })?;
         }
         add_activities(tx, &user, now, &[1, 300, 460, 800])

@@ -2,7 +2,8 @@
 
 use super::transaction::{Answer, Millis, Transaction, millis, some_millis};
 use crate::store::accounts::{
-    Account, NewUser, ReadAccounts, RefreshToken, StoredKey, WriteAccounts, parse_revocation, parse_role,
+    Account, AddressHolder, NewUser, ReadAccounts, RefreshToken, StoredKey, WriteAccounts, parse_revocation,
+    parse_role,
 };
 use crate::store::error::StoreError;
 use sync_protocol::revocation::Revocation;
@@ -58,6 +59,19 @@ impl ReadAccounts for Transaction<'_> {
         self.one(&sql, &[&email], read_account)?.map(RawAccount::parse).transpose()
     }
 
+    fn holder_of_address(&self, email: &str) -> Result<Option<AddressHolder>, StoreError> {
+        let sql = r#"SELECT "user", institute, role FROM account_by_email($1)"#;
+        let found = self.one(sql, &[&email], |row| {
+            Ok((row.try_get(0)?, row.try_get(1)?, row.try_get::<_, String>(2)?))
+        })?;
+        found
+            .map(|(user, institute, role)| {
+                let role = parse_role(&role).ok_or(StoreError::Corrupt { what: "role", text: role })?;
+                Ok(AddressHolder { user, institute, role })
+            })
+            .transpose()
+    }
+
     fn account(&self, user: &str) -> Result<Option<Account>, StoreError> {
         self.wait(self.ask_account(user))?.map(RawAccount::parse).transpose()
     }
@@ -83,7 +97,7 @@ impl ReadAccounts for Transaction<'_> {
 
     fn refresh_token(&self, token_hash: &[u8]) -> Result<Option<RefreshToken>, StoreError> {
         self.one(
-            r#"SELECT token_hash, family, "user", device, issued_at, expires_at, rotated_at, revoked_at
+            r#"SELECT token_hash, family, "user", device, issued_at, expires_at, rotated_at, revoked_at, successor
              FROM refresh_tokens WHERE token_hash = $1 AND institute = $2"#,
             &[&token_hash, &self.institute],
             |row| {
@@ -96,6 +110,7 @@ impl ReadAccounts for Transaction<'_> {
                     expires_at: millis(row, 5)?,
                     rotated_at: some_millis(row, 6)?,
                     revoked_at: some_millis(row, 7)?,
+                    successor: row.try_get(8)?,
                 })
             },
         )
@@ -173,9 +188,10 @@ impl WriteAccounts for Transaction<'_> {
         Ok(())
     }
 
-    fn mark_rotated(&self, token_hash: &[u8], now: i64) -> Result<(), StoreError> {
-        let sql = "UPDATE refresh_tokens SET rotated_at = $2 WHERE token_hash = $1";
-        self.run(sql, &[&token_hash, &Millis(now)])?;
+    fn mark_rotated(&self, token_hash: &[u8], successor: Option<&[u8]>, now: i64) -> Result<(), StoreError> {
+        let sql = "UPDATE refresh_tokens SET rotated_at = coalesce(rotated_at, $2), successor = $3
+             WHERE token_hash = $1";
+        self.run(sql, &[&token_hash, &Millis(now), &successor])?;
         Ok(())
     }
 

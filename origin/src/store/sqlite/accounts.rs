@@ -2,7 +2,8 @@
 
 use super::transaction::Transaction;
 use crate::store::accounts::{
-    Account, NewUser, ReadAccounts, RefreshToken, StoredKey, WriteAccounts, parse_revocation, parse_role,
+    Account, AddressHolder, NewUser, ReadAccounts, RefreshToken, StoredKey, WriteAccounts, parse_revocation,
+    parse_role,
 };
 use crate::store::error::StoreError;
 use rusqlite::Row;
@@ -32,6 +33,14 @@ impl ReadAccounts for Transaction<'_> {
         self.one(&format!("{ACCOUNT} WHERE email = ?1 AND {ACTIVE}"), (email,), read_account)
     }
 
+    fn holder_of_address(&self, email: &str) -> Result<Option<AddressHolder>, StoreError> {
+        self.one("SELECT user, institute, role FROM users WHERE email = ?1", (email,), |row| {
+            let role: String = row.get(2)?;
+            let role = parse_role(&role).ok_or(rusqlite::Error::InvalidQuery)?;
+            Ok(AddressHolder { user: row.get(0)?, institute: row.get(1)?, role })
+        })
+    }
+
     fn account(&self, user: &str) -> Result<Option<Account>, StoreError> {
         let sql = format!("{ACCOUNT} WHERE user = ?1 AND institute = ?2 AND {ACTIVE}");
         self.one(&sql, (user, self.institute), read_account)
@@ -58,7 +67,7 @@ impl ReadAccounts for Transaction<'_> {
 
     fn refresh_token(&self, token_hash: &[u8]) -> Result<Option<RefreshToken>, StoreError> {
         self.one(
-            "SELECT token_hash, family, user, device, issued_at, expires_at, rotated_at, revoked_at
+            "SELECT token_hash, family, user, device, issued_at, expires_at, rotated_at, revoked_at, successor
              FROM refresh_tokens WHERE token_hash = ?1",
             (token_hash,),
             |row| {
@@ -71,6 +80,7 @@ impl ReadAccounts for Transaction<'_> {
                     expires_at: row.get(5)?,
                     rotated_at: row.get(6)?,
                     revoked_at: row.get(7)?,
+                    successor: row.get(8)?,
                 })
             },
         )
@@ -139,8 +149,10 @@ impl WriteAccounts for Transaction<'_> {
         Ok(())
     }
 
-    fn mark_rotated(&self, token_hash: &[u8], now: i64) -> Result<(), StoreError> {
-        self.run("UPDATE refresh_tokens SET rotated_at = ?2 WHERE token_hash = ?1", (token_hash, now))?;
+    fn mark_rotated(&self, token_hash: &[u8], successor: Option<&[u8]>, now: i64) -> Result<(), StoreError> {
+        let sql = "UPDATE refresh_tokens SET rotated_at = coalesce(rotated_at, ?2), successor = ?3
+             WHERE token_hash = ?1";
+        self.run(sql, (token_hash, now, successor))?;
         Ok(())
     }
 

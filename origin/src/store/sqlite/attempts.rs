@@ -11,17 +11,28 @@ impl ReadAttempts for Transaction<'_> {
 }
 
 impl WriteAttempts for Transaction<'_> {
-    fn count_attempt(&self, bucket: &[u8], refill_ms: i64, now: i64) -> Result<(), StoreError> {
-        self.run(
+    fn count_attempt(
+        &self,
+        bucket: &[u8],
+        refill_ms: i64,
+        owed_max_ms: i64,
+        now: i64,
+    ) -> Result<bool, StoreError> {
+        let counted = self.run(
             "INSERT INTO attempts (bucket, full_at) VALUES (?1, ?2 + ?3)
-             ON CONFLICT (bucket) DO UPDATE SET full_at = max(full_at, ?2) + ?3",
-            (bucket, now, refill_ms),
+             ON CONFLICT (bucket) DO UPDATE SET full_at = max(full_at, ?2) + ?3 WHERE full_at <= ?2 + ?4",
+            (bucket, now, refill_ms, owed_max_ms),
         )?;
         self.run(
             "DELETE FROM attempts WHERE bucket IN (
                  SELECT bucket FROM attempts WHERE full_at < ?1 ORDER BY full_at LIMIT ?2)",
             (now, FORGOTTEN),
         )?;
+        Ok(counted > 0)
+    }
+
+    fn give_attempt_back(&self, bucket: &[u8], refill_ms: i64) -> Result<(), StoreError> {
+        self.run("UPDATE attempts SET full_at = full_at - ?2 WHERE bucket = ?1", (bucket, refill_ms))?;
         Ok(())
     }
 

@@ -8,7 +8,7 @@ use crate::store::transaction::{to_i64, to_u64};
 impl ReadDecisions for Transaction<'_> {
     fn decision(&self, key: &str) -> Result<Option<Decision>, StoreError> {
         self.one(
-            "SELECT user, device, request_hash, status, outcome, revision FROM idempotency
+            "SELECT user, device, request_hash, status, outcome, revision, entity_tag FROM idempotency
              WHERE institute = ?1 AND key = ?2",
             (self.institute, key),
             |row| {
@@ -21,6 +21,7 @@ impl ReadDecisions for Transaction<'_> {
                     status: if refused { DecisionStatus::Refused } else { DecisionStatus::Delivered },
                     outcome: row.get(4)?,
                     revision: to_u64(row.get(5)?),
+                    entity_tag: row.get(6)?,
                 })
             },
         )
@@ -31,8 +32,8 @@ impl WriteDecisions for Transaction<'_> {
     fn add_decision(&self, key: &str, decision: &Decision, now: i64) -> Result<(), StoreError> {
         self.run(
             "INSERT INTO idempotency
-                 (institute, key, user, device, request_hash, status, outcome, revision, decided_at)
-             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)",
+                 (institute, key, user, device, request_hash, status, outcome, revision, decided_at, entity_tag)
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10)",
             (
                 self.institute,
                 key,
@@ -43,6 +44,7 @@ impl WriteDecisions for Transaction<'_> {
                 &decision.outcome,
                 to_i64(decision.revision),
                 now,
+                &decision.entity_tag,
             ),
         )?;
         Ok(())

@@ -196,13 +196,17 @@ fn decisions_are_kept_as_they_were(TestStore { store, .. }: &TestStore) {
             status: DecisionStatus::Refused,
             outcome: outcome.into(),
             revision: 7,
+            entity_tag: Some("\"e\"".into()),
         };
         tx.add_decision("key", &decision, AT)
     })
     .unwrap();
     let kept = read(store, |records| records.decision("key")).unwrap();
     assert_eq!((kept.outcome.as_str(), kept.status, kept.revision), (outcome, DecisionStatus::Refused, 7));
-    assert_eq!(kept.request_hash, [0, 255]);
+    assert_eq!(
+        (kept.request_hash.as_slice(), kept.entity_tag.as_deref()),
+        ([0, 255].as_slice(), Some("\"e\""))
+    );
     assert!(read(store, |records| records.decision("other")).is_none());
 }
 
@@ -217,6 +221,7 @@ fn a_refresh_token_is_found_before_its_institute_is_known(TestStore { store, .. 
         expires_at: AT + 1,
         rotated_at: None,
         revoked_at: None,
+        successor: None,
     };
     write(store, move |tx| tx.add_refresh_token(&token)).unwrap();
     let institute = store.read_blocking::<_, StoreError>(NO_INSTITUTE, |records| {
@@ -225,12 +230,15 @@ fn a_refresh_token_is_found_before_its_institute_is_known(TestStore { store, .. 
     });
     assert_eq!(institute.unwrap().as_deref(), Some(INSTITUTE));
     write(store, |tx| {
-        tx.mark_rotated(&[1, 2, 3], AT)?;
+        tx.mark_rotated(&[1, 2, 3], Some(&[4]), AT)?;
+        // Its place is taken by another one; when it was used first stays.
+        tx.mark_rotated(&[1, 2, 3], Some(&[5]), AT + 3)?;
         tx.revoke_family("f", AT + 5)
     })
     .unwrap();
     let token = read(store, |records| records.refresh_token(&[1, 2, 3])).unwrap();
     assert_eq!((token.expires_at, token.rotated_at, token.revoked_at), (AT + 1, Some(AT), Some(AT + 5)));
+    assert_eq!(token.successor.as_deref(), Some([5].as_slice()));
 }
 
 fn messages_of_several_mailboxes_come_newest_first(TestStore { store, .. }: &TestStore) {

@@ -17,6 +17,7 @@ fn a_copy_has_every_row_and_refuses_a_database_that_is_in_use() {
                 status: DecisionStatus::Delivered,
                 outcome: r#"{"z":1,"a":"é"}"#.into(),
                 revision: 2,
+                entity_tag: Some("\"tag\"".into()),
             };
             tx.add_decision("key", &decision, 1)?;
             let signs_from = 1_795_348_800_124;

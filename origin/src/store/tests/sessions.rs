@@ -22,6 +22,7 @@ fn token(hash: u8, family: &str, user: &str, issued_at: i64) -> RefreshToken {
         expires_at: AT + 1_000,
         rotated_at: None,
         revoked_at: None,
+        successor: None,
     }
 }
 
@@ -33,7 +34,7 @@ fn sessions_are_those_that_can_be_continued(TestStore { store, .. }: &TestStore)
         {
             tx.add_refresh_token(&token(hash, family, user, issued_at))?;
         }
-        tx.mark_rotated(&[1], AT + 7)?;
+        tx.mark_rotated(&[1], Some(&[5]), AT + 7)?;
         tx.add_refresh_token(&token(5, "a", "ann", AT + 7))?;
         tx.revoke_family("c", AT + 8)?;
         let device =

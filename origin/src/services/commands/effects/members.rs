@@ -1,6 +1,8 @@
 //! Commands that change who belongs where, and with it rights: the edges hear of each in the feed.
 
 use super::{CommandFault, forbidden, invalid, not_found, require_admin, require_batch};
+use crate::clock::unix_ms;
+use crate::services::auth;
 use crate::store::{Account, WriteTx};
 use serde_json::{Value, json};
 use sync_protocol::command::Command;
@@ -129,11 +131,27 @@ fn require_student(tx: &WriteTx<'_>, student: &str) -> Result<(), CommandFault> 
     account.map(drop).ok_or_else(|| not_found("student", student))
 }
 
+/// No token of somebody who was deactivated counts any more, and none does when they are activated again.
 fn set_deactivated(tx: &mut WriteTx<'_>, user: &str, at: Option<i64>) -> Result<bool, CommandFault> {
     tx.directory_entry(user)?.ok_or_else(|| not_found("user", user))?;
+    if at.is_some() {
+        end_tokens(tx, user)?;
+    }
     let changed = tx.set_deactivated(user, at)?;
+    if at.is_none() && changed {
+        // Versions before this one ended no sessions when they deactivated somebody.
+        end_tokens(tx, user)?;
+    }
     touch(tx, user, changed);
     Ok(changed)
+}
+
+/// Of somebody who is active: ends their sessions, and the tokens that would set a password.
+fn end_tokens(tx: &mut WriteTx<'_>, user: &str) -> Result<(), CommandFault> {
+    tx.remove_password_resets(user)?;
+    let Some(mut account) = tx.account(user)? else { return Ok(()) };
+    // Now, even when the command waited: sessions are ended up to the moment when it has its effect.
+    Ok(auth::end_all_sessions(tx, &mut account, unix_ms())?)
 }
 
 fn touch(tx: &mut WriteTx<'_>, user: &str, changed: bool) {

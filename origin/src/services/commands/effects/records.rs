@@ -99,6 +99,10 @@ fn change_user(
         // The user is there: what stands in the way is the address.
         return Err(already_exists("email", email.as_deref().unwrap_or_default()));
     }
+    if email.is_some() {
+        // They came by mail to the address that was: whoever reads that mailbox sets no password here.
+        tx.remove_password_resets(user)?;
+    }
     tx.touch(tag::user(user));
     // Their name stands in the views of everybody whom they meet.
     entry.batches.iter().for_each(|batch| tx.touch(tag::batch(batch)));

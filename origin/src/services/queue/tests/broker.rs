@@ -2,9 +2,10 @@
 
 use super::*;
 use crate::services::queue::config::BrokerConfig;
+use crate::store::PostgresConfig;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use test_servers::RabbitMq;
+use test_servers::{Postgres, RabbitMq};
 
 /// A message that the broker has lost is published again after this in these tests.
 const REDELIVER: Duration = Duration::from_secs(3);
@@ -121,6 +122,50 @@ async fn nothing_is_lost_or_done_twice_while_the_broker_hangs_loses_a_queue_and_
     assert_eq!(told.len(), graded.len());
     assert_eq!(told.into_iter().collect::<BTreeSet<_>>(), graded);
     // A second effect of one event would break the notifications' key, and be set aside.
+    assert!(test.queue.set_aside(NO_INSTITUTE, 10).await.unwrap().is_empty());
+    test.stop().await;
+}
+
+/// Longer than it takes to end twenty connections, which is how often the broker delivers a message at most.
+const OUTAGE: Duration = Duration::from_secs(20);
+
+/// Work in the queues when the primary is killed is no poison: it stays in hand, over the same connection, until the
+/// store answers.
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn an_outage_of_the_store_sets_no_healthy_work_aside() {
+    let broker = start_broker().await;
+    let mut server = tokio::task::spawn_blocking(|| {
+        let server = Postgres::start();
+        server.create_database("rollcall");
+        server
+    })
+    .await
+    .unwrap();
+    let config = PostgresConfig::of(&server.url("rollcall"), Vec::new());
+    let mut test = TestQueue::on(move || Store::connect(&config).unwrap(), None, None).await.with(&broker);
+    let mut graded = BTreeSet::new();
+    for score in 0..400 {
+        graded.insert(test.grade(f64::from(score % 20)).await);
+    }
+    test.work(1);
+    test.goes_on("the first of the backlog").await;
+    server.kill9();
+    let connected = || test.queue.broker.as_ref().unwrap().is_connected();
+    let back = Instant::now() + OUTAGE;
+    while Instant::now() < back {
+        assert!(connected(), "an outage of the store ended the broker's connection");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    let _server = tokio::task::spawn_blocking(move || {
+        server.start_again();
+        server
+    })
+    .await
+    .unwrap();
+    test.until_waiting(0).await;
+    let told = test.told().await;
+    assert_eq!(told.len(), graded.len());
+    assert_eq!(told.into_iter().collect::<BTreeSet<_>>(), graded);
     assert!(test.queue.set_aside(NO_INSTITUTE, 10).await.unwrap().is_empty());
     test.stop().await;
 }
