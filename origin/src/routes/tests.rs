@@ -13,6 +13,7 @@ mod notifications;
 mod patroni;
 mod plans;
 mod sessions;
+mod states;
 mod tables;
 mod views;
 

@@ -8,7 +8,7 @@ use super::coursework::{Assignment, ReadCoursework, StudentSubmission};
 use super::directory::{Institute, ReadDirectory, StudiedBatch};
 use super::error::StoreError;
 use super::fees::{Invoice, ReadFees};
-use super::messages::{MessageRow, ReadMessages};
+use super::messages::{MessageRow, ReadMessages, Unread};
 use super::timetable::{AttendanceFigures, ClassRow, ReadTimetable};
 use std::ops::Range;
 
@@ -24,6 +24,8 @@ pub(crate) struct OverviewOf<'a> {
     pub(crate) work_max: u32,
     /// Absent when the messages are not for who asks.
     pub(crate) messages_max: Option<u32>,
+    /// Of each mailbox.
+    pub(crate) unread_max: u32,
 }
 
 /// Each part is what the operation of that name gives.
@@ -35,8 +37,8 @@ pub(crate) struct StudentOverview {
     pub(crate) work: Vec<StudentSubmission>,
     pub(crate) average: Option<f64>,
     pub(crate) invoices: Vec<Invoice>,
-    /// The unread ones' number, and the newest.
-    pub(crate) messages: Option<(u64, Vec<MessageRow>)>,
+    /// The unread ones, and the newest.
+    pub(crate) messages: Option<(Unread, Vec<MessageRow>)>,
 }
 
 pub(crate) trait ReadOverview:
@@ -50,7 +52,7 @@ pub(crate) trait ReadOverview:
     fn student_overview(&self, of: &OverviewOf<'_>) -> Result<StudentOverview, StoreError> {
         let student = &of.student.user;
         let messages = of.messages_max.map(|max| {
-            let unread = self.unread_messages(student, of.batches, of.student.messages_read_at)?;
+            let unread = self.unread_messages(student, of.batches, of.unread_max)?;
             Ok::<_, StoreError>((unread, self.messages_to(student, of.batches, max)?))
         });
         Ok(StudentOverview {

@@ -15,6 +15,7 @@ mod directory;
 mod documents;
 mod feed;
 mod fees;
+mod figures;
 mod idempotency;
 mod messages;
 mod migrate;

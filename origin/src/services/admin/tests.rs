@@ -7,7 +7,7 @@ use crate::testing::{TestDatabase, plans, scans_of};
 use collections::*;
 
 /// Every collection that is listed.
-static LISTED: [&Collection; 17] = [
+static LISTED: [&Collection; 18] = [
     &USERS,
     &BATCHES,
     &ENROLMENTS,
@@ -19,6 +19,7 @@ static LISTED: [&Collection; 17] = [
     &SUBMISSIONS,
     &INVOICES,
     &PAYMENTS,
+    &PAYMENT_EVENTS,
     &MESSAGES,
     &DOCUMENTS,
     &QUARANTINE,
@@ -97,6 +98,7 @@ fn no_list_scans_a_large_table_of_postgres() {
         "attendance",
         "invoices",
         "payments",
+        "payment_events",
         "messages",
         "audit",
         "user_activities",

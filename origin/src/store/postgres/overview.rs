@@ -20,7 +20,7 @@ impl ReadOverview for Transaction<'_> {
         let student = &of.student.user;
         let messages = async {
             let Some(max) = of.messages_max else { return Ok(None) };
-            let unread = self.ask_unread_messages(student, of.batches, of.student.messages_read_at);
+            let unread = self.ask_unread_messages(student, of.batches, of.unread_max);
             try_join!(biased; unread, self.ask_messages_to(student, of.batches, max)).map(Some)
         };
         let parts = self.wait(async {

@@ -48,6 +48,7 @@ fn a_copy_has_every_row_and_refuses_a_database_that_is_in_use() {
     let rows = |table: &str| copied.iter().find(|copied| copied.table == table).unwrap().rows;
     assert!(rows("users") > 20 && rows("classes") > 100 && rows("messages") > 3, "{copied:?}");
     assert_eq!((rows("feed"), rows("idempotency"), rows("signing_keys")), (3, 1, 1));
+    assert!(rows("figures") > 10 && rows("class_figures") > 50, "{copied:?}");
 
     let store = Store::connect(&database.config()).unwrap();
     assert!(summary(&store) == before, "the institute reads differently after the copy");
@@ -73,6 +74,11 @@ fn summary(store: &Store) -> String {
                 records.student_figures(&student.user)?,
                 records.directory()?,
                 records.ledger(&student.user, 100)?,
+                (
+                    records.institute_figures()?,
+                    records.classes_figures(0, i64::MAX / 1_000_000)?,
+                    records.unread_messages(&student.user, &["maths-a".to_owned()], 100)?,
+                ),
             )
         ))
     });
