@@ -10,7 +10,7 @@ use std::collections::{HashMap, HashSet, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 use sync_protocol::document_id::DocumentId;
-use sync_protocol::repo_message::{MAX_FRAME_BYTES, PROTOCOL_VERSION, RepoMessage};
+use sync_protocol::repo_message::{MAX_EDGE_FRAME_BYTES, PROTOCOL_VERSION, RepoMessage};
 use tokio::net::TcpStream;
 use tokio::sync::mpsc;
 use tokio::time::Instant;
@@ -109,8 +109,8 @@ async fn connect(inner: &Inner, token: &str) -> Result<Socket, DeviceError> {
     let bearer = format!("Bearer {token}").parse().map_err(|_| DeviceError::Protocol("token".into()))?;
     request.headers_mut().insert("authorization", bearer);
     let config = WebSocketConfig::default()
-        .max_message_size(Some(MAX_FRAME_BYTES))
-        .max_frame_size(Some(MAX_FRAME_BYTES));
+        .max_message_size(Some(MAX_EDGE_FRAME_BYTES))
+        .max_frame_size(Some(MAX_EDGE_FRAME_BYTES));
     match tokio_tungstenite::connect_async_with_config(request, Some(config), true).await {
         Ok((socket, _)) => Ok(socket),
         Err(tungstenite::Error::Http(answer)) => {
@@ -334,7 +334,7 @@ fn trace(what: &str, document: DocumentId, data: &[u8]) {
 }
 
 fn decode(bytes: &[u8]) -> Result<RepoMessage, DeviceError> {
-    RepoMessage::decode(bytes).map_err(|error| DeviceError::Protocol(error.to_string()))
+    RepoMessage::decode_from_edge(bytes).map_err(|error| DeviceError::Protocol(error.to_string()))
 }
 
 fn network(error: tungstenite::Error) -> DeviceError {

@@ -279,6 +279,11 @@ pub const ENGINE_QUEUE: usize = 1024;
 pub const ENGINE_QUEUE_BYTES: usize = 4 * MAX_MESSAGE_BYTES;
 /// Most events in one call of a sync engine, which is one commit of its log.
 pub const ENGINE_BATCH: usize = 256;
+/// Bytes of the frames in one call, unless a single one has more: as many keystrokes as a paper has, brought at once, take half of
+/// [`ENGINE_CPU`].
+pub const ENGINE_BATCH_BYTES: usize = MIB;
+/// Bytes that wait for room on the link, of one institute, before its engine waits too: two messages of the largest.
+pub const LINK_WAITING_BYTES: usize = 2 * MAX_MESSAGE_BYTES;
 /// From the end of a call of a sync engine until the next one, when frames come in a row: about what a call costs besides the
 /// events, so that acknowledgements of a hundred readers are a few calls and not a hundred. Nobody waits after a longer silence.
 pub const ENGINE_PAUSE: Duration = Duration::from_millis(1);

@@ -9,6 +9,13 @@ use crate::link::DocumentRecord;
 /// The code of a change for which its document has no room.
 pub const DOCUMENT_FULL: &str = "document-full";
 
+/// The code of a change that is larger than any may be.
+pub const CHANGE_TOO_LARGE: &str = "change-too-large";
+
+/// Bytes of one change, without compression: half a message of the link, in which it travels to the origin. Who pastes more, pastes it
+/// in parts.
+pub const MAX_CHANGE_BYTES: usize = crate::link::MAX_LINK_MESSAGE_BYTES / 2;
+
 /// Changes of an attendance sheet: 500 students in one class, each marked twenty times.
 pub const ATTENDANCE_CHANGES: u64 = 10_000;
 /// Changes of a doubt thread: some forty answers of a page each, written key by key.
@@ -94,6 +101,9 @@ impl KindLimits {
 impl DocumentLimits {
     /// Judges a change of `bytes` that a device brings to a document that holds so much. The error is the code of the refusal.
     pub fn check(self, holds: Size, bytes: usize) -> Result<(), &'static str> {
+        if bytes > MAX_CHANGE_BYTES {
+            return Err(CHANGE_TOO_LARGE);
+        }
         let after = holds.bytes.saturating_add(bytes) as u64;
         let fits = holds.changes < self.changes && after <= self.bytes;
         if fits { Ok(()) } else { Err(DOCUMENT_FULL) }
@@ -132,10 +142,13 @@ mod tests {
             let full = Size { changes: limits.changes, bytes: 0 };
             assert_eq!(limits.check(full, 0), Err(DOCUMENT_FULL), "{kind}");
             let reserve = limits.with_reserve();
-            assert_eq!(reserve.check(full, most), Ok(()), "{kind}: what an admin accepts");
+            let grown = Size { changes: limits.changes, bytes: most };
+            assert_eq!(reserve.check(grown, most / 10), Ok(()), "{kind}: what an admin accepts");
             assert_eq!((reserve.changes, reserve.bytes), (limits.changes * 9 / 8, limits.bytes * 9 / 8));
             let beyond = Size { changes: u64::MAX, bytes: usize::MAX };
-            assert_eq!(limits.check(beyond, usize::MAX), Err(DOCUMENT_FULL), "{kind}");
+            assert_eq!(limits.check(beyond, MAX_CHANGE_BYTES), Err(DOCUMENT_FULL), "{kind}");
+            let empty = Size { changes: 0, bytes: 0 };
+            assert_eq!(reserve.check(empty, MAX_CHANGE_BYTES + 1), Err(CHANGE_TOO_LARGE), "{kind}");
         }
     }
 

@@ -28,6 +28,7 @@ use crate::document_limits::KindLimits;
 use crate::link::{DocumentRecord, Hash, LinkMessage, PushItem, QuarantineItem};
 use crate::token::Claims;
 use automerge::ReadDoc as _;
+use ephemeral::Heard;
 pub use ephemeral::{
     EPHEMERAL_BURST, EPHEMERAL_BYTES_BURST, EPHEMERAL_BYTES_PER_SECOND, EPHEMERAL_PER_SECOND,
 };
@@ -35,10 +36,14 @@ use gossip::Gossip;
 pub use gossip::{GOSSIP_BURST, GOSSIP_PER_SECOND, MAX_KNOWN_HEADS, MAX_OWED_HEADS, OVERTAKEN_MS};
 pub use inspection::{Inspection, MAX_READERS, Reader};
 use link::LinkState;
+pub use link::PULL_ANSWER_MS;
 pub use memory::Usage;
 use memory::{Memory, Parked};
 use quarantine::Telling;
-pub use remote_heads::{MAX_SUBSCRIPTIONS, REMOTE_HEADS_BURST, REMOTE_HEADS_PER_SECOND};
+pub use remote_heads::{
+    MAX_SUBSCRIPTIONS, REMOTE_HEADS_BURST, REMOTE_HEADS_PER_SECOND, SUBSCRIPTIONS_BURST,
+    SUBSCRIPTIONS_PER_SECOND,
+};
 use rights::Rights;
 pub use sessions::Reply;
 use sessions::{Answers, Session};
@@ -144,10 +149,12 @@ pub enum Event {
 #[derive(Debug, Clone)]
 pub struct Stored {
     pub record: DocumentRecord,
-    /// The snapshot and the changes behind it, in the order of the log.
+    /// The snapshot and the changes behind it, in the order of the log; or changes that were written lately.
     pub chunks: Vec<Vec<u8>>,
     /// How many of the chunks are changes behind the snapshot.
     pub tail: usize,
+    /// False when the chunks are what was written lately.
+    pub whole: bool,
     /// As the last [`Effect::SaveCommitted`] has it.
     pub committed: Vec<Hash>,
     /// All that [`Effect::SaveBinding`] has saved.
@@ -187,6 +194,9 @@ pub enum Effect {
     Link(LinkMessage),
     /// Answer with [`Event::Loaded`].
     Load(DocumentId),
+    /// Answer with [`Event::Loaded`] too, of a document that is in memory and to which others have written. The chunks may be those alone
+    /// that were written since the log was last looked at, and [`Stored::whole`] says whether they are.
+    LoadNews(DocumentId),
     /// Answer with [`Event::Unpushed`]: device changes with a sequence above this one, from the lowest.
     ReadLog {
         after: u64,
@@ -296,8 +306,12 @@ pub struct Engine {
     link: LinkState,
     telling: Telling,
     gossip: Gossip,
+    /// By user, of those who are connected.
+    heard: BTreeMap<String, Heard>,
     rights: Rights,
     effects: Vec<Effect>,
+    /// The time of the last event, in milliseconds since the Unix epoch.
+    now: u64,
 }
 
 impl Author {
@@ -341,12 +355,15 @@ impl Engine {
             link: LinkState::new(position),
             telling: Telling::default(),
             gossip: Gossip::new(),
+            heard: BTreeMap::new(),
             effects: Vec::new(),
+            now: 0,
         }
     }
 
     /// `now` is in milliseconds since the Unix epoch.
     pub fn handle(&mut self, now: u64, event: Event) -> Vec<Effect> {
+        self.now = now;
         match event {
             Event::Opened { session, claims } => self.open(session, claims, false),
             Event::Frame { session, bytes } => self.frame(now, session, &bytes),

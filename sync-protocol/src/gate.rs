@@ -18,6 +18,9 @@ use std::io::Read as _;
 
 /// Most heads in a message. A document has as many as there are concurrent, unmerged writers.
 pub const MAX_HEADS: u64 = 4_096;
+/// Most heads that a document gets, which is writers who have not heard of each other. A quarter of what a message may name, so that
+/// everybody can say what he has and merge it: a document beyond would lock its readers out.
+pub const MAX_DOCUMENT_HEADS: usize = 1_024;
 /// Most changes asked for by hash in one message.
 pub const MAX_NEED: u64 = 65_536;
 /// Most Bloom filters in one message. Automerge sends one; older versions may send more after a merge of states.

@@ -24,8 +24,11 @@ const REFUSED: &str = "rollcall-refused";
 const COMMITTED: &str = "rollcall-committed";
 /// The type of [`RepoMessage::Deleted`].
 const DELETED: &str = "rollcall-deleted";
-/// Largest frame taken, in bytes: a whole document travels in one.
+/// Largest frame that an edge takes, in bytes: all that a device has changed in a document travels in one.
 pub const MAX_FRAME_BYTES: usize = 16 * 1024 * 1024;
+/// Largest frame that an edge sends, in bytes: a document of the largest kind ([`crate::document_limits`]), of which nothing can be
+/// compressed, with an admin's reserve and as much again for what the library adds.
+pub const MAX_EDGE_FRAME_BYTES: usize = 128 * 1024 * 1024;
 /// Longest peer id, session id or storage id, in bytes. automerge-repo makes ids of about 20.
 pub const MAX_PEER_ID_BYTES: usize = 256;
 /// Largest ephemeral message, in bytes: presence is small, and it is relayed to every reader.
@@ -82,8 +85,8 @@ pub enum RepoMessage {
 
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum RepoMessageError {
-    #[error("frame is {0} bytes, the limit is {MAX_FRAME_BYTES}")]
-    TooLong(usize),
+    #[error("frame is {bytes} bytes, the limit is {limit}")]
+    TooLong { bytes: usize, limit: usize },
     #[error("frame is not a CBOR map with text keys: {0}")]
     NotCbor(String),
     #[error("message has no {0}")]
@@ -123,8 +126,17 @@ struct Fields<'a> {
 impl RepoMessage {
     #[expect(clippy::too_many_lines, reason = "one arm for each message")]
     pub fn decode(bytes: &[u8]) -> Result<Self, RepoMessageError> {
-        if bytes.len() > MAX_FRAME_BYTES {
-            return Err(RepoMessageError::TooLong(bytes.len()));
+        Self::decode_within(bytes, MAX_FRAME_BYTES)
+    }
+
+    /// Reads what an edge sends, which a client trusts: a document that many have written comes in one frame.
+    pub fn decode_from_edge(bytes: &[u8]) -> Result<Self, RepoMessageError> {
+        Self::decode_within(bytes, MAX_EDGE_FRAME_BYTES)
+    }
+
+    fn decode_within(bytes: &[u8], limit: usize) -> Result<Self, RepoMessageError> {
+        if bytes.len() > limit {
+            return Err(RepoMessageError::TooLong { bytes: bytes.len(), limit });
         }
         let fields = Fields::read(&mut Decoder::new(bytes))?;
         let sender = || peer_id("senderId", fields.sender);

@@ -31,6 +31,7 @@ pub struct Call {
     headers: HeaderMap,
     body: Bytes,
     answer_bytes_max: usize,
+    first_byte_timeout: Duration,
 }
 
 /// What the origin said, whatever its status.
@@ -61,7 +62,14 @@ impl From<OriginError> for Problem {
 impl Call {
     /// `path` begins with `/` and has its query with it. Answers up to `answer_bytes_max` are read.
     pub fn new(method: Method, path: impl Into<String>, answer_bytes_max: usize) -> Self {
-        Self { method, path: path.into(), headers: HeaderMap::new(), body: Bytes::new(), answer_bytes_max }
+        let (headers, body, first_byte_timeout) = (HeaderMap::new(), Bytes::new(), FIRST_BYTE_TIMEOUT);
+        Self { method, path: path.into(), headers, body, answer_bytes_max, first_byte_timeout }
+    }
+
+    /// Waits this long for the answer's head, and not as long as one may take.
+    pub fn answer_within(mut self, patience: Duration) -> Self {
+        self.first_byte_timeout = patience;
+        self
     }
 
     pub fn header(mut self, name: HeaderName, value: HeaderValue) -> Self {
@@ -108,7 +116,7 @@ impl Origin {
         *request.headers_mut() = call.headers;
         let uri = format!("{}{}", self.url, call.path);
         *request.uri_mut() = uri.parse().map_err(|e| OriginError::Unreachable(format!("{uri:?}: {e}")))?;
-        request.extensions_mut().insert(RequestOptionsExtension(options()));
+        request.extensions_mut().insert(RequestOptionsExtension(options(call.first_byte_timeout)));
 
         let response = spin_sdk::http::send(request).await.map_err(transport_error)?;
         let (parts, incoming) = response.into_parts();
@@ -120,11 +128,11 @@ impl Origin {
 }
 
 /// A host that does not know one of the timeouts says so and keeps its own.
-fn options() -> RequestOptions {
+fn options(first_byte_timeout: Duration) -> RequestOptions {
     let nanoseconds = |time: Duration| u64::try_from(time.as_nanos()).ok();
     let options = RequestOptions::new();
     let _ = options.set_connect_timeout(nanoseconds(CONNECT_TIMEOUT));
-    let _ = options.set_first_byte_timeout(nanoseconds(FIRST_BYTE_TIMEOUT));
+    let _ = options.set_first_byte_timeout(nanoseconds(first_byte_timeout));
     let _ = options.set_between_bytes_timeout(nanoseconds(BETWEEN_BYTES_TIMEOUT));
     options
 }

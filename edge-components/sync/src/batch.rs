@@ -1,23 +1,31 @@
 //! `POST /sync/v1/batch`: sync messages of many documents in one request.
 
 use crate::documents;
+use crate::log::Log;
 use crate::runner::Runner;
 use crate::store_problem;
+use futures_util::{StreamExt as _, stream};
 use http::{HeaderMap, StatusCode};
 use rollcall_guest::{Answer, Problem, answer, body, now_ms};
 use spin_sdk::http::Request;
+use std::cell::Cell;
 use std::cmp::Reverse;
+use std::collections::BTreeSet;
+use std::pin::pin;
 use sync_protocol::batch::{
     BatchError, BatchMessage, BatchRequest, BatchResponse, BatchResult, CONTENT_TYPE, MAX_BATCH_BYTES,
     MAX_MESSAGES, Outcome, RefusedChange,
 };
+use sync_protocol::document_id::DocumentId;
 use sync_protocol::engine::Reply;
-use sync_protocol::link::Hash;
+use sync_protocol::link::{Document, Hash};
 use sync_protocol::token::Claims;
 
 /// How long a request may be worked on before what is left is answered `Later`, in milliseconds. A phone that wakes for
 /// some seconds must have its answer by then.
 const TIME_MS: i64 = 10_000;
+/// Documents that are asked for at the origin at one time.
+const FETCHES: usize = 8;
 /// The one session of a request.
 const SESSION: u64 = 1;
 
@@ -28,17 +36,24 @@ pub(crate) async fn exchange(claims: Claims, request: Request) -> Result<Answer,
     // Stable: messages of one priority keep their order.
     messages.sort_by_key(|message| Reverse(message.priority));
 
-    let mut runner = Runner::open(&claims.inst).map_err(|error| store_problem(&error))?;
-    runner.open_exchange(SESSION, claims);
     let deadline = now_ms() + TIME_MS;
-    let mut origin_reachable = true;
+    let mut log = Log::open(&claims.inst).map_err(|error| store_problem(&error))?;
+    let late = fetch_unknown(&mut log, &messages, &headers, deadline - TIME_MS / 2).await?;
+    // What the directory says of the user's rights is read after the waiting.
+    let mut runner = Runner::over(log, &claims.inst).map_err(|error| store_problem(&error))?;
+    runner.open_exchange(SESSION, claims);
+    // However long the origin has kept the others waiting, some are merged.
+    let deadline = deadline.max(now_ms() + TIME_MS / 2);
     let mut handled = Vec::with_capacity(messages.len());
     for message in &messages {
-        let in_time = now_ms() < deadline;
-        if in_time {
-            hand_in(&mut runner, message, &headers, &mut origin_reachable).await?;
+        // Documents stay in memory until they are answered about.
+        let has_room = now_ms() < deadline && !runner.is_over_budget() && !late.contains(&message.document);
+        if has_room {
+            let data = message.data.to_vec();
+            let handed_in = runner.exchange(unix_ms(), SESSION, message.document, data);
+            handed_in.map_err(|error| store_problem(&error))?;
         }
-        handled.push(in_time);
+        handled.push(has_room);
     }
     runner.run(unix_ms(), Vec::new()).map_err(|error| store_problem(&error))?;
 
@@ -57,27 +72,58 @@ pub(crate) async fn exchange(claims: Claims, request: Request) -> Result<Answer,
     Ok(answer::bytes(StatusCode::OK, CONTENT_TYPE, response.encode()))
 }
 
-/// Merges one message, after a document that this edge does not hold has been fetched from the origin.
-async fn hand_in(
-    runner: &mut Runner,
-    message: &BatchMessage,
+/// Fetches the documents that this edge does not hold from the origin, several at one time, before anything is merged: a transaction
+/// must not wait for the network. Gives those for which there was no time until `deadline`.
+///
+/// When the origin cannot be reached no more are asked for, and what the device brings founds them here: the engine asks for them when
+/// it has a link.
+async fn fetch_unknown(
+    log: &mut Log,
+    messages: &[BatchMessage],
     headers: &HeaderMap,
-    origin_reachable: &mut bool,
-) -> Result<(), Problem> {
-    let known = runner.log().has_record(message.document).map_err(|error| store_problem(&error))?;
-    if !known && *origin_reachable {
-        // A transaction must not wait for the network.
-        runner.run(unix_ms(), Vec::new()).map_err(|error| store_problem(&error))?;
-        match documents::fetch(runner.log(), message.document, headers).await {
-            Ok(stored) => drop(stored.map_err(|error| store_problem(&error))?),
+    deadline: i64,
+) -> Result<BTreeSet<DocumentId>, Problem> {
+    let mut unknown = Vec::new();
+    let mut seen = BTreeSet::new();
+    for document in messages.iter().map(|message| message.document) {
+        if seen.insert(document) && !log.has_record(document).map_err(|error| store_problem(&error))? {
+            unknown.push(document);
+        }
+    }
+    let reachable = Cell::new(true);
+    let ask = async |document: DocumentId| match (reachable.get(), now_ms() < deadline) {
+        (false, _) => (document, Asked::Unreachable),
+        (true, false) => (document, Asked::Late),
+        (true, true) => match documents::ask(document, headers).await {
+            Ok(found) => (document, Asked::Answered(found.map(Box::new))),
             Err(error) => {
                 eprintln!("batch: {error}");
-                *origin_reachable = false;
+                reachable.set(false);
+                (document, Asked::Unreachable)
+            }
+        },
+    };
+    let mut asked = pin!(stream::iter(unknown).map(ask).buffer_unordered(FETCHES));
+    let mut late = BTreeSet::new();
+    while let Some((document, answer)) = asked.next().await {
+        match answer {
+            Asked::Answered(Some(found)) => {
+                documents::keep(log, *found).map_err(|error| store_problem(&error))?;
+            }
+            Asked::Answered(None) | Asked::Unreachable => {}
+            Asked::Late => {
+                late.insert(document);
             }
         }
     }
-    let data = message.data.to_vec();
-    runner.exchange(unix_ms(), SESSION, message.document, data).map_err(|error| store_problem(&error))
+    Ok(late)
+}
+
+/// What came of asking the origin for a document.
+enum Asked {
+    Answered(Option<Box<Document>>),
+    Unreachable,
+    Late,
 }
 
 fn unix_ms() -> u64 {

@@ -8,13 +8,16 @@ use rollcall_guest::{Answer, Call, Origin, OriginError, Problem, answer, body};
 use serde::{Deserialize, Serialize};
 use spin_sdk::http::Request;
 use std::collections::BTreeSet;
+use std::time::Duration;
 use sync_protocol::actor::Binding;
 use sync_protocol::document_id::DocumentId;
 use sync_protocol::engine::Effect;
 use sync_protocol::kind::{self, Kind};
-use sync_protocol::link::{DocumentRecord, Hash, LinkMessage, MAX_LINK_MESSAGE_BYTES};
+use sync_protocol::link::{Document, DocumentRecord, Hash, LinkMessage, MAX_LINK_MESSAGE_BYTES};
 use sync_protocol::token::Claims;
 
+/// How long a device waits for a document that its edge does not hold: half of the time that it has for a batch of them.
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(5);
 /// A registration is two short texts.
 const REGISTRATION_BYTES_MAX: usize = 4 * 1024;
 
@@ -92,40 +95,54 @@ fn hold_first_change(log: &mut Log, registered: &Registered) -> Result<(), LogEr
         owner,
     };
     let chunks = kind::genesis(kind, registered.document).into_iter().collect();
-    store(log, record, chunks, Vec::new())
+    store(log, record, chunks, Vec::new(), &[]).map(drop)
 }
 
 /// Fetches a document that the log does not have. True when it is there now.
-///
-/// The token is the user's: the origin answers only for documents that this user may read.
-pub(crate) async fn fetch(
+async fn fetch(
     log: &mut Log,
     document: DocumentId,
     headers: &HeaderMap,
 ) -> Result<Result<bool, LogError>, OriginError> {
-    let Ok(origin) = Origin::configured().await else { return Ok(Ok(false)) };
+    match ask(document, headers).await? {
+        Some(found) => Ok(keep(log, found)),
+        None => Ok(Ok(false)),
+    }
+}
+
+/// Asks the origin for a document, as its user's device: it answers only for documents that this user may read.
+pub(crate) async fn ask(document: DocumentId, headers: &HeaderMap) -> Result<Option<Document>, OriginError> {
+    let Ok(origin) = Origin::configured().await else { return Ok(None) };
     let path = format!("/api/documents/{document}");
-    let call =
-        Call::new(Method::GET, path, MAX_LINK_MESSAGE_BYTES).forward_headers(headers, &[AUTHORIZATION]);
+    let call = Call::new(Method::GET, path, MAX_LINK_MESSAGE_BYTES)
+        .forward_headers(headers, &[AUTHORIZATION])
+        .answer_within(ANSWER_TIMEOUT);
     let answered = origin.send(call).await?;
     if answered.status != StatusCode::OK {
-        return Ok(Ok(false));
+        return Ok(None);
     }
     let Ok(LinkMessage::Document(found)) = LinkMessage::decode(&answered.body) else {
         return Err(OriginError::Interrupted("the origin's answer is not a document".into()));
     };
-    let Some(record) = found.record else { return Ok(Ok(false)) };
-    let chunks = found.chunks.into_iter().map(Into::into).collect();
-    Ok(store(log, record, chunks, found.actors).map(|()| true))
+    Ok(Some(found))
 }
 
-/// Writes a document that the origin has named. The log gets changes, not a snapshot, so that other instances see them.
+/// Writes down what the origin has answered. True when the document is there now.
+pub(crate) fn keep(log: &mut Log, found: Document) -> Result<bool, LogError> {
+    let Some(record) = found.record else { return Ok(false) };
+    let chunks = found.chunks.into_iter().map(Into::into).collect();
+    store(log, record, chunks, found.actors, &found.heads)
+}
+
+/// Writes a document that the origin has named, with these heads; the chunks may be its beginning alone. The log gets changes, not a
+/// snapshot, so that other instances see them. False when the document was deleted since it was asked for.
 fn store(
     log: &mut Log,
     record: DocumentRecord,
     chunks: Vec<Vec<u8>>,
     actors: Vec<Binding>,
-) -> Result<(), LogError> {
+    named: &[Hash],
+) -> Result<bool, LogError> {
     let document = record.document;
     let author = sync_protocol::engine::Author {
         user: String::new(),
@@ -135,6 +152,11 @@ fn store(
     };
     let outcome = (|| {
         log.write(Effect::SaveRecord(record))?;
+        // Looked for after the write lock is taken, which the first write takes: the engine may have heard of it meanwhile.
+        if log.is_deleted(document)? {
+            log.roll_back();
+            return Ok(false);
+        }
         for binding in actors {
             log.write(Effect::SaveBinding { document, binding })?;
         }
@@ -149,9 +171,13 @@ fn store(
             let rows = changes.iter().map(|change| (change.hash().into(), change.raw_bytes().to_vec()));
             log.append(document, &author, rows.collect())?;
         }
-        // What the origin has named, it has.
-        log.write(Effect::SaveCommitted { document, heads: heads.into_iter().collect() })?;
-        log.commit()
+        // What the origin has named, it has. Of a document that did not come whole the engine fetches the rest: it looks for it where
+        // nothing is known to be committed.
+        if named.iter().copied().collect::<BTreeSet<_>>() == heads {
+            log.write(Effect::SaveCommitted { document, heads: heads.into_iter().collect() })?;
+        }
+        log.commit()?;
+        Ok(true)
     })();
     if outcome.is_err() {
         log.roll_back();

@@ -77,6 +77,7 @@ fn host_effect(effect: protocol::Effect) -> Option<Effect> {
         protocol::Effect::Link(message) => Some(Effect::LinkSend(message.encode())),
         // Carried out by the runner.
         protocol::Effect::Load(_)
+        | protocol::Effect::LoadNews(_)
         | protocol::Effect::ReadLog { .. }
         | protocol::Effect::ListDocuments
         | protocol::Effect::SaveRecord(_)

@@ -9,7 +9,7 @@ mod quarantine;
 
 use crate::bindings::spin::sqlite::sqlite::{Connection, Error, RowResult, Value};
 use quarantine::Usages;
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
 use sync_protocol::actor::Binding;
 use sync_protocol::directory::DirectoryEntry;
 use sync_protocol::document_id::DocumentId;
@@ -17,7 +17,7 @@ use sync_protocol::engine::{Effect, Position, Stored};
 use sync_protocol::link::{DocumentRecord, Hash, MAX_PUSH_BYTES, MAX_PUSH_ITEMS, PushItem};
 
 /// Applied when a log is opened; each statement may run again.
-const SCHEMA: [&str; 13] = [
+const SCHEMA: [&str; 14] = [
     "CREATE TABLE IF NOT EXISTS meta (
         institute TEXT NOT NULL, key TEXT NOT NULL, value TEXT NOT NULL,
         PRIMARY KEY (institute, key)) WITHOUT ROWID",
@@ -37,6 +37,10 @@ const SCHEMA: [&str; 13] = [
     "CREATE TABLE IF NOT EXISTS snapshots (
         institute TEXT NOT NULL, document BLOB NOT NULL, upto INTEGER NOT NULL, bytes BLOB NOT NULL,
         PRIMARY KEY (institute, document))",
+    // What of a snapshot is beyond the first `SNAPSHOT_PIECE` bytes.
+    "CREATE TABLE IF NOT EXISTS snapshot_pieces (
+        institute TEXT NOT NULL, document BLOB NOT NULL, piece INTEGER NOT NULL, bytes BLOB NOT NULL,
+        PRIMARY KEY (institute, document, piece))",
     // `told`: the origin has it, and the bytes are gone here. `by_origin`: the origin refused it, and it is never taken again.
     "CREATE TABLE IF NOT EXISTS refusals (
         sequence INTEGER PRIMARY KEY AUTOINCREMENT,
@@ -61,6 +65,9 @@ const SCHEMA: [&str; 13] = [
         institute TEXT NOT NULL, document BLOB NOT NULL, heads BLOB NOT NULL,
         PRIMARY KEY (institute, document)) WITHOUT ROWID",
 ];
+
+/// Bytes of a snapshot in one row: a database takes values of 32 MiB at most, and a document of much pasted text may have more.
+const SNAPSHOT_PIECE: usize = 16 * 1024 * 1024;
 
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum LogError {
@@ -90,8 +97,10 @@ pub(crate) struct Log {
     /// Highest sequence that this instance has written or looked at.
     seen: i64,
     acknowledged: u64,
-    /// Documents that others have written to, found when the write lock was taken.
-    foreign: BTreeSet<DocumentId>,
+    /// Documents that others have written to, and the sequence behind which they did.
+    foreign: BTreeMap<DocumentId, i64>,
+    /// The same of those that were handed out and not loaded since.
+    news: BTreeMap<DocumentId, i64>,
     usages: Usages,
 }
 
@@ -150,7 +159,8 @@ impl Log {
             in_transaction: false,
             seen: 0,
             acknowledged: 0,
-            foreign: BTreeSet::new(),
+            foreign: BTreeMap::new(),
+            news: BTreeMap::new(),
             usages: Usages::default(),
         };
         log.run("INSERT OR IGNORE INTO meta VALUES (?, 'log', lower(hex(randomblob(16))))", vec![log.own()])?;
@@ -234,7 +244,11 @@ impl Log {
 
     /// Documents that other instances are known to have written to, each once.
     pub(crate) fn take_foreign(&mut self) -> Vec<DocumentId> {
-        std::mem::take(&mut self.foreign).into_iter().collect()
+        let foreign = std::mem::take(&mut self.foreign);
+        for (document, after) in &foreign {
+            self.news.entry(*document).or_insert(*after);
+        }
+        foreign.into_keys().collect()
     }
 
     /// Looks for what other instances have written since this one last looked. Within a transaction nobody else writes, and
@@ -246,7 +260,9 @@ impl Log {
                 "SELECT DISTINCT document FROM changes WHERE institute = ? AND sequence > ?",
                 vec![self.own(), Value::Integer(self.seen)],
             )?;
-            self.foreign.extend(rows.into_iter().filter_map(|mut row| as_document(&mut row, 0)));
+            for document in rows.into_iter().filter_map(|mut row| as_document(&mut row, 0)) {
+                self.foreign.entry(document).or_insert(self.seen);
+            }
             self.seen = highest;
         }
         Ok(())
@@ -286,7 +302,24 @@ impl Log {
         Ok(!rows.is_empty())
     }
 
-    pub(crate) fn load(&self, document: DocumentId) -> Result<Option<Stored>, LogError> {
+    /// The whole document.
+    pub(crate) fn load(&mut self, document: DocumentId) -> Result<Option<Stored>, LogError> {
+        self.news.remove(&document);
+        self.stored(document, None)
+    }
+
+    /// What others have written to a document that is in memory; all of it when they have made a snapshot of that.
+    pub(crate) fn load_news(&mut self, document: DocumentId) -> Result<Option<Stored>, LogError> {
+        let after = self.news.remove(&document);
+        self.stored(document, after)
+    }
+
+    /// The whole document, or what was written behind a sequence.
+    pub(crate) fn stored(
+        &self,
+        document: DocumentId,
+        after: Option<i64>,
+    ) -> Result<Option<Stored>, LogError> {
         let key = || vec![self.own(), blob(document.as_bytes())];
         let statement =
             "SELECT kind, subject, batch, owner FROM documents WHERE institute = ? AND document = ?";
@@ -301,22 +334,22 @@ impl Log {
         };
         let statement = "SELECT heads FROM committed WHERE institute = ? AND document = ?";
         let committed = self.rows(statement, key())?.pop().map(|mut row| as_bytes(&mut row, 0));
+        let statement = "SELECT upto FROM snapshots WHERE institute = ? AND document = ?";
+        let upto = self.rows(statement, key())?.first().map(|row| as_integer(row, 0));
+        let behind = after.filter(|after| upto.is_none_or(|upto| upto <= *after));
         let mut chunks = Vec::new();
-        let mut upto = 0;
-        let statement = "SELECT upto, bytes FROM snapshots WHERE institute = ? AND document = ?";
-        if let Some(mut row) = self.rows(statement, key())?.pop() {
-            upto = as_integer(&row, 0);
-            chunks.push(as_bytes(&mut row, 1));
+        if behind.is_none() && upto.is_some() {
+            chunks.push(self.snapshot_bytes(document)?);
         }
         let statement = "SELECT bytes FROM changes WHERE institute = ? AND document = ? AND sequence > ? ORDER BY sequence";
         let mut parameters = key();
-        parameters.push(Value::Integer(upto));
-        let tail = self.rows(statement, parameters)?;
-        let stored_tail = tail.len();
-        chunks.extend(tail.into_iter().map(|mut row| as_bytes(&mut row, 0)));
+        parameters.push(Value::Integer(behind.or(upto).unwrap_or(0)));
+        let rows = self.rows(statement, parameters)?;
+        let tail = rows.len();
+        chunks.extend(rows.into_iter().map(|mut row| as_bytes(&mut row, 0)));
         let committed = committed.unwrap_or_default().as_chunks().0.iter().map(|hash| Hash(*hash)).collect();
         let actors = self.bindings(document)?;
-        Ok(Some(Stored { record, chunks, tail: stored_tail, committed, actors }))
+        Ok(Some(Stored { record, chunks, tail, whole: behind.is_none(), committed, actors }))
     }
 
     fn bindings(&self, document: DocumentId) -> Result<Vec<Binding>, LogError> {
@@ -406,6 +439,7 @@ impl Log {
             | Effect::Close { .. }
             | Effect::Link(_)
             | Effect::Load(_)
+            | Effect::LoadNews(_)
             | Effect::ReadLog { .. }
             | Effect::ReadQuarantine
             | Effect::ListDocuments
@@ -436,17 +470,24 @@ impl Log {
         )
     }
 
-    fn snapshot(&self, document: DocumentId, bytes: Vec<u8>) -> Result<(), LogError> {
+    fn snapshot(&self, document: DocumentId, mut bytes: Vec<u8>) -> Result<(), LogError> {
         // The document in memory lacks what others have written: a later snapshot will have it.
-        if self.foreign.contains(&document) {
+        if self.foreign.contains_key(&document) || self.news.contains_key(&document) {
             return Ok(());
         }
         let key = || vec![self.own(), blob(document.as_bytes())];
         let statement = "SELECT coalesce(max(sequence), 0) FROM changes WHERE institute = ? AND document = ?";
         let upto = self.rows(statement, key())?.first().map_or(0, |row| as_integer(row, 0));
+        let more = bytes.split_off(bytes.len().min(SNAPSHOT_PIECE));
         let mut parameters = key();
         parameters.extend([Value::Integer(upto), Value::Blob(bytes)]);
         self.run("INSERT OR REPLACE INTO snapshots VALUES (?, ?, ?, ?)", parameters)?;
+        self.run("DELETE FROM snapshot_pieces WHERE institute = ? AND document = ?", key())?;
+        for (piece, bytes) in (1..).zip(more.chunks(SNAPSHOT_PIECE)) {
+            let mut parameters = key();
+            parameters.extend([Value::Integer(piece), blob(bytes)]);
+            self.run("INSERT INTO snapshot_pieces VALUES (?, ?, ?, ?)", parameters)?;
+        }
         let mut parameters = key();
         parameters.push(integer(self.acknowledged));
         self.run(
@@ -455,14 +496,30 @@ impl Log {
         )
     }
 
+    fn snapshot_bytes(&self, document: DocumentId) -> Result<Vec<u8>, LogError> {
+        let key = || vec![self.own(), blob(document.as_bytes())];
+        let first = "SELECT bytes FROM snapshots WHERE institute = ? AND document = ?";
+        let more = "SELECT bytes FROM snapshot_pieces WHERE institute = ? AND document = ? ORDER BY piece";
+        let mut bytes = Vec::new();
+        for mut row in self.rows(first, key())?.into_iter().chain(self.rows(more, key())?) {
+            bytes.append(&mut as_bytes(&mut row, 0));
+        }
+        Ok(bytes)
+    }
+
     fn discard(&mut self, document: DocumentId, refused: Vec<(u64, String)>) -> Result<(), LogError> {
+        let by_origin = !refused.is_empty();
         for (sequence, code) in refused {
             self.note_refused_by_origin(sequence, code)?;
             let key = vec![self.own(), integer(sequence)];
             self.run("DELETE FROM changes WHERE institute = ? AND sequence = ?", key)?;
         }
+        if by_origin {
+            self.trim_refused_by_origin()?;
+        }
         let key = || vec![self.own(), blob(document.as_bytes())];
         self.run("DELETE FROM snapshots WHERE institute = ? AND document = ?", key())?;
+        self.run("DELETE FROM snapshot_pieces WHERE institute = ? AND document = ?", key())?;
         self.run("DELETE FROM documents WHERE institute = ? AND document = ?", key())?;
         self.run("DELETE FROM committed WHERE institute = ? AND document = ?", key())?;
         self.run("DELETE FROM actors WHERE institute = ? AND document = ?", key())?;
@@ -481,7 +538,9 @@ impl Log {
 
     fn delete(&mut self, document: DocumentId) -> Result<(), LogError> {
         let key = || vec![self.own(), blob(document.as_bytes())];
-        for table in ["snapshots", "documents", "committed", "actors", "refusals", "changes"] {
+        for table in
+            ["snapshots", "snapshot_pieces", "documents", "committed", "actors", "refusals", "changes"]
+        {
             self.run(&format!("DELETE FROM {table} WHERE institute = ? AND document = ?"), key())?;
         }
         self.run("INSERT OR IGNORE INTO tombstones VALUES (?, ?)", key())?;

@@ -4,7 +4,7 @@
 use crate::log::{Log, LogError};
 use std::collections::VecDeque;
 use sync_protocol::document_id::DocumentId;
-use sync_protocol::engine::{Author, Effect, Engine, Event, Inspection, Limits, Reply, SessionId};
+use sync_protocol::engine::{Author, Effect, Engine, Event, Inspection, Limits, Reply, SessionId, Stored};
 use sync_protocol::link::Hash;
 use sync_protocol::token::Claims;
 
@@ -15,7 +15,11 @@ pub(crate) struct Runner {
 
 impl Runner {
     pub(crate) fn open(institute: &str) -> Result<Self, LogError> {
-        let mut log = Log::open(institute)?;
+        Self::over(Log::open(institute)?, institute)
+    }
+
+    /// The same over a log of the institute that is open already.
+    pub(crate) fn over(mut log: Log, institute: &str) -> Result<Self, LogError> {
         let position = log.position()?;
         Ok(Self { engine: Engine::new(institute, Limits::default(), position), log })
     }
@@ -42,6 +46,11 @@ impl Runner {
             while let Some(event) = events.pop_front() {
                 let effects = self.engine.handle(now, event);
                 self.carry_out(effects, &mut events, &mut outgoing)?;
+                // A batch may open more documents than there is memory for: those that have been answered about make room.
+                if self.engine.is_over_budget() {
+                    let effects = self.engine.flush();
+                    self.carry_out(effects, &mut events, &mut outgoing)?;
+                }
             }
             let effects = self.engine.flush();
             self.carry_out(effects, &mut events, &mut outgoing)?;
@@ -76,7 +85,14 @@ impl Runner {
                     self.log.append(document, &author, changes)?;
                 }
                 // In front of what else waits: the engine parks messages for a document until it is loaded.
-                Effect::Load(document) => events.push_front(self.load(document)?),
+                Effect::Load(document) => {
+                    let stored = self.log.load(document)?;
+                    events.push_front(self.loaded(document, stored)?);
+                }
+                Effect::LoadNews(document) => {
+                    let stored = self.log.load_news(document)?;
+                    events.push_front(self.loaded(document, stored)?);
+                }
                 Effect::ReadLog { after } => {
                     let unpushed = self.log.unpushed(after)?;
                     if !unpushed.is_empty() {
@@ -110,8 +126,8 @@ impl Runner {
         Ok(())
     }
 
-    fn load(&self, document: DocumentId) -> Result<Event, LogError> {
-        let (stored, refused) = (self.log.load(document)?, self.log.refused(document)?);
+    fn loaded(&self, document: DocumentId, stored: Option<Stored>) -> Result<Event, LogError> {
+        let refused = self.log.refused(document)?;
         // A document that somebody founded while the log did not know is not the one that was deleted.
         let deleted = stored.is_none() && self.log.is_deleted(document)?;
         Ok(Event::Loaded { document, stored, refused, deleted })
@@ -119,7 +135,7 @@ impl Runner {
 
     /// What operators see of a document; none when neither the engine nor the log has it.
     pub(crate) fn inspect(&self, document: DocumentId) -> Result<Option<Inspection>, LogError> {
-        self.engine.inspect(document, || self.log.load(document))
+        self.engine.inspect(document, || self.log.stored(document, None))
     }
 
     pub(crate) fn open_exchange(&mut self, session: SessionId, claims: Claims) {
@@ -146,6 +162,11 @@ impl Runner {
             self.log.roll_back();
         }
         outcome
+    }
+
+    /// Whether the documents in memory take more than they may together.
+    pub(crate) fn is_over_budget(&self) -> bool {
+        self.engine.is_over_budget()
     }
 
     pub(crate) fn exchange_reply(&mut self, session: SessionId, document: DocumentId) -> Option<Reply> {

@@ -19,7 +19,7 @@ mod tests;
 use crate::clock::unix_ms;
 use crate::services::auth::account_of;
 use crate::store::{ChangeRow, LoggedDocument, NewDocument, Store, StoreError, WriteTx};
-use automerge::{ActorId, Automerge, AutomergeError};
+use automerge::{ActorId, Automerge, AutomergeError, Change};
 use replica::Replicas;
 use serde::{Deserialize, Serialize};
 use std::collections::HashMap;
@@ -37,9 +37,8 @@ use utoipa::ToSchema;
 
 /// Longest subject: a batch, a slash and a name of an id's length.
 const MAX_SUBJECT_BYTES: usize = 160;
-/// What is sent as single changes at most, in bytes; a document that an edge lacks more of is sent whole, which is
-/// several times smaller. Half of a link message leaves room for its frame.
-const MAX_PULLED_CHANGES_BYTES: usize = MAX_LINK_MESSAGE_BYTES / 2;
+/// What is sent of a document at most, in bytes. Half of a link message leaves room for its frame; one change is no larger.
+const MAX_PULLED_BYTES: usize = MAX_LINK_MESSAGE_BYTES / 2;
 /// The edge in the log of changes that the origin itself made.
 const ORIGIN: &str = "origin";
 
@@ -257,17 +256,28 @@ impl DocumentService {
 }
 
 /// The changes that are not ancestors of `have`, or the whole document when that is less; and the actors that wrote the
-/// changes, none for all of the document's.
+/// changes, none for all of the document's. What is too much for one answer is cut: the edge asks again, with what it has then.
 fn chunks_beyond(doc: &Automerge, have: &[Hash]) -> (Vec<minicbor::bytes::ByteVec>, Option<Vec<ActorId>>) {
     let known: Vec<_> =
         have.iter().map(|hash| (*hash).into()).filter(|hash| replica::has_change(doc, hash)).collect();
-    if known.is_empty() {
-        return (vec![doc.save().into()], None);
-    }
-    let changes = doc.get_changes(&known);
-    let bytes: usize = changes.iter().map(|change| change.raw_bytes().len()).sum();
-    if bytes > MAX_PULLED_CHANGES_BYTES {
-        return (vec![doc.save().into()], None);
+    let mut changes = if known.is_empty() { Vec::new() } else { doc.get_changes(&known) };
+    let bytes = |changes: &[Change]| changes.iter().map(|change| change.raw_bytes().len()).sum::<usize>();
+    if known.is_empty() || bytes(&changes) > MAX_PULLED_BYTES {
+        // Several times smaller than its changes.
+        let whole = doc.save();
+        if whole.len() <= MAX_PULLED_BYTES {
+            return (vec![whole.into()], None);
+        }
+        changes = doc.get_changes(&known);
+        let mut room = MAX_PULLED_BYTES;
+        let fits = |change: &&Change| {
+            let left = room.checked_sub(change.raw_bytes().len());
+            room = left.unwrap_or(0);
+            left.is_some()
+        };
+        // Each comes behind those that it depends on.
+        let count = changes.iter().take_while(fits).count().max(1);
+        changes.truncate(count);
     }
     let chunks = changes.iter().map(|change| change.raw_bytes().to_vec().into()).collect();
     (chunks, Some(changes.iter().map(|change| change.actor_id().clone()).collect()))

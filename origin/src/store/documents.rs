@@ -119,6 +119,13 @@ pub(crate) trait ReadDocuments {
     /// The one that was not deleted, and whose history was not cut.
     fn document_by_subject(&self, kind: &str, subject: &str) -> Result<Option<LoggedDocument>, StoreError>;
 
+    /// The same of several subjects, in no order.
+    fn documents_by_subjects(
+        &self,
+        kind: &str,
+        subjects: &[String],
+    ) -> Result<Vec<LoggedDocument>, StoreError>;
+
     /// The last snapshot: how many changes it holds, and its bytes.
     fn snapshot(&self, document: DocumentId) -> Result<Option<(u64, Vec<u8>)>, StoreError>;
 

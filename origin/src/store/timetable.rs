@@ -1,6 +1,8 @@
 //! Classes and who attended them.
 
 use super::error::StoreError;
+use std::collections::HashMap;
+use std::ops::AddAssign;
 
 /// A class on the timetable.
 #[derive(Debug, Clone)]
@@ -81,9 +83,20 @@ pub(crate) struct AttendanceFigures {
     pub(crate) conflicts: u64,
 }
 
+impl AddAssign for AttendanceFigures {
+    fn add_assign(&mut self, more: Self) {
+        self.present += more.present;
+        self.absent += more.absent;
+        self.late += more.late;
+        self.excused += more.excused;
+        self.conflicts += more.conflicts;
+    }
+}
+
 /// A student whom several people marked differently at the same time.
 #[derive(Debug, Clone)]
 pub(crate) struct ClassConflict {
+    pub(crate) class: String,
     pub(crate) student: String,
     pub(crate) name: String,
     /// JSON array.
@@ -105,11 +118,19 @@ pub(crate) trait ReadTimetable {
         limit: u32,
     ) -> Result<Vec<ClassRow>, StoreError>;
 
-    /// Marks of one batch's classes in the given span.
-    fn batch_figures(&self, batch: &str, from: i64, until: i64) -> Result<AttendanceFigures, StoreError>;
+    /// Marks of all these batches' classes in the given span.
+    fn figures_of_batches(
+        &self,
+        batches: &[String],
+        from: i64,
+        until: i64,
+    ) -> Result<AttendanceFigures, StoreError>;
 
-    /// Marks in one class.
-    fn class_figures(&self, class: &str) -> Result<AttendanceFigures, StoreError>;
+    /// Marks in each of these classes that has some.
+    fn figures_of_classes(
+        &self,
+        classes: &[String],
+    ) -> Result<HashMap<String, AttendanceFigures>, StoreError>;
 
     /// How often a student has each mark, in all classes.
     fn student_figures(&self, student: &str) -> Result<AttendanceFigures, StoreError>;
@@ -120,7 +141,8 @@ pub(crate) trait ReadTimetable {
     /// The classes in which a student has a mark, with it, the newest first.
     fn marked_classes(&self, student: &str, limit: u32) -> Result<Vec<MarkedClassRow>, StoreError>;
 
-    fn class_conflicts(&self, class: &str) -> Result<Vec<ClassConflict>, StoreError>;
+    /// Of all these classes, by the students' names.
+    fn conflicts_of_classes(&self, classes: &[String]) -> Result<Vec<ClassConflict>, StoreError>;
 
     fn attendance(&self, class: &str) -> Result<Vec<AttendanceRow>, StoreError>;
 }

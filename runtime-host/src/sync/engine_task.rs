@@ -10,10 +10,11 @@ use crate::link::{LinkSender, LinkState};
 use crate::sync::engine_code::EngineCode;
 use crate::sync::questions::{EngineQuestion, QuestionError};
 use bytes::Bytes;
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use sync_protocol::link::{LinkError, LinkMessage};
+use tokio::sync::mpsc::error::TrySendError;
 use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore, mpsc};
 use tokio::time::MissedTickBehavior;
 use tokio_util::sync::CancellationToken;
@@ -142,7 +143,29 @@ pub struct EngineTask {
     link_state: LinkState,
     /// The link as the engine knows it.
     link: Option<LinkSender>,
+    /// What waits for room on it: devices do not wait for the origin.
+    for_link: ForLink,
     sessions: HashMap<SessionId, SessionSender>,
+}
+
+/// Messages for the origin, in their order.
+#[derive(Default)]
+struct ForLink {
+    messages: VecDeque<Vec<u8>>,
+    bytes: usize,
+}
+
+impl ForLink {
+    fn push(&mut self, message: Vec<u8>) {
+        self.bytes += message.len();
+        self.messages.push_back(message);
+    }
+
+    fn pop(&mut self) -> Option<Vec<u8>> {
+        let message = self.messages.pop_front()?;
+        self.bytes -= message.len();
+        Some(message)
+    }
 }
 
 /// Why an instance runs no more.
@@ -169,8 +192,8 @@ impl EngineTask {
         log_changed: Arc<Notify>,
         link_state: LinkState,
     ) -> Self {
-        let sessions = HashMap::new();
-        Self { institute, code, inputs, questions, log_changed, link_state, link: None, sessions }
+        let (for_link, sessions) = (ForLink::default(), HashMap::new());
+        Self { institute, code, inputs, questions, log_changed, link_state, link: None, for_link, sessions }
     }
 
     pub async fn run(mut self, stop: CancellationToken) {
@@ -183,6 +206,7 @@ impl EngineTask {
                 end = self.run_instance(replacement.take()) => end,
             };
             self.link = None;
+            self.for_link = ForLink::default();
             let failure = match end {
                 End::Replaced(instance) => {
                     // What they said before is in the log; what the new code does not know of them they say again.
@@ -252,13 +276,17 @@ impl EngineTask {
         let mut called = Instant::now();
         loop {
             tokio::select! {
-                received = self.inputs.recv_many(&mut inputs, limits::ENGINE_BATCH) => {
+                received = self.inputs.recv_many(&mut inputs, limits::ENGINE_BATCH), if inputs.is_empty() => {
                     if received == 0 {
                         return End::Failed(EngineFailure::GaveUp("nobody can reach it any more".to_owned()));
                     }
                     gather(called).await;
                     self.take_inputs(&mut inputs);
-                    events.extend(inputs.drain(..).filter_map(|input| self.event(input)));
+                }
+                // What one call had no room for.
+                () = std::future::ready(()), if !inputs.is_empty() => {}
+                Some(()) = room_on(self.link.as_ref()), if !self.for_link.messages.is_empty() => {
+                    self.write_to_link().await;
                 }
                 Ok(()) = self.link_state.changed() => self.link_changed(&mut events),
                 () = self.log_changed.notified() => events.push(wit::Event::LogChanged),
@@ -273,6 +301,11 @@ impl EngineTask {
                     Ok(None) => {}
                     Err(failure) => return End::Failed(failure),
                 },
+            }
+            let next = inputs.drain(..in_one_call(&inputs));
+            events.extend(next.filter_map(|input| self.event(input)));
+            if events.is_empty() {
+                continue;
             }
             if let Err(failure) = self.handle(&mut instance, &mut events).await {
                 return End::Failed(failure);
@@ -417,6 +450,7 @@ impl EngineTask {
             events.push(wit::Event::LinkUp);
         }
         self.link = now;
+        self.for_link = ForLink::default();
     }
 
     async fn dispatch(
@@ -442,13 +476,35 @@ impl EngineTask {
             }
             wit::Effect::LinkSend(bytes) => {
                 self.check_link_message(&bytes)?;
-                if let Some(link) = &self.link {
-                    // Fails when the link is gone, which the engine learns in a moment.
-                    let _ = link.messages.send(bytes).await;
-                }
+                self.for_link.push(bytes);
+                self.write_to_link().await;
             }
         }
         Ok(())
+    }
+
+    /// Hands over what the link has room for, and waits only when too much waits already.
+    async fn write_to_link(&mut self) {
+        let Some(link) = &self.link else {
+            self.for_link = ForLink::default();
+            return;
+        };
+        loop {
+            let place = match link.messages.try_reserve() {
+                Ok(place) => place,
+                Err(TrySendError::Full(())) if self.for_link.bytes <= limits::LINK_WAITING_BYTES => return,
+                Err(TrySendError::Full(())) => match link.messages.reserve().await {
+                    Ok(place) => place,
+                    Err(_) => return,
+                },
+                // The link is gone, which the engine learns in a moment.
+                Err(TrySendError::Closed(())) => return,
+            };
+            match self.for_link.pop() {
+                Some(message) => place.send(message),
+                None => return,
+            }
+        }
     }
 
     /// The component speaks for its own institute, whatever bytes a device made it write.
@@ -512,6 +568,25 @@ impl Instance {
         }
         Ok(())
     }
+}
+
+/// How many of the inputs share a call. Its work follows their bytes, and what it may take is limited: one that holds much goes alone.
+fn in_one_call(inputs: &[EngineInput]) -> usize {
+    let mut bytes = 0;
+    let fits = |input: &&EngineInput| {
+        bytes += match input {
+            EngineInput::Frame { bytes, .. } => bytes.bytes.len(),
+            EngineInput::LinkFrame { bytes, .. } => bytes.len(),
+            EngineInput::Opened { .. } | EngineInput::Closed(_) => 0,
+        };
+        bytes <= limits::ENGINE_BATCH_BYTES
+    };
+    inputs.iter().take_while(fits).count().max(1).min(inputs.len())
+}
+
+/// Waits for room on the link; none when there is no link.
+async fn room_on(link: Option<&LinkSender>) -> Option<()> {
+    link?.messages.reserve().await.ok().map(drop)
 }
 
 /// Lets others say what they are about to: it shares the next call, and its commit, instead of waiting for the one after.

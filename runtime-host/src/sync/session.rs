@@ -164,7 +164,10 @@ impl Session {
                 // Waits when the engine is behind: then this socket is not read, and its sender slows down.
                 let bytes = self.engine.room.take(bytes).await;
                 let frame = EngineInput::Frame { session: self.id, bytes };
-                self.engine.inputs.send(frame).await.map_err(|_| SessionEnd::NoEngine)
+                let sent = self.engine.inputs.send(frame).await.map_err(|_| SessionEnd::NoEngine);
+                // While the engine is behind, nothing of the device is read that would show that it is there.
+                self.heard = Instant::now();
+                sent
             }
             Some(Ok(Message::Text(_))) => {
                 Err(self.close(CloseCode::Unsupported, "messages are binary CBOR").await)

@@ -25,6 +25,8 @@ impl Engine {
             ) => waiting.into_iter().map(|waiting| waiting.session).collect(),
             Some(Slot::Deleted { .. }) | None => Vec::new(),
         };
+        told.extend(self.parked.remove(&document).into_iter().flat_map(|parked| parked.readers));
+        self.forgotten.remove(&document);
         told.extend(self.interest.get(&document).into_iter().flatten());
         told.sort_unstable();
         told.dedup();

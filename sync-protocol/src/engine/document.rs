@@ -128,10 +128,20 @@ impl Document {
         self.refused.into_iter().map(|(hash, code)| (hash.into(), code)).collect()
     }
 
-    /// Takes in chunks of our own log or the origin's store, which were gated when they first came. Costs the whole document.
-    pub(super) fn load(&mut self, chunks: &[Vec<u8>]) -> Result<(), DocumentError> {
+    /// Takes in chunks of our own log or the origin's store, which were gated when they first came; so many of them are changes
+    /// behind a snapshot. Costs the whole document.
+    pub(super) fn load(&mut self, chunks: &[Vec<u8>], tail: usize) -> Result<(), DocumentError> {
         self.merge(chunks)?;
         self.content = self.automerge.save_nocompress().len();
+        self.tail = tail;
+        Ok(())
+    }
+
+    /// Takes in changes of our own log that another instance has written. Costs them.
+    pub(super) fn load_news(&mut self, changes: &[Vec<u8>]) -> Result<(), DocumentError> {
+        self.merge(changes)?;
+        self.content += changes.iter().map(Vec::len).sum::<usize>();
+        self.tail += changes.len();
         Ok(())
     }
 
@@ -374,7 +384,7 @@ impl Document {
     pub(super) fn merge_from_origin(&mut self, chunks: &[Vec<u8>]) -> Result<Vec<Admitted>, DocumentError> {
         let before = self.automerge.get_heads();
         match before.is_empty() {
-            true => self.load(chunks)?,
+            true => self.load(chunks, 0)?,
             false => self.merge(chunks)?,
         }
         let author = Author { user: String::new(), device: String::new(), source: Source::Origin, at: 0 };

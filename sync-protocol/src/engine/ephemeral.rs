@@ -5,7 +5,7 @@ use super::slots::Slot;
 use super::{Effect, Engine, SessionId};
 use crate::document_id::DocumentId;
 use crate::repo_message::RepoMessage;
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
 
 /// Messages of one session a second, over time: a pointer that moves sends up to 30.
 pub const EPHEMERAL_PER_SECOND: u64 = 50;
@@ -15,7 +15,7 @@ pub const EPHEMERAL_BURST: u64 = 200;
 pub const EPHEMERAL_BYTES_PER_SECOND: u64 = 64 * 1024;
 /// Bytes at once: four of the largest messages.
 pub const EPHEMERAL_BYTES_BURST: u64 = 256 * 1024;
-/// Senders and runs of theirs that one session's duplicates are told by: its own, and those of peers that it relays.
+/// Senders and runs of theirs that one user's duplicates are told by: those of all his devices, and of peers that they relay.
 const MAX_HEARD: usize = 64;
 
 /// Holds at most `burst` tokens and gains `per_second`.
@@ -44,9 +44,12 @@ impl Bucket {
         self.tokens >= tokens * 1_000
     }
 
-    /// As many of `tokens` as it holds.
-    pub(super) fn up_to(&self, tokens: u64) -> u64 {
-        tokens.min(self.tokens / 1_000)
+    /// Takes as many of `tokens` as it holds.
+    pub(super) fn take_up_to(&mut self, tokens: usize) -> usize {
+        let held = usize::try_from(self.tokens / 1_000).unwrap_or(usize::MAX);
+        let taken = tokens.min(held);
+        self.take(taken as u64);
+        taken
     }
 
     pub(super) fn take(&mut self, tokens: u64) {
@@ -58,8 +61,17 @@ impl Bucket {
 pub(super) struct Presence {
     messages: Bucket,
     bytes: Bucket,
-    /// Sender, its run and the highest count of it, the oldest first.
-    heard: VecDeque<(String, String, u64)>,
+}
+
+/// What was heard of one user: the same message may come by several of his sessions, because clients pass on what they hear to all
+/// peers. Sender, its run and the highest count of it, the oldest first.
+///
+/// Kept by user, and not for all: nobody can keep another's messages from being heard by naming him as sender.
+#[derive(Default)]
+pub(super) struct Heard {
+    latest: VecDeque<(String, String, u64)>,
+    /// The user's sessions that said something.
+    sessions: BTreeSet<SessionId>,
 }
 
 impl Presence {
@@ -67,7 +79,6 @@ impl Presence {
         Self {
             messages: Bucket::new(EPHEMERAL_BURST, EPHEMERAL_PER_SECOND),
             bytes: Bucket::new(EPHEMERAL_BYTES_BURST, EPHEMERAL_BYTES_PER_SECOND),
-            heard: VecDeque::new(),
         }
     }
 
@@ -81,18 +92,20 @@ impl Presence {
         }
         within
     }
+}
 
+impl Heard {
     /// A sender's messages count up; one that comes late has been overtaken.
     fn is_new(&mut self, sender: &str, run: &str, count: u64) -> bool {
-        if let Some((_, _, highest)) = self.heard.iter_mut().find(|(s, r, _)| s == sender && r == run) {
+        if let Some((_, _, highest)) = self.latest.iter_mut().find(|(s, r, _)| s == sender && r == run) {
             let new = count > *highest;
             *highest = count.max(*highest);
             return new;
         }
-        if self.heard.len() == MAX_HEARD {
-            self.heard.pop_front();
+        if self.latest.len() == MAX_HEARD {
+            self.latest.pop_front();
         }
-        self.heard.push_back((sender.to_owned(), run.to_owned(), count));
+        self.latest.push_back((sender.to_owned(), run.to_owned(), count));
         true
     }
 }
@@ -106,17 +119,34 @@ impl Engine {
             return;
         }
         let Some(session) = self.sessions.get_mut(&from) else { return };
-        if !session.presence.within_rate(now, data.len() as u64)
-            || !session.presence.is_new(&sender, &run, count)
-        {
+        if !session.presence.within_rate(now, data.len() as u64) {
+            return;
+        }
+        let heard = self.heard.entry(session.claims.sub.clone()).or_default();
+        heard.sessions.insert(from);
+        if !heard.is_new(&sender, &run, count) {
             return;
         }
         let others: Vec<SessionId> = self.readers(document).filter(|reader| *reader != from).collect();
         for reader in others {
             let Some(target) = self.sessions.get(&reader).and_then(|s| s.peer.clone()) else { continue };
+            // Who said it may be here by another way than it came.
+            if target == sender {
+                continue;
+            }
             let (sender, session, data) = (sender.clone(), run.clone(), data.clone());
             let message = RepoMessage::Ephemeral { sender, target, document, session, count, data };
             self.effects.push(Effect::Send { session: reader, bytes: message.encode() });
+        }
+    }
+
+    /// A session of the user has ended: with the last one goes what was heard.
+    pub(super) fn forget_heard(&mut self, id: SessionId, user: &str) {
+        if let Some(heard) = self.heard.get_mut(user) {
+            heard.sessions.remove(&id);
+            if heard.sessions.is_empty() {
+                self.heard.remove(user);
+            }
         }
     }
 

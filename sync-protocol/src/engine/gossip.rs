@@ -76,7 +76,11 @@ pub(super) struct Gossip {
     wanted: BTreeSet<String>,
     /// What their devices have said and the origin has not been told, with the time.
     owed: BTreeMap<(String, DocumentId), (Vec<ChangeHash>, u64)>,
-    rate: Bucket,
+    /// Sessions by the storage that they named.
+    here: BTreeMap<String, BTreeSet<SessionId>>,
+    /// Of storages watched. One of its own: who subscribes to one after the other keeps nobody's heads from being told.
+    watch_rate: Bucket,
+    heads_rate: Bucket,
 }
 
 impl Gossip {
@@ -89,7 +93,9 @@ impl Gossip {
             unasked: BTreeMap::new(),
             wanted: BTreeSet::new(),
             owed: BTreeMap::new(),
-            rate: Bucket::new(GOSSIP_BURST, GOSSIP_PER_SECOND),
+            here: BTreeMap::new(),
+            watch_rate: Bucket::new(GOSSIP_BURST, GOSSIP_PER_SECOND),
+            heads_rate: Bucket::new(GOSSIP_BURST, GOSSIP_PER_SECOND),
         }
     }
 
@@ -99,6 +105,26 @@ impl Gossip {
         self.wanted.clear();
         self.owed.clear();
         self.unasked = self.watched.iter().map(|storage| (storage.clone(), true)).collect();
+    }
+
+    /// A session has named its storage, or names none any more.
+    pub(super) fn moved(&mut self, id: SessionId, from: Option<&str>, to: Option<&str>) {
+        if let Some(storage) = from
+            && let Some(sessions) = self.here.get_mut(storage)
+        {
+            sessions.remove(&id);
+            if sessions.is_empty() {
+                self.here.remove(storage);
+            }
+        }
+        if let Some(storage) = to {
+            self.here.entry(storage.to_owned()).or_default().insert(id);
+        }
+    }
+
+    /// The sessions here of a storage: one, unless several devices share it.
+    pub(super) fn sessions_of(&self, storage: &str) -> Vec<SessionId> {
+        self.here.get(storage).into_iter().flatten().copied().collect()
     }
 
     /// True for the first session here that subscribes to the storage.
@@ -160,19 +186,13 @@ impl Gossip {
     }
 
     pub(super) fn tick(&mut self, now: u64) {
-        self.rate.fill(now);
-    }
-
-    /// So many may be said now, of `waiting`.
-    fn take(&mut self, waiting: usize, most: usize) -> usize {
-        let count = self.rate.up_to(waiting.min(most) as u64);
-        self.rate.take(count);
-        count as usize
+        self.watch_rate.fill(now);
+        self.heads_rate.fill(now);
     }
 
     /// The next change of what is watched; none when there is none, or no room for it now.
     fn next_watch(&mut self, institute: &str) -> Option<Watch> {
-        let count = self.take(self.unasked.len(), MAX_WATCH_ITEMS);
+        let count = self.watch_rate.take_up_to(self.unasked.len().min(MAX_WATCH_ITEMS));
         let mut watch = Watch { institute: institute.to_owned(), ..Watch::default() };
         for _ in 0..count {
             let Some((storage, watched)) = self.unasked.pop_first() else { break };
@@ -184,7 +204,7 @@ impl Gossip {
     fn next_heads(&mut self, institute: &str) -> Option<RemoteHeads> {
         let wanted = &self.wanted;
         self.owed.retain(|(storage, _), _| wanted.contains(storage));
-        let count = self.take(self.owed.len(), MAX_REMOTE_HEADS_ITEMS);
+        let count = self.heads_rate.take_up_to(self.owed.len().min(MAX_REMOTE_HEADS_ITEMS));
         let mut items = Vec::with_capacity(count);
         for _ in 0..count {
             let Some(((storage, document), (heads, said_at))) = self.owed.pop_first() else { break };
@@ -210,14 +230,11 @@ impl Engine {
                 asked.insert(storage);
             }
         }
-        let here = |(id, session): (&SessionId, &super::Session)| {
-            let storage = session.remote.storage.as_ref()?;
-            asked.contains(storage).then(|| (*id, storage.clone()))
-        };
-        let here: Vec<(SessionId, String)> = self.sessions.iter().filter_map(here).collect();
-        for (id, storage) in here {
-            for (document, heads) in self.said_by(id) {
-                self.gossip.owe(&storage, document, &heads, now);
+        for storage in asked {
+            for id in self.gossip.sessions_of(&storage) {
+                for (document, heads) in self.said_by(id) {
+                    self.gossip.owe(&storage, document, &heads, now);
+                }
             }
         }
     }

@@ -63,7 +63,7 @@ impl Engine {
         }
         let Some(stored) = load()? else { return Ok(None) };
         let mut doc = Document::new(document, "", 0);
-        if let Err(error) = doc.load(&stored.chunks) {
+        if let Err(error) = doc.load(&stored.chunks, stored.tail) {
             let fault = Some(error.to_string());
             return Ok(Some(Inspection { fault, ..Inspection::default() }));
         }

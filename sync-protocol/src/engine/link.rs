@@ -5,16 +5,21 @@ use super::document::Document;
 use super::slots::Slot;
 use super::{Effect, Engine, Position};
 use crate::document_id::DocumentId;
+use crate::document_limits::{CHANGE_TOO_LARGE, MAX_CHANGE_BYTES};
 use crate::kind::{Access, DELETED};
 use crate::link::{
     Document as OriginDocument, DocumentHeads, DocumentRecord, Feed, Follow, Following, Hash, LinkMessage,
     Pull, Push, PushItem, Pushed,
 };
+use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
-use std::collections::{BTreeMap, BTreeSet};
+use std::ops::Bound;
 
 /// Documents that are pulled at one time in the background. Devices that wait for one do not count.
 const MAX_BACKGROUND_PULLS: usize = 16;
+/// How long one of them may wait for its answer, in milliseconds, before another has its place: the origin answers no pull of a
+/// document that it cannot read, and a slow link carries the largest answer in less.
+pub const PULL_ANSWER_MS: u64 = 60_000;
 
 pub(super) struct LinkState {
     up: bool,
@@ -30,8 +35,10 @@ pub(super) struct LinkState {
     pub(super) unpushed: bool,
     /// Documents of which the origin has more, with the heads that the feed has named last, if it has.
     behind: BTreeMap<DocumentId, Vec<Hash>>,
-    /// Those of them that are asked for, or are being loaded in order to be.
-    pulling: BTreeSet<DocumentId>,
+    /// Those of them that are asked for, or are being loaded in order to be, and since when.
+    pulling: BTreeMap<DocumentId, u64>,
+    /// The last that was asked for: those after it have their turn next, so that none waits behind one that never ends.
+    pulled_last: Option<DocumentId>,
 }
 
 impl LinkState {
@@ -46,7 +53,8 @@ impl LinkState {
             pushing: false,
             unpushed: true,
             behind: position.behind.into_iter().map(|document| (document, Vec::new())).collect(),
-            pulling: BTreeSet::new(),
+            pulling: BTreeMap::new(),
+            pulled_last: None,
         }
     }
 
@@ -70,11 +78,27 @@ impl LinkState {
     }
 
     pub(super) fn is_pulled(&self, document: DocumentId) -> bool {
-        self.pulling.contains(&document)
+        self.pulling.contains_key(&document)
     }
 
     pub(super) fn pulled_first(&self) -> Option<DocumentId> {
-        self.pulling.first().copied()
+        self.pulling.first_key_value().map(|(document, _)| *document)
+    }
+
+    /// Takes back what was asked for and not answered in time: it is asked for again when its turn comes.
+    pub(super) fn give_up_late_pulls(&mut self, now: u64) {
+        self.pulling.retain(|_, since| now.abs_diff(*since) < PULL_ANSWER_MS);
+    }
+
+    /// Documents of which the origin has more and that are not asked for, at most `room`, beginning behind the last.
+    fn next_to_pull(&self, room: usize) -> Vec<DocumentId> {
+        let idle = |(document, _): &(&DocumentId, &Vec<Hash>)| !self.pulling.contains_key(document);
+        let behind = match self.pulled_last {
+            Some(last) => self.behind.range((Bound::Excluded(last), Bound::Unbounded)),
+            None => self.behind.range(..),
+        };
+        let before = self.pulled_last.map(|last| self.behind.range(..=last)).into_iter().flatten();
+        behind.chain(before).filter(idle).take(room).map(|(document, _)| *document).collect()
     }
 
     /// The document needs no pull any more.
@@ -226,11 +250,9 @@ impl Engine {
             return;
         }
         let room = MAX_BACKGROUND_PULLS.saturating_sub(self.link.pulling.len());
-        let next =
-            self.link.behind.keys().filter(|document| !self.link.pulling.contains(document)).take(room);
-        let next: Vec<DocumentId> = next.copied().collect();
-        for document in next {
-            self.link.pulling.insert(document);
+        for document in self.link.next_to_pull(room) {
+            self.link.pulling.insert(document, self.now);
+            self.link.pulled_last = Some(document);
             match self.slots.get(&document) {
                 Some(Slot::Ready(doc)) => {
                     let have = doc.automerge.get_heads().into_iter().map(Hash::from).collect();
@@ -257,7 +279,7 @@ impl Engine {
     /// Asks for a document of which there is nothing here, because somebody waits for it.
     pub(super) fn ask_for(&mut self, document: DocumentId) {
         if self.link.behind.contains_key(&document) {
-            self.link.pulling.insert(document);
+            self.link.pulling.insert(document, self.now);
         }
         self.pull(document, Vec::new());
     }
@@ -267,8 +289,16 @@ impl Engine {
         self.effects.push(Effect::Link(LinkMessage::Pull(Pull { institute, document, have })));
     }
 
-    pub(super) fn push(&mut self, items: Vec<PushItem>) {
+    pub(super) fn push(&mut self, mut items: Vec<PushItem>) {
         if items.is_empty() || !self.link.following {
+            return;
+        }
+        // A log from before there was a limit may have them. No message has room for one, and nothing behind it would ever go.
+        for item in items.extract_if(.., |item| item.bytes.len() > MAX_CHANGE_BYTES) {
+            self.link.unpushed = true;
+            self.discard(item.document, vec![(item.sequence, CHANGE_TOO_LARGE.to_owned())]);
+        }
+        if items.is_empty() {
             return;
         }
         self.link.pushing = true;
@@ -327,7 +357,7 @@ impl Engine {
             // It was asked for before the feed named the document; the answer to what was asked since then counts.
             return;
         }
-        let newest = self.link.pulling.contains(&document) || !self.link.behind.contains_key(&document);
+        let newest = self.link.is_pulled(document) || !self.link.behind.contains_key(&document);
         let (mut doc, waiting) = match self.slots.remove(&document) {
             Some(Slot::Ready(doc)) => (doc, Vec::new()),
             Some(Slot::Pulling { waiting, refused, .. } | Slot::Awaited { waiting, refused, .. }) => {
@@ -396,8 +426,13 @@ impl Engine {
             self.link.settled(document);
             self.effects.push(Effect::MarkCurrent(document));
         }
-        if doc.automerge.get_heads() != before {
+        let now_has = doc.automerge.get_heads();
+        if now_has != before {
             self.ask_for_forgotten(document);
+            if !answer.heads.iter().all(|head| doc.knows(&(*head).into())) {
+                // It did not fit in one message: the next goes on from here.
+                self.pull(document, now_has.into_iter().map(Hash::from).collect());
+            }
         }
         self.make_ready(now, document, doc, waiting);
         self.committed(document, &answer.heads);

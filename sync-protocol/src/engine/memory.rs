@@ -71,12 +71,17 @@ impl Engine {
         }
     }
 
+    /// Whether documents take more memory than they may together. A flush puts away what it can.
+    pub fn is_over_budget(&self) -> bool {
+        self.memory.counted + self.memory.grown > self.limits.memory_bytes
+    }
+
     /// Called when a batch of events is done and everybody has been answered.
     pub(super) fn evict(&mut self) {
-        let budget = self.limits.memory_bytes;
-        if self.memory.counted + self.memory.grown <= budget {
+        if !self.is_over_budget() {
             return;
         }
+        let budget = self.limits.memory_bytes;
         let mut total = 0;
         let mut candidates = Vec::new();
         for (document, slot) in &self.slots {

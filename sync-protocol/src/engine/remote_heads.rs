@@ -15,6 +15,11 @@ use std::collections::BTreeSet;
 
 /// Storages of which one session may ask to be told: a user's devices, and some of others.
 pub const MAX_SUBSCRIPTIONS: usize = 64;
+/// Subscriptions of one session a second, over time: clients subscribe once for each storage that they see. What comes faster is not
+/// taken.
+pub const SUBSCRIPTIONS_PER_SECOND: u64 = 4;
+/// Subscriptions at once: all that there may be, and changed once.
+pub const SUBSCRIPTIONS_BURST: u64 = 2 * MAX_SUBSCRIPTIONS as u64;
 /// Messages to one session a second, over time: as many as somebody types letters. What comes faster is dropped, and the next says it too.
 pub const REMOTE_HEADS_PER_SECOND: u64 = 20;
 /// Messages at once: a device that connects speaks of all its documents.
@@ -25,6 +30,8 @@ pub(super) struct RemoteHeads {
     /// The client's name for its storage; none when it keeps nothing.
     pub(super) storage: Option<String>,
     pub(super) subscribed: BTreeSet<String>,
+    /// Each subscription costs a look at all that is known of the storage.
+    subscribing: Bucket,
     rate: Bucket,
     /// The time that the last message to it named.
     last_told: u64,
@@ -33,7 +40,8 @@ pub(super) struct RemoteHeads {
 impl RemoteHeads {
     pub(super) fn new() -> Self {
         let rate = Bucket::new(REMOTE_HEADS_BURST, REMOTE_HEADS_PER_SECOND);
-        Self { storage: None, subscribed: BTreeSet::new(), rate, last_told: 0 }
+        let subscribing = Bucket::new(SUBSCRIPTIONS_BURST, SUBSCRIPTIONS_PER_SECOND);
+        Self { storage: None, subscribed: BTreeSet::new(), subscribing, rate, last_told: 0 }
     }
 
     /// The time to name in a message; none when there were too many. Clients pass over what is not later than what they have heard,
@@ -52,6 +60,9 @@ impl RemoteHeads {
 impl Engine {
     /// A client says of which storages it wants to be told. What is known of those that are new it is told at once.
     pub(super) fn subscribe(&mut self, now: u64, id: SessionId, add: Vec<String>, remove: &[String]) {
+        if let Some(session) = self.sessions.get_mut(&id) {
+            session.remote.subscribing.fill(now);
+        }
         for storage in remove {
             let subscribed = self.sessions.get_mut(&id).map(|session| &mut session.remote.subscribed);
             if subscribed.is_some_and(|subscribed| subscribed.remove(storage)) {
@@ -60,8 +71,10 @@ impl Engine {
         }
         for storage in add {
             let Some(session) = self.sessions.get_mut(&id) else { return };
-            let subscribed = &mut session.remote.subscribed;
-            if subscribed.len() < MAX_SUBSCRIPTIONS && subscribed.insert(storage.clone()) {
+            let remote = &mut session.remote;
+            let room = remote.subscribed.len() < MAX_SUBSCRIPTIONS && !remote.subscribed.contains(&storage);
+            if room && remote.subscribing.take_up_to(1) == 1 {
+                remote.subscribed.insert(storage.clone());
                 self.subscribe_to(now, id, storage);
             }
         }
@@ -69,11 +82,8 @@ impl Engine {
 
     fn subscribe_to(&mut self, now: u64, id: SessionId, storage: String) {
         if self.gossip.subscribe(&storage, id) {
-            let here = |(other, session): (&SessionId, &super::Session)| {
-                (*other != id && session.remote.storage.as_ref() == Some(&storage)).then_some(*other)
-            };
-            let here: Vec<SessionId> = self.sessions.iter().filter_map(here).collect();
-            let said: Vec<_> = here.into_iter().flat_map(|other| self.said_by(other)).collect();
+            let here = self.gossip.sessions_of(&storage).into_iter().filter(|other| *other != id);
+            let said: Vec<_> = here.flat_map(|other| self.said_by(other)).collect();
             for (document, heads) in said {
                 self.gossip.note(&storage, document, &heads, now, now);
             }

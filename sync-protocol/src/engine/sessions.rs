@@ -53,6 +53,7 @@ impl Engine {
         document: DocumentId,
         data: Vec<u8>,
     ) -> Vec<Effect> {
+        self.now = now;
         self.receive(now, session, document, data);
         std::mem::take(&mut self.effects)
     }
@@ -117,6 +118,8 @@ impl Engine {
             self.lose_interest(id, document);
         }
         self.leave_forgotten(id);
+        self.forget_heard(id, &session.claims.sub);
+        self.gossip.moved(id, session.remote.storage.as_deref(), None);
         for storage in session.remote.subscribed {
             self.gossip.unsubscribe(&storage, id);
         }
@@ -139,9 +142,7 @@ impl Engine {
         match RepoMessage::decode(bytes) {
             Err(error) => self.fail(session, &error.to_string()),
             Ok(RepoMessage::Join { sender, versions, extended }) => {
-                if let Some(session) = self.sessions.get_mut(&session) {
-                    session.remote.storage = RepoMessage::storage_id(bytes);
-                }
+                self.set_storage(session, RepoMessage::storage_id(bytes));
                 self.join(session, sender, &versions, extended);
             }
             Ok(_) if !joined => self.fail(session, "the first message must be join"),
@@ -158,6 +159,13 @@ impl Engine {
                 | RepoMessage::RemoteHeads { .. }
                 | RepoMessage::Other,
             ) => {}
+        }
+    }
+
+    fn set_storage(&mut self, id: SessionId, storage: Option<String>) {
+        if let Some(session) = self.sessions.get_mut(&id) {
+            self.gossip.moved(id, session.remote.storage.as_deref(), storage.as_deref());
+            session.remote.storage = storage;
         }
     }
 

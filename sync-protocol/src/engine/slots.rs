@@ -300,9 +300,12 @@ impl Engine {
         let mut doc = ready.unwrap_or_else(|| Box::new(Document::new(document, "", now)));
         doc.unconfirmed = stored.record.kind == Kind::Private.as_str();
         doc.record = Some(stored.record);
-        doc.tail = stored.tail;
         doc.refuse(refused);
-        if let Err(error) = doc.load(&stored.chunks) {
+        let loaded = match stored.whole {
+            true => doc.load(&stored.chunks, stored.tail),
+            false => doc.load_news(&stored.chunks),
+        };
+        if let Err(error) = loaded {
             self.effects.push(Effect::Report(format!("document {document} in the log is broken: {error}")));
             for reader in doc.readers.into_iter().chain(waiting.into_iter().map(|w| w.session)) {
                 self.fail(reader, "a document in the edge's log is broken");
@@ -313,8 +316,9 @@ impl Engine {
         for binding in stored.actors {
             doc.actors.put(binding);
         }
-        // A registration has put its first change here; the origin may have had more of it before this edge followed.
-        if stored.committed.is_empty() && !doc.unconfirmed {
+        // A registration has put its first change here; the origin may have had more of it before this edge followed. Or somebody's
+        // copy was taken for a private document while the origin was not asked, or would not say.
+        if stored.committed.is_empty() {
             self.pull_later(vec![document]);
         }
         self.make_ready(now, document, doc, waiting);
@@ -341,6 +345,7 @@ impl Engine {
             opened.push(id);
         }
         self.slots.insert(document, Slot::Ready(doc));
+        self.note_growth(document);
         self.dirty.insert(document);
         for id in opened {
             self.tell_what_remotes_have(now, id, document);
@@ -414,15 +419,20 @@ impl Engine {
         self.link.unpushed = true;
         for document in documents {
             let read = self.parked.contains_key(document) || self.interest.contains_key(document);
-            if self.slots.contains_key(document) || read {
-                self.ask_for_forgotten(*document);
-                self.effects.push(Effect::Load(*document));
-            }
+            let effect = match self.slots.get(document) {
+                Some(Slot::Ready(_)) => Effect::LoadNews(*document),
+                Some(_) => Effect::Load(*document),
+                None if read => Effect::Load(*document),
+                None => continue,
+            };
+            self.ask_for_forgotten(*document);
+            self.effects.push(effect);
         }
     }
 
     pub(super) fn tick(&mut self, now: u64) {
         self.gossip.tick(now);
+        self.link.give_up_late_pulls(now);
         // Another instance may have refused something: that leaves no trace among the changes.
         self.telling.untold = true;
         let idle_ms = self.limits.idle_ms;

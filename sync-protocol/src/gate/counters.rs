@@ -1,8 +1,8 @@
 //! What a document has seen of each writer: tells a new change from one that would harm the document.
 
-use super::{MAX_OP, MAX_OP_AHEAD, MAX_OPERATIONS};
+use super::{MAX_DOCUMENT_HEADS, MAX_OP, MAX_OP_AHEAD, MAX_OPERATIONS};
 use automerge::{ActorId, Automerge, Change, ChangeHash};
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 /// Sequence numbers and operation counters of one document. The edge and the origin judge changes by the same rule.
 #[derive(Debug, Default)]
@@ -10,6 +10,8 @@ pub struct Counters {
     /// Highest sequence number of each actor.
     sequences: HashMap<ActorId, u64>,
     max_op: u64,
+    /// Those of the document with the changes that were admitted.
+    heads: HashSet<ChangeHash>,
     /// The highest operation of changes that were admitted and may not be in the document yet.
     pending: HashMap<ChangeHash, u64>,
     /// How many of them there are when those that are in the document are forgotten.
@@ -32,11 +34,16 @@ impl Counters {
         for change in doc.get_changes_meta(before) {
             self.note(change.actor.as_ref(), change.seq, change.max_op);
         }
+        self.heads = doc.get_heads().into_iter().collect();
     }
 
     /// What speaks against a change whose dependencies are in the document, or were admitted: the code of the refusal.
     pub fn check(&mut self, doc: &Automerge, change: &Change) -> Result<(), &'static str> {
         self.forget_merged(doc);
+        let merges = change.deps().iter().any(|dep| self.heads.contains(dep));
+        if self.heads.len() >= MAX_DOCUMENT_HEADS && !merges {
+            return Err("too-many-heads");
+        }
         let last = self.sequences.get(change.actor_id()).copied().unwrap_or(0);
         if change.seq() <= last {
             return Err("sequence-reused");
@@ -82,6 +89,10 @@ impl Counters {
     /// Takes in a change that goes into the document.
     pub fn admit(&mut self, change: &Change) {
         self.note(change.actor_id(), change.seq(), change.max_op());
+        for dep in change.deps() {
+            self.heads.remove(dep);
+        }
+        self.heads.insert(change.hash());
         self.pending.insert(change.hash(), change.max_op());
     }
 

@@ -56,7 +56,14 @@ impl Edge {
         let doc = Automerge::load(&genesis).unwrap();
         self.registered.insert(
             document,
-            Stored { record, chunks: vec![genesis], tail: 1, committed: Vec::new(), actors: Vec::new() },
+            Stored {
+                record,
+                chunks: vec![genesis],
+                tail: 1,
+                whole: true,
+                committed: Vec::new(),
+                actors: Vec::new(),
+            },
         );
         doc
     }
@@ -76,7 +83,7 @@ impl Edge {
             let done = flushed && effects.is_empty();
             for effect in effects {
                 match effect {
-                    Effect::Load(document) => {
+                    Effect::Load(document) | Effect::LoadNews(document) => {
                         self.loads += 1;
                         let stored = self.registered.get(&document).cloned();
                         let (refused, deleted) = (Vec::new(), false);
@@ -89,7 +96,8 @@ impl Edge {
                     Effect::Quarantine { code, .. } => self.quarantined.push(code),
                     Effect::SaveRecord(record) => {
                         let (committed, actors) = (Vec::new(), Vec::new());
-                        let stored = Stored { record, chunks: Vec::new(), tail: 0, committed, actors };
+                        let stored =
+                            Stored { record, chunks: Vec::new(), tail: 0, whole: true, committed, actors };
                         self.registered.entry(stored.record.document).or_insert(stored);
                     }
                     Effect::Append { document, bytes, .. } => {

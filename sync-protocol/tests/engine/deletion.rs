@@ -5,6 +5,10 @@ use sync_protocol::link::{Document as Pulled, DocumentHeads, Feed, LinkMessage, 
 
 const INSTITUTE: &str = "northside.example";
 
+fn heads_of(doc: &Automerge) -> Vec<Hash> {
+    doc.get_heads().into_iter().map(Hash::from).collect()
+}
+
 fn feed(revision: u64) -> Event {
     Event::Link(LinkMessage::Feed(Feed {
         institute: INSTITUTE.into(),
@@ -96,4 +100,20 @@ fn an_edge_that_missed_the_news_learns_from_the_origins_answers() {
     let sent = edge.run([Event::Link(LinkMessage::Pushed(pushed))]);
     assert!(is_gone(&sent, 1), "{sent:?}");
     assert!(edge.written.contains(&Effect::Delete(NOTES)));
+}
+
+/// A document that was put away for want of memory has its readers all the same.
+#[test]
+fn readers_of_a_document_that_is_not_in_memory_are_told_too() {
+    let mut edge = Edge::new();
+    let limits = Limits { memory_bytes: 1, ..Limits::default() };
+    edge.engine = Engine::new(INSTITUTE, limits, Position::default());
+    linked(&mut edge);
+    edge.join(1, "tara", Role::Teacher, &["b1"]);
+    edge.committed = heads_of(&notes(1));
+    edge.talk(1, NOTES, &mut notes(1), &mut State::new());
+    assert_eq!((edge.engine.usage().documents, edge.engine.usage().parked), (0, 1));
+    let sent = edge.run([feed(1)]);
+    assert!(is_gone(&sent, 1), "{sent:?}");
+    assert_eq!(edge.engine.usage().parked, 0);
 }

@@ -2,8 +2,11 @@
 
 use super::*;
 use std::convert::Infallible;
-use sync_protocol::document_limits::{ATTENDANCE_BYTES, ATTENDANCE_CHANGES, DOCUMENT_FULL, NOTES_CHANGES};
-use sync_protocol::link::{Document as Pulled, Pushed, Refused};
+use sync_protocol::document_limits::{
+    ATTENDANCE_BYTES, ATTENDANCE_CHANGES, CHANGE_TOO_LARGE, DOCUMENT_FULL, MAX_CHANGE_BYTES, NOTES_CHANGES,
+};
+use sync_protocol::gate::MAX_DOCUMENT_HEADS;
+use sync_protocol::link::{Document as Pulled, PushItem, Pushed, Refused};
 
 const INSTITUTE: &str = "northside.example";
 
@@ -224,4 +227,101 @@ fn operators_see_how_full_a_document_is() {
         NOTES_CHANGES,
         "of one that is not in memory"
     );
+}
+
+/// The link could not carry it to the origin, and all that came after it in the log waited behind it for ever.
+#[test]
+fn a_change_that_no_message_of_the_link_has_room_for_is_refused_and_the_next_is_not() {
+    let mut edge = Edge::new();
+    edge.join(1, "tara", Role::Teacher, &["b1"]);
+    let mut doc = notes(1);
+    let before = doc.get_heads();
+    write(&mut doc, "pasted", &"a".repeat(MAX_CHANGE_BYTES));
+    let large = doc.get_changes(&before).remove(0);
+    let sent = edge.say(1, NOTES, carrying(&doc, std::slice::from_ref(&large)));
+    assert_eq!(refusals(&sent), [(1, Hash::from(large.hash()), CHANGE_TOO_LARGE)]);
+    assert_eq!(edge.appended(), 0);
+    // In two parts it is taken.
+    let mut doc = notes(2);
+    for key in ["first", "second"] {
+        write(&mut doc, key, &"a".repeat(MAX_CHANGE_BYTES / 2));
+    }
+    edge.talk(1, NOTES, &mut doc, &mut State::new());
+    assert_eq!(edge.appended(), 2);
+}
+
+/// A log from before there was a limit.
+#[test]
+fn what_is_too_large_to_be_pushed_is_set_aside_and_what_waits_behind_it_is_pushed() {
+    let mut edge = Edge::new();
+    linked(&mut edge);
+    edge.written.clear();
+    let item = |sequence, bytes: usize| PushItem {
+        sequence,
+        document: NOTES,
+        user: "tara".into(),
+        device: "tara-phone".into(),
+        bytes: vec![0; bytes].into(),
+        logged_at: 1,
+    };
+    edge.run([Event::Unpushed(vec![item(1, MAX_CHANGE_BYTES + 1), item(2, 10)])]);
+    let refused = vec![(1, CHANGE_TOO_LARGE.to_owned())];
+    assert!(edge.written.contains(&Effect::Discard { document: NOTES, refused }));
+    let pushed = edge.written.iter().find_map(|effect| match effect {
+        Effect::Link(LinkMessage::Push(push)) => Some(&push.items),
+        _ => None,
+    });
+    assert_eq!(pushed.unwrap().iter().map(|item| item.sequence).collect::<Vec<_>>(), [2]);
+
+    let mut edge = Edge::new();
+    linked(&mut edge);
+    edge.written.clear();
+    edge.run([Event::Unpushed(vec![item(1, MAX_CHANGE_BYTES + 1)])]);
+    assert!(edge.written.contains(&Effect::ReadLog { after: 0 }), "the next are looked for");
+}
+
+/// Everybody who had read it named more heads than a message may, and was cut off with all of his documents.
+#[test]
+fn a_document_gets_no_more_heads_than_everybody_can_name_and_merge() {
+    let mut edge = Edge::new();
+    edge.join(1, "mallory", Role::Teacher, &["b1"]);
+    edge.join(2, "tom", Role::Teacher, &["b1"]);
+    let base = notes(1);
+    let mut apart = Vec::new();
+    for n in 0..MAX_DOCUMENT_HEADS + 10 {
+        let actor = ActorId::from(&(n as u32).to_be_bytes()[..]);
+        let mut one = base.clone().with_actor(actor);
+        write(&mut one, "a", &n.to_string());
+        apart.extend(one.get_changes(&base.get_heads()));
+    }
+    let sent = edge.say(1, NOTES, carrying(&base, &apart));
+    let codes: Vec<&str> = refusals(&sent).into_iter().map(|(_, _, code)| code).collect();
+    assert_eq!(codes, ["too-many-heads"; 10]);
+    assert_eq!(heads_of(&edge, NOTES).len(), MAX_DOCUMENT_HEADS);
+    // An honest reader merges them with the next word that he writes.
+    let (mut toms, mut state) = (Automerge::new(), State::new());
+    edge.talk(2, NOTES, &mut toms, &mut state);
+    write(&mut toms, "b", "1");
+    edge.talk(2, NOTES, &mut toms, &mut state);
+    assert_eq!(heads_of(&edge, NOTES), [Hash::from(toms.get_heads()[0])]);
+    // With that there is room again.
+    let sent = edge.say(1, NOTES, carrying(&base, &apart[MAX_DOCUMENT_HEADS..]));
+    assert_eq!(refusals(&sent), []);
+    assert_eq!(heads_of(&edge, NOTES).len(), 11);
+}
+
+/// Documents that are opened in one batch of events do not wait for its end to be put away.
+#[test]
+fn a_batch_that_opens_more_than_there_is_room_for_is_seen_before_its_end() {
+    let mut edge = Edge::new();
+    edge.engine =
+        Engine::new(INSTITUTE, Limits { memory_bytes: 1, ..Limits::default() }, Position::default());
+    assert!(!edge.engine.is_over_budget());
+    edge.engine.handle(1, Event::Opened { session: 1, claims: claims("tara", Role::Teacher, &["b1"]) });
+    let (stored, refused) = (Some(stored_notes()), Vec::new());
+    edge.engine.handle(1, Event::Loaded { document: NOTES, stored, refused, deleted: false });
+    assert!(edge.engine.is_over_budget());
+    edge.engine.flush();
+    assert_eq!(edge.engine.usage().documents, 0);
+    assert!(!edge.engine.is_over_budget());
 }

@@ -108,7 +108,7 @@ impl Edge {
             let done = flushed && effects.is_empty();
             for effect in effects {
                 match effect {
-                    Effect::Load(document) => {
+                    Effect::Load(document) | Effect::LoadNews(document) => {
                         let stored = match document {
                             NOTES => {
                                 let (committed, actors) = (self.committed.clone(), self.actors.clone());
@@ -209,6 +209,7 @@ fn stored_notes() -> Stored {
         record,
         chunks: vec![kind::genesis(Kind::Notes, NOTES).unwrap()],
         tail: 1,
+        whole: true,
         committed: Vec::new(),
         actors: Vec::new(),
     }
@@ -440,6 +441,34 @@ fn an_ephemeral_message_reaches_the_other_readers_and_nobody_else() {
         "{sent:?}"
     );
     assert_eq!(edge.run([Event::Frame { session: 3, bytes }]), []);
+}
+
+/// Two tabs of one user hear each other by other ways too, and each passes on what it hears.
+#[test]
+fn an_ephemeral_message_that_comes_by_two_sessions_is_relayed_once_and_not_to_who_said_it() {
+    let mut edge = Edge::new();
+    edge.join_plainly(1, "tara", Role::Teacher, &["b1"]);
+    edge.join_plainly(2, "tara", Role::Teacher, &["b1"]);
+    edge.join_plainly(3, "tom", Role::Teacher, &["b1"]);
+    for session in 1..=3 {
+        edge.say(session, NOTES, first_message(&notes(1)));
+    }
+    let frame = |session, count| {
+        let (sender, target, run) = ("tara-1".to_owned(), "rollcall".to_owned(), "s".to_owned());
+        let data = vec![1];
+        let message = RepoMessage::Ephemeral { sender, target, document: NOTES, session: run, count, data };
+        Event::Frame { session, bytes: message.encode() }
+    };
+    let told = |sent: Vec<(SessionId, RepoMessage)>| sent.into_iter().map(|(to, _)| to).collect::<Vec<_>>();
+    assert_eq!(told(edge.run([frame(1, 1)])), [2, 3]);
+    assert_eq!(told(edge.run([frame(2, 1)])), [0; 0], "it is known");
+    assert_eq!(told(edge.run([frame(2, 2)])), [3], "the second tab was faster");
+    assert_eq!(told(edge.run([frame(1, 2)])), [0; 0]);
+    // What was heard goes with the last session, and a run that begins anew is heard.
+    edge.run([Event::Closed { session: 1 }, Event::Closed { session: 2 }]);
+    edge.join_plainly(1, "tara", Role::Teacher, &["b1"]);
+    edge.say(1, NOTES, first_message(&notes(1)));
+    assert_eq!(told(edge.run([frame(1, 1)])), [3]);
 }
 
 /// The second message brings nothing and names the heads that the first one made: Automerge's library then takes the

@@ -1,7 +1,9 @@
 //! A client that asks for it hears what another one has of the documents that both read, in the shapes of automerge-repo 2.5.
 
 use super::*;
-use sync_protocol::engine::{MAX_SUBSCRIPTIONS, REMOTE_HEADS_BURST};
+use sync_protocol::engine::{
+    MAX_SUBSCRIPTIONS, REMOTE_HEADS_BURST, SUBSCRIPTIONS_BURST, SUBSCRIPTIONS_PER_SECOND,
+};
 
 pub(crate) const TARAS: &str = "0b1f7c1e-6d0a-4f4e-8c59-5a3a1f8f1d11";
 
@@ -144,4 +146,20 @@ fn who_opens_a_document_hears_what_is_known_of_it() {
     assert_eq!(subscribe(&mut edge, 2, vec![TARAS.into()], vec![]), []);
     let told = heard(&mut edge, [sync(2, first_message(&doc))]);
     assert_eq!(told, [(2, TARAS.to_owned(), in_base58(&doc), 1_000.0)]);
+}
+
+/// Each subscription is answered with all that is known: who gives it up and takes it again without end is answered no more than a
+/// client that has a reason.
+#[test]
+fn subscribing_again_and_again_is_answered_so_often_and_then_when_time_has_passed() {
+    let mut edge = Edge::new();
+    join_with_storage(&mut edge, 1, "tara", TARAS);
+    join_with_storage(&mut edge, 2, "tom", "toms");
+    edge.run([sync(1, first_message(&notes(1))), sync(2, first_message(&notes(1)))]);
+    let again = |edge: &mut Edge| subscribe(edge, 2, vec![TARAS.into()], vec![TARAS.into()]).len();
+    let answered: usize = (0..SUBSCRIPTIONS_BURST + 50).map(|_| again(&mut edge)).sum();
+    assert_eq!(answered, SUBSCRIPTIONS_BURST as usize);
+    edge.now += 1_000;
+    let answered: usize = (0..50).map(|_| again(&mut edge)).sum();
+    assert_eq!(answered, SUBSCRIPTIONS_PER_SECOND as usize);
 }

@@ -79,7 +79,7 @@ impl Log {
     #[expect(clippy::too_many_lines, reason = "one arm for each effect")]
     pub(crate) fn carry_out(&mut self, effect: Effect, events: &mut VecDeque<Event>) {
         match effect {
-            Effect::Load(document) => events.push_front(self.load(document)),
+            Effect::Load(document) | Effect::LoadNews(document) => events.push_front(self.load(document)),
             Effect::ReadLog { after } => events.push_back(Event::Unpushed(self.unpushed(after))),
             Effect::ListDocuments => {
                 let held = self.documents.iter().filter(|(_, entry)| entry.record.is_some());
@@ -150,7 +150,7 @@ impl Log {
             let tail: Vec<&Row> = entry.rows.iter().filter(|row| row.sequence > entry.upto).collect();
             let chunks = snapshot.into_iter().chain(tail.iter().map(|row| row.bytes.clone())).collect();
             let (committed, actors) = (entry.committed.clone(), entry.actors.values().cloned().collect());
-            Some(Stored { record, chunks, tail: tail.len(), committed, actors })
+            Some(Stored { record, chunks, tail: tail.len(), whole: true, committed, actors })
         });
         let refused = entry.map(|entry| entry.refused.clone()).unwrap_or_default();
         let deleted = stored.is_none() && self.deleted.contains(&document);

@@ -98,7 +98,7 @@ impl MemoryLog {
             audit(&effect, self, users);
             match effect {
                 Effect::Send { .. } | Effect::Close { .. } | Effect::Link(_) => outgoing.push(effect),
-                Effect::Load(document) => {
+                Effect::Load(document) | Effect::LoadNews(document) => {
                     let stored = self.load(document);
                     let refused =
                         self.refused.get(&document).cloned().unwrap_or_default().into_iter().collect();
@@ -223,7 +223,7 @@ impl MemoryLog {
         let committed = self.committed.get(&document).cloned().unwrap_or_default();
         let actors =
             self.actors.get(&document).into_iter().flat_map(|actors| actors.values().cloned()).collect();
-        Some(Stored { record, chunks, tail: stored_tail, committed, actors })
+        Some(Stored { record, chunks, tail: stored_tail, whole: true, committed, actors })
     }
 
     fn append(&mut self, document: DocumentId, hash: Hash, author: Author, bytes: Vec<u8>) {

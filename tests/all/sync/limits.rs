@@ -6,7 +6,7 @@ use device::{Kind, Receipt};
 use integration_tests::{House, SOON, SamodClient, in_step, until};
 use samod::DocHandle;
 use serde_json::json;
-use sync_protocol::document_limits::{ATTENDANCE_BYTES, DOCUMENT_FULL};
+use sync_protocol::document_limits::{ATTENDANCE_BYTES, DOCUMENT_FULL, MAX_CHANGE_BYTES};
 
 const TEACHER: &str = "teacher@northside.example";
 const ASSISTANT: &str = "assistant@northside.example";
@@ -73,4 +73,49 @@ async fn a_full_sheet_refuses_an_unmodified_client_and_tells_a_device_why() {
         handle.with_document(|doc| doc.get(ROOT, "remark").unwrap().is_some()),
         "and the client reads on"
     );
+}
+
+/// Bytes that no compression makes less.
+fn noise(bytes: usize, seed: u64) -> Vec<u8> {
+    let mut state = seed + 1;
+    let mut next = || {
+        state ^= state << 13;
+        state ^= state >> 7;
+        state ^= state << 17;
+        state.to_le_bytes()
+    };
+    (0..bytes / 8).flat_map(|_| next()).collect()
+}
+
+/// Larger than a row of the edge's log and than a message of the link, and so many changes that a snapshot is due.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_document_of_tens_of_megabytes_comes_to_another_edge_and_outlives_a_restart() {
+    const PARTS: u64 = 6;
+    let mut house = House::start().await;
+    let device = house.device(TEACHER, "phone");
+    let part = |n: u64| noise(MAX_CHANGE_BYTES / 8 * 6, n);
+    let document = device.create_private(|tx| tx.put(ROOT, "part 0", part(0))).unwrap();
+    for n in 1..PARTS {
+        device.edit(document, |tx| tx.put(ROOT, format!("part {n}"), part(n))).unwrap();
+        device.wait_until_acknowledged(document, SOON).await.unwrap();
+    }
+    for n in 0..300 {
+        device.edit(document, |tx| tx.put(ROOT, "n", n)).unwrap();
+    }
+    device.wait_until_acknowledged(document, SOON).await.unwrap();
+    let other_edge = house.second_edge().await;
+    let other = house.device_at(&other_edge, TEACHER, "tablet");
+    device.wait_until_committed(document, SOON).await.unwrap();
+    other.find(document, SOON).await.unwrap();
+    in_step(&[&device, &other], document).await;
+
+    house.edge.stop().await;
+    house.edge.start_again().await;
+    let third = house.device(TEACHER, "laptop");
+    third.find(document, SOON).await.unwrap();
+    in_step(&[&device, &third], document).await;
+    let has = |n: u64| third.read(document, |doc| doc.get(ROOT, format!("part {n}")).unwrap().is_some());
+    assert!((0..PARTS).all(|n| has(n).unwrap()));
+    third.edit(document, |tx| tx.put(ROOT, "n", "the last")).unwrap();
+    in_step(&[&device, &third, &other], document).await;
 }

@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use sync_protocol::document_id::DocumentId;
 use sync_protocol::engine::Author;
 use sync_protocol::link::{Hash, MAX_PUSH_BYTES, MAX_PUSH_ITEMS, QuarantineItem};
-use sync_protocol::quarantine::{Usage, has_room};
+use sync_protocol::quarantine::{INSTITUTE_ITEMS_MAX, Usage, has_room};
 
 /// How much is kept, as far as this instance has counted. What others add meanwhile is bounded by their own counts.
 #[derive(Default)]
@@ -79,13 +79,16 @@ impl Log {
     fn has_room(&mut self, device: &str, bytes: usize) -> Result<bool, LogError> {
         let institute = match self.usages.institute {
             Some(usage) => usage,
-            None => *self.usages.institute.insert(self.usage("institute = ?", vec![self.own()])?),
+            None => *self
+                .usages
+                .institute
+                .insert(self.usage("institute = ? AND by_origin = 0", vec![self.own()])?),
         };
         let of_device = match self.usages.devices.get(device) {
             Some(usage) => *usage,
             None => {
                 let key = vec![self.own(), Value::Text(device.to_owned())];
-                let usage = self.usage("institute = ? AND device = ?", key)?;
+                let usage = self.usage("institute = ? AND device = ? AND by_origin = 0", key)?;
                 self.usages.devices.insert(device.to_owned(), usage);
                 usage
             }
@@ -134,14 +137,28 @@ impl Log {
         )
     }
 
-    /// Notes that the origin refused a change of the log: it has it in its own quarantine.
+    /// Notes that the origin refused a change of the log: it has it in its own quarantine. These have a bound of their own, and the
+    /// oldest go: a device that brings one of them again hears the origin's answer once more.
     pub(super) fn note_refused_by_origin(&mut self, sequence: u64, code: String) -> Result<(), LogError> {
+        self.usages = Usages::default();
         self.run(
             "INSERT OR REPLACE INTO refusals
                  (institute, document, hash, user, device, code, by_origin, told, refused_at, bytes)
              SELECT institute, document, hash, user, device, ?, 1, 1, ?, x'' FROM changes
              WHERE institute = ? AND sequence = ?",
             vec![Value::Text(code), Value::Integer(now_ms()), self.own(), integer(sequence)],
+        )
+    }
+
+    /// Forgets the oldest of what the origin has refused, beyond what is kept.
+    pub(super) fn trim_refused_by_origin(&mut self) -> Result<(), LogError> {
+        self.run(
+            &format!(
+                "DELETE FROM refusals WHERE institute = ?1 AND by_origin = 1 AND sequence <= (
+                    SELECT sequence FROM refusals WHERE institute = ?1 AND by_origin = 1
+                    ORDER BY sequence DESC LIMIT 1 OFFSET {INSTITUTE_ITEMS_MAX})"
+            ),
+            vec![self.own()],
         )
     }
 

@@ -127,7 +127,7 @@ fn merge_once(
     let last = items.iter().map(|item| item.sequence).max().unwrap_or(0);
     let known = load_known(store, institute, &items)?;
     let place = Place { store, replicas, institute, edge, now: unix_ms() };
-    let (mut works, refused) = take_in(place, &known, items)?;
+    let TakenIn { mut works, refused, unread } = take_in(place, &known, items)?;
     let (mut appends, mut moved) = (Vec::new(), Vec::new());
     for work in works.values_mut() {
         if let Some((_, _, last)) = work.accepted.last() {
@@ -159,7 +159,7 @@ fn merge_once(
             }
             // Of an unknown institute there is nobody to look at them.
             if registered {
-                quarantine::keep(tx, refused.iter().map(|(_, row)| row))?;
+                quarantine::keep(tx, refused.iter().map(|(_, row)| row).chain(&unread))?;
             }
             // An unknown institute has no log to keep the position in; its items are refused each time.
             let Some(log) = log else { return Ok(last) };
@@ -180,16 +180,33 @@ fn merge_once(
     Ok(Merged { acknowledged: committed.value, refused: answer })
 }
 
+/// What came of the items of a push.
+struct TakenIn {
+    works: BTreeMap<DocumentId, Work>,
+    refused: Refusals,
+    /// Of documents that cannot be read here. They are kept for an admin, and not refused to the edge: what it has may be the last
+    /// good copy.
+    unread: Vec<QuarantineRow>,
+}
+
+/// The code under which changes of a document are kept that cannot be read here.
+const DAMAGED: &str = "document-damaged";
+
 /// Takes in what can be taken, and gives what cannot.
-fn take_in(
-    place: Place<'_>,
-    known: &Known,
-    items: Vec<PushItem>,
-) -> Result<(BTreeMap<DocumentId, Work>, Refusals), DocumentError> {
-    let (mut works, mut refused) = (BTreeMap::new(), Vec::new());
+fn take_in(place: Place<'_>, known: &Known, items: Vec<PushItem>) -> Result<TakenIn, DocumentError> {
+    let (mut works, mut refused, mut unread) = (BTreeMap::new(), Vec::new(), Vec::new());
     for item in items {
         let document = item.document;
-        if let Err(code) = admit(place, known, &mut works, &item)? {
+        let admitted = match admit(place, known, &mut works, &item) {
+            // It must not hold back all others.
+            Err(error @ DocumentError::Damaged { .. }) => {
+                tracing::error!(%error, %document, "push");
+                unread.push(refuse(place, item, DAMAGED).1);
+                continue;
+            }
+            admitted => admitted?,
+        };
+        if let Err(code) = admitted {
             refused.push(refuse(place, item, code));
         } else if let Some(work) = works.get_mut(&document).filter(|work| rules::has_rules(&work.record)) {
             // The rules look at the document as it is with all changes before.
@@ -200,7 +217,7 @@ fn take_in(
         apply(place, work, &mut refused)?;
     }
     succession::carry_over(place, &mut works)?;
-    Ok((works, refused))
+    Ok(TakenIn { works, refused, unread })
 }
 
 fn load_known(store: &Store, institute: &str, items: &[PushItem]) -> Result<Known, StoreError> {

@@ -377,3 +377,67 @@ async fn two_processes_append_to_one_document_at_once_and_lose_nothing() {
     let log = database.sql("SELECT count(*), count(DISTINCT hash), max(position) FROM changes");
     assert_eq!(log, format!("{0}|{0}|{0}", 2 * ROUNDS + 1));
 }
+
+/// Bytes that no compression makes less.
+fn noise(bytes: usize, seed: u64) -> Vec<u8> {
+    let mut state = seed + 1;
+    let mut next = || {
+        state ^= state << 13;
+        state ^= state >> 7;
+        state ^= state << 17;
+        state.to_le_bytes()
+    };
+    (0..bytes / 8).flat_map(|_| next()).collect()
+}
+
+#[test]
+fn a_document_that_no_message_has_room_for_is_pulled_in_parts() {
+    const PARTS: u64 = 4;
+    let mut doc = Automerge::new();
+    for n in 0..PARTS {
+        // Two of them are more than one message takes.
+        let pasted = noise(MAX_PULLED_BYTES / 8 * 5, n);
+        edit(&mut doc, |tx| tx.put(ROOT, format!("part {n}"), pasted).unwrap());
+    }
+    let (mut edge, mut parts) = (Automerge::new(), 0);
+    while edge.get_heads() != doc.get_heads() {
+        let have: Vec<Hash> = edge.get_heads().into_iter().map(Hash::from).collect();
+        let (chunks, actors) = chunks_beyond(&doc, &have);
+        assert!(chunks.iter().map(|chunk| chunk.len()).sum::<usize>() <= MAX_PULLED_BYTES);
+        assert_eq!(actors.map(|actors| actors.len()), Some(1), "whose the changes are");
+        for chunk in chunks {
+            edge.load_incremental(&chunk).unwrap();
+        }
+        parts += 1;
+        assert!(parts <= PARTS);
+    }
+    assert_eq!(parts, PARTS);
+}
+
+/// One document that cannot be read here ended the link for all institutes of the edge, again and again.
+#[tokio::test]
+async fn a_damaged_document_holds_up_no_other_and_what_is_brought_to_it_is_kept() {
+    let origin = TestOrigin::start().await;
+    let class = origin.class_today("maths-a").await;
+    let teacher = origin.user("teacher@northside.example").await;
+    let admin = origin.user("admin@northside.example").await;
+    let notes = register(&origin, &teacher, "notes", &class).await;
+    let sheet = register(&origin, &teacher, "attendance", &class).await;
+    let mut doc = replica(&origin, notes).await;
+    let mut other = replica(&origin, sheet).await;
+    let damaged = origin.app.store.write(NORTHSIDE, move |tx| tx.put_snapshot(notes, 1, b"no document"));
+    let damaged: Result<_, StoreError> = damaged.await;
+    damaged.unwrap();
+    let origin = origin.restart().await;
+
+    let brought = edit(&mut doc, |tx| tx.put(ROOT, "a", 1).unwrap());
+    let student = origin.user("student@northside.example").await.claims.sub;
+    let beside = mark(&mut other, &student, "late");
+    let pushed =
+        push(&origin, vec![item(1, notes, &teacher, &brought), item(2, sheet, &teacher, &beside)]).await;
+    // It is not refused: the edge would forget its copy, which may be the last good one.
+    assert_eq!((pushed.acknowledged, codes(&pushed)), (2, vec![]));
+    assert_eq!(replica(&origin, sheet).await.get_heads(), other.get_heads());
+    let listed = origin.get(&admin, "/admin/v1/quarantine").await.json();
+    assert_eq!(listed["items"][0]["code"], "document-damaged", "{listed}");
+}

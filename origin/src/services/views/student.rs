@@ -2,7 +2,7 @@
 
 use super::{ClassView, InstituteView, LIST, Messages, Person, SHORT_LIST, Scene, UNREAD_MAX, rate};
 use crate::store::{
-    Assignment, AttendanceFigures, Invoice, OverviewOf, StoreError, StudentSubmission, StudiedBatch,
+    Assignment, AttendanceFigures, Invoice, StoreError, StudentOverviewOf, StudentSubmission, StudiedBatch,
 };
 use serde::Serialize;
 use utoipa::ToSchema;
@@ -125,7 +125,7 @@ impl StudentAttendance {
 pub(super) fn dashboard(scene: &Scene<'_>) -> Result<StudentDashboard, StoreError> {
     // A class that runs now began at most a day ago.
     let day_ms = 24 * 60 * 60 * 1000;
-    let of = OverviewOf {
+    let of = StudentOverviewOf {
         student: &scene.account,
         batches: &scene.batches,
         classes: scene.now - day_ms..scene.now + AHEAD_MS,

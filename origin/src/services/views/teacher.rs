@@ -1,9 +1,12 @@
 //! The dashboard of a teacher.
 
-use super::{ClassView, InstituteView, LIST, Messages, Person, Scene, rate};
-use crate::store::{AttendanceFigures, ClassConflict, ClassRow, StoreError};
+use super::{ClassView, InstituteView, LIST, Messages, Person, SHORT_LIST, Scene, UNREAD_MAX, rate};
+use crate::store::{
+    AttendanceFigures, ClassConflict, LoggedDocument, StoreError, TaughtBatch, TeacherOverview,
+    TeacherOverviewOf, UngradedSubmission,
+};
 use serde::Serialize;
-use sync_protocol::kind::Kind;
+use std::collections::HashMap;
 use utoipa::ToSchema;
 
 /// The span of the recent attendance rate: four weeks.
@@ -96,52 +99,75 @@ struct UngradedView {
 }
 
 pub(super) fn dashboard(scene: &Scene<'_>) -> Result<TeacherDashboard, StoreError> {
-    let batches: Vec<TeacherBatch> = scene
-        .records
-        .taught_batches(&scene.account.user)?
-        .into_iter()
-        .map(|b| TeacherBatch { batch: b.batch, title: b.title, students: b.students })
-        .collect();
     let (from, until) = scene.time.day(scene.today);
-    let classes = scene.records.classes_of(&scene.batches, from, until, LIST)?;
-    let today = classes.iter().map(|class| class_today(scene, class, &batches)).collect::<Result<_, _>>()?;
+    let of = TeacherOverviewOf {
+        teacher: &scene.account,
+        batches: &scene.batches,
+        today: from..until,
+        today_max: LIST,
+        recent: scene.now - RECENT_MS..scene.now,
+        to_grade_max: LIST,
+        messages_max: SHORT_LIST,
+        unread_max: UNREAD_MAX,
+    };
+    let found = scene.records.teacher_overview(&of)?;
+    let today = classes_today(scene, &found)?;
+    let (unread, newest) = found.messages;
     Ok(TeacherDashboard {
         institute: scene.institute_view(),
         teacher: scene.person(),
         today,
-        recent_attendance: recent_attendance(scene)?,
-        to_grade: to_grade(scene)?,
-        messages: scene.messages()?,
-        batches,
+        recent_attendance: recent_attendance(&found.recent),
+        to_grade: ToGrade {
+            count: found.work_to_grade_count,
+            submissions: found.work_to_grade.into_iter().map(|work| ungraded_view(scene, work)).collect(),
+        },
+        messages: scene.messages_view(unread, newest),
+        batches: found.taught_batches.into_iter().map(TeacherBatch::from).collect(),
     })
 }
 
-fn class_today(
-    scene: &Scene<'_>,
-    class: &ClassRow,
-    batches: &[TeacherBatch],
-) -> Result<TeacherClass, StoreError> {
-    let figures = scene.records.class_figures(&class.class)?;
-    let students = batches.iter().find(|b| b.batch == class.batch).map_or(0, |b| b.students);
-    let marked = figures.present + figures.absent + figures.late + figures.excused;
-    let conflicts = scene.records.class_conflicts(&class.class)?;
-    let document = |kind: Kind| {
-        let document = scene.records.document_by_subject(kind.as_str(), &class.class)?;
-        Ok::<_, StoreError>(document.map(|document| document.record.document.to_string()))
+impl From<TaughtBatch> for TeacherBatch {
+    fn from(TaughtBatch { batch, title, students }: TaughtBatch) -> Self {
+        Self { batch, title, students }
+    }
+}
+
+fn classes_today(scene: &Scene<'_>, found: &TeacherOverview) -> Result<Vec<TeacherClass>, StoreError> {
+    let ids: Vec<String> = found.classes.iter().map(|class| class.class.clone()).collect();
+    let mut of_classes = scene.records.classes_overview(&ids)?;
+    let mut conflicts: HashMap<String, Vec<ConflictView>> = HashMap::new();
+    for conflict in of_classes.conflicts {
+        conflicts.entry(conflict.class.clone()).or_default().push(conflict_view(conflict)?);
+    }
+    let by_class = |documents: Vec<LoggedDocument>| -> HashMap<String, String> {
+        let ids =
+            documents.into_iter().map(|known| (known.record.subject, known.record.document.to_string()));
+        ids.collect()
     };
-    Ok(TeacherClass {
-        class: scene.class_view(class),
-        attendance: ClassAttendance {
-            present: figures.present,
-            absent: figures.absent,
-            late: figures.late,
-            excused: figures.excused,
-            unmarked: students.saturating_sub(marked),
-            conflicts: figures.conflicts,
-        },
-        conflicts: conflicts.into_iter().map(conflict_view).collect::<Result<_, _>>()?,
-        documents: ClassDocuments { attendance: document(Kind::Attendance)?, notes: document(Kind::Notes)? },
-    })
+    let (mut sheets, mut notes) = (by_class(of_classes.sheets), by_class(of_classes.notes));
+    let today = found.classes.iter().map(|class| {
+        let figures = of_classes.figures.remove(&class.class).unwrap_or_default();
+        let marked = figures.present + figures.absent + figures.late + figures.excused;
+        let batch = found.taught_batches.iter().find(|b| b.batch == class.batch);
+        TeacherClass {
+            class: scene.class_view(class),
+            attendance: ClassAttendance {
+                present: figures.present,
+                absent: figures.absent,
+                late: figures.late,
+                excused: figures.excused,
+                unmarked: batch.map_or(0, |batch| batch.students).saturating_sub(marked),
+                conflicts: figures.conflicts,
+            },
+            conflicts: conflicts.remove(&class.class).unwrap_or_default(),
+            documents: ClassDocuments {
+                attendance: sheets.remove(&class.class),
+                notes: notes.remove(&class.class),
+            },
+        }
+    });
+    Ok(today.collect())
 }
 
 fn conflict_view(conflict: ClassConflict) -> Result<ConflictView, StoreError> {
@@ -150,28 +176,19 @@ fn conflict_view(conflict: ClassConflict) -> Result<ConflictView, StoreError> {
     Ok(ConflictView { student: conflict.student, name: conflict.name, values })
 }
 
-fn recent_attendance(scene: &Scene<'_>) -> Result<RecentAttendance, StoreError> {
-    let mut sum = AttendanceFigures::default();
-    for batch in &scene.batches {
-        let figures = scene.records.batch_figures(batch, scene.now - RECENT_MS, scene.now)?;
-        sum.present += figures.present;
-        sum.absent += figures.absent;
-        sum.late += figures.late;
-        sum.excused += figures.excused;
-    }
-    Ok(RecentAttendance {
+fn recent_attendance(figures: &AttendanceFigures) -> RecentAttendance {
+    RecentAttendance {
         days: 28,
-        present: sum.present,
-        absent: sum.absent,
-        late: sum.late,
-        excused: sum.excused,
-        rate: rate(&sum),
-    })
+        present: figures.present,
+        absent: figures.absent,
+        late: figures.late,
+        excused: figures.excused,
+        rate: rate(figures),
+    }
 }
 
-fn to_grade(scene: &Scene<'_>) -> Result<ToGrade, StoreError> {
-    let teacher = &scene.account.user;
-    let submissions = scene.records.work_to_grade(teacher, LIST)?.into_iter().map(|work| UngradedView {
+fn ungraded_view(scene: &Scene<'_>, work: UngradedSubmission) -> UngradedView {
+    UngradedView {
         submission: work.submission,
         assignment: work.assignment.assignment,
         title: work.assignment.title,
@@ -180,6 +197,5 @@ fn to_grade(scene: &Scene<'_>) -> Result<ToGrade, StoreError> {
         student: work.student,
         student_name: work.student_name,
         submitted_at: work.submitted_at.map(|at| scene.time.text(at)),
-    });
-    Ok(ToGrade { submissions: submissions.collect(), count: scene.records.work_to_grade_count(teacher)? })
+    }
 }

@@ -47,6 +47,35 @@ impl Transaction<'_> {
         self.ask_all(&sql, &[&self.institute, &student, &i64::from(limit)], read_work).await
     }
 
+    pub(super) async fn ask_work_to_grade(
+        &self,
+        teacher: &str,
+        limit: u32,
+    ) -> Answer<Vec<UngradedSubmission>> {
+        let sql = format!(
+            r#"SELECT s.submission, a.assignment, a.batch, a.title, a.due_at, a.max_score,
+                    s.submitted_at, s.student, u.name
+             FROM {TO_GRADE} JOIN users u ON u."user" = s.student
+             WHERE t.institute = $1 AND t."user" = $2
+             ORDER BY s.submitted_at NULLS FIRST, s.submission LIMIT $3"#
+        );
+        self.ask_all(&sql, &[&self.institute, &teacher, &i64::from(limit)], |row| {
+            Ok(UngradedSubmission {
+                submission: row.try_get(0)?,
+                assignment: read_assignment(row, 1)?,
+                submitted_at: some_millis(row, 6)?,
+                student: row.try_get(7)?,
+                student_name: row.try_get(8)?,
+            })
+        })
+        .await
+    }
+
+    pub(super) async fn ask_work_to_grade_count(&self, teacher: &str) -> Answer<u64> {
+        let sql = format!(r#"SELECT count(*) FROM {TO_GRADE} WHERE t.institute = $1 AND t."user" = $2"#);
+        self.ask_number(&sql, &[&self.institute, &teacher]).await
+    }
+
     pub(super) async fn ask_student_average(&self, student: &str) -> Answer<Option<f64>> {
         let sql = format!(
             "SELECT avg(s.score / a.max_score) FROM submissions s {ITS_ASSIGNMENT}
@@ -99,27 +128,11 @@ impl ReadCoursework for Transaction<'_> {
     }
 
     fn work_to_grade(&self, teacher: &str, limit: u32) -> Result<Vec<UngradedSubmission>, StoreError> {
-        let sql = format!(
-            r#"SELECT s.submission, a.assignment, a.batch, a.title, a.due_at, a.max_score,
-                    s.submitted_at, s.student, u.name
-             FROM {TO_GRADE} JOIN users u ON u."user" = s.student
-             WHERE t.institute = $1 AND t."user" = $2
-             ORDER BY s.submitted_at NULLS FIRST, s.submission LIMIT $3"#
-        );
-        self.all(&sql, &[&self.institute, &teacher, &i64::from(limit)], |row| {
-            Ok(UngradedSubmission {
-                submission: row.try_get(0)?,
-                assignment: read_assignment(row, 1)?,
-                submitted_at: some_millis(row, 6)?,
-                student: row.try_get(7)?,
-                student_name: row.try_get(8)?,
-            })
-        })
+        self.wait(self.ask_work_to_grade(teacher, limit))
     }
 
     fn work_to_grade_count(&self, teacher: &str) -> Result<u64, StoreError> {
-        let sql = format!(r#"SELECT count(*) FROM {TO_GRADE} WHERE t.institute = $1 AND t."user" = $2"#);
-        self.number(&sql, &[&self.institute, &teacher])
+        self.wait(self.ask_work_to_grade_count(teacher))
     }
 
     fn highest_score(&self, assignment: &str) -> Result<Option<f64>, StoreError> {

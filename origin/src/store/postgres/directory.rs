@@ -67,6 +67,24 @@ impl Transaction<'_> {
         .await
     }
 
+    pub(super) async fn ask_taught_batches(&self, user: &str) -> Answer<Vec<TaughtBatch>> {
+        self.ask_all(
+            r#"SELECT b.batch, b.title,
+                    (SELECT count(*) FROM enrolments e WHERE e.institute = $1 AND e.batch = b.batch)
+             FROM batch_teachers t JOIN batches b ON b.institute = t.institute AND b.batch = t.batch
+             WHERE t.institute = $1 AND t."user" = $2 ORDER BY b.batch"#,
+            &[&self.institute, &user],
+            |row| {
+                Ok(TaughtBatch {
+                    batch: row.try_get(0)?,
+                    title: row.try_get(1)?,
+                    students: to_u64(row.try_get(2)?),
+                })
+            },
+        )
+        .await
+    }
+
     pub(super) async fn ask_studied_batches(&self, student: &str) -> Answer<Vec<StudiedBatch>> {
         self.ask_all(
             r#"SELECT b.batch, b.title, ARRAY(
@@ -117,20 +135,7 @@ impl ReadDirectory for Transaction<'_> {
     }
 
     fn taught_batches(&self, user: &str) -> Result<Vec<TaughtBatch>, StoreError> {
-        self.all(
-            r#"SELECT b.batch, b.title,
-                    (SELECT count(*) FROM enrolments e WHERE e.institute = $1 AND e.batch = b.batch)
-             FROM batch_teachers t JOIN batches b ON b.institute = t.institute AND b.batch = t.batch
-             WHERE t.institute = $1 AND t."user" = $2 ORDER BY b.batch"#,
-            &[&self.institute, &user],
-            |row| {
-                Ok(TaughtBatch {
-                    batch: row.try_get(0)?,
-                    title: row.try_get(1)?,
-                    students: to_u64(row.try_get(2)?),
-                })
-            },
-        )
+        self.wait(self.ask_taught_batches(user))
     }
 
     fn studied_batches(&self, student: &str) -> Result<Vec<StudiedBatch>, StoreError> {

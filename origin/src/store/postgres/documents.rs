@@ -1,6 +1,6 @@
 //! Documents: their records, the log of their changes, snapshots, and the changes that were refused.
 
-use super::transaction::{Millis, Transaction, millis};
+use super::transaction::{Answer, Millis, Transaction, millis};
 use crate::store::documents::{
     Carried, ChangeRow, LoggedDocument, NewDocument, RawDocument, RawSuccession, ReadDocuments, Succession,
     WriteDocuments,
@@ -32,6 +32,20 @@ fn read_hash(row: &Row, column: usize) -> Result<[u8; 32], tokio_postgres::Error
     // The table takes no other length.
     hash.copy_from_slice(&bytes[..32]);
     Ok(hash)
+}
+
+impl Transaction<'_> {
+    pub(super) async fn ask_documents_by_subjects(
+        &self,
+        kind: &str,
+        subjects: &[String],
+    ) -> Answer<Vec<RawDocument>> {
+        let sql = format!(
+            "SELECT {COLUMNS} FROM documents WHERE institute = $1 AND kind = $2 AND subject = ANY ($3)
+                 AND deleted_at IS NULL AND successor IS NULL"
+        );
+        self.ask_all(&sql, &[&self.institute, &kind, &subjects], read_document).await
+    }
 }
 
 impl ReadDocuments for Transaction<'_> {
@@ -87,6 +101,15 @@ impl ReadDocuments for Transaction<'_> {
         self.one(&sql, &[&self.institute, &kind, &subject], read_document)?
             .map(RawDocument::parse)
             .transpose()
+    }
+
+    fn documents_by_subjects(
+        &self,
+        kind: &str,
+        subjects: &[String],
+    ) -> Result<Vec<LoggedDocument>, StoreError> {
+        let found = self.wait(self.ask_documents_by_subjects(kind, subjects))?;
+        found.into_iter().map(RawDocument::parse).collect()
     }
 
     fn snapshot(&self, document: DocumentId) -> Result<Option<(u64, Vec<u8>)>, StoreError> {

@@ -7,6 +7,7 @@ use crate::store::timetable::{
     ReadTimetable, WriteTimetable,
 };
 use crate::store::transaction::to_u64;
+use std::collections::HashMap;
 use tokio_postgres::Row;
 
 const CLASS: &str = r#"SELECT c.class, c.batch, c.title, c.room, c.teacher, u.name, c.starts_at, c.ends_at
@@ -66,6 +67,52 @@ impl Transaction<'_> {
         let figures = self.ask_one(&sql, &[&self.institute, &student], read_figures).await?;
         Ok(AttendanceFigures { conflicts: 0, ..figures.unwrap_or_default() })
     }
+
+    pub(super) async fn ask_figures_of_batches(
+        &self,
+        batches: &[String],
+        from: i64,
+        until: i64,
+    ) -> Answer<AttendanceFigures> {
+        let sql = format!(
+            "SELECT {FIGURES} FROM classes c
+             JOIN attendance a ON a.institute = c.institute AND a.class = c.class
+             WHERE c.institute = $1 AND c.batch = ANY ($2) AND c.starts_at >= $3 AND c.starts_at < $4 AND c.cancelled_at IS NULL"
+        );
+        let params = (Millis(from), Millis(until));
+        let figures =
+            self.ask_one(&sql, &[&self.institute, &batches, &params.0, &params.1], read_figures).await?;
+        Ok(figures.unwrap_or_default())
+    }
+
+    pub(super) async fn ask_figures_of_classes(
+        &self,
+        classes: &[String],
+    ) -> Answer<HashMap<String, AttendanceFigures>> {
+        let sql = format!(
+            "SELECT {FIGURES}, class FROM attendance WHERE institute = $1 AND class = ANY ($2) GROUP BY class"
+        );
+        let read = |row: &Row| Ok((row.try_get(5)?, read_figures(row)?));
+        Ok(self.ask_all(&sql, &[&self.institute, &classes], read).await?.into_iter().collect())
+    }
+
+    pub(super) async fn ask_conflicts_of_classes(&self, classes: &[String]) -> Answer<Vec<ClassConflict>> {
+        self.ask_all(
+            r#"SELECT a.class, a.student, u.name, a.marks::text
+             FROM attendance a JOIN users u ON u."user" = a.student
+             WHERE a.institute = $1 AND a.class = ANY ($2) AND a.marks IS NOT NULL ORDER BY u.name, a.student"#,
+            &[&self.institute, &classes],
+            |row| {
+                Ok(ClassConflict {
+                    class: row.try_get(0)?,
+                    student: row.try_get(1)?,
+                    name: row.try_get(2)?,
+                    marks: row.try_get(3)?,
+                })
+            },
+        )
+        .await
+    }
 }
 
 impl ReadTimetable for Transaction<'_> {
@@ -89,20 +136,20 @@ impl ReadTimetable for Transaction<'_> {
         self.wait(self.ask_classes_of(batches, from, until, limit))
     }
 
-    fn batch_figures(&self, batch: &str, from: i64, until: i64) -> Result<AttendanceFigures, StoreError> {
-        let sql = format!(
-            "SELECT {FIGURES} FROM classes c
-             JOIN attendance a ON a.institute = c.institute AND a.class = c.class
-             WHERE c.institute = $1 AND c.batch = $2 AND c.starts_at >= $3 AND c.starts_at < $4 AND c.cancelled_at IS NULL"
-        );
-        let params = (Millis(from), Millis(until));
-        let figures = self.one(&sql, &[&self.institute, &batch, &params.0, &params.1], read_figures)?;
-        Ok(figures.unwrap_or_default())
+    fn figures_of_batches(
+        &self,
+        batches: &[String],
+        from: i64,
+        until: i64,
+    ) -> Result<AttendanceFigures, StoreError> {
+        self.wait(self.ask_figures_of_batches(batches, from, until))
     }
 
-    fn class_figures(&self, class: &str) -> Result<AttendanceFigures, StoreError> {
-        let sql = format!("SELECT {FIGURES} FROM attendance WHERE institute = $1 AND class = $2");
-        Ok(self.one(&sql, &[&self.institute, &class], read_figures)?.unwrap_or_default())
+    fn figures_of_classes(
+        &self,
+        classes: &[String],
+    ) -> Result<HashMap<String, AttendanceFigures>, StoreError> {
+        self.wait(self.ask_figures_of_classes(classes))
     }
 
     fn student_figures(&self, student: &str) -> Result<AttendanceFigures, StoreError> {
@@ -127,15 +174,8 @@ impl ReadTimetable for Transaction<'_> {
         )
     }
 
-    fn class_conflicts(&self, class: &str) -> Result<Vec<ClassConflict>, StoreError> {
-        self.all(
-            r#"SELECT a.student, u.name, a.marks::text FROM attendance a JOIN users u ON u."user" = a.student
-             WHERE a.institute = $1 AND a.class = $2 AND a.marks IS NOT NULL ORDER BY u.name"#,
-            &[&self.institute, &class],
-            |row| {
-                Ok(ClassConflict { student: row.try_get(0)?, name: row.try_get(1)?, marks: row.try_get(2)? })
-            },
-        )
+    fn conflicts_of_classes(&self, classes: &[String]) -> Result<Vec<ClassConflict>, StoreError> {
+        self.wait(self.ask_conflicts_of_classes(classes))
     }
 
     fn attendance(&self, class: &str) -> Result<Vec<AttendanceRow>, StoreError> {

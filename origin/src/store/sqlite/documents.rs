@@ -76,6 +76,15 @@ impl ReadDocuments for Transaction<'_> {
         self.one(&sql, (self.institute, kind, subject), read_document)?.map(RawDocument::parse).transpose()
     }
 
+    fn documents_by_subjects(
+        &self,
+        kind: &str,
+        subjects: &[String],
+    ) -> Result<Vec<LoggedDocument>, StoreError> {
+        let found = subjects.iter().map(|subject| self.document_by_subject(kind, subject));
+        found.filter_map(Result::transpose).collect()
+    }
+
     fn snapshot(&self, document: DocumentId) -> Result<Option<(u64, Vec<u8>)>, StoreError> {
         self.one(
             "SELECT position, bytes FROM snapshots WHERE document = ?1",

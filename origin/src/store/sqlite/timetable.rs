@@ -8,6 +8,7 @@ use crate::store::timetable::{
 };
 use crate::store::transaction::to_u64;
 use rusqlite::Row;
+use std::collections::HashMap;
 
 const CLASS: &str = "SELECT c.class, c.batch, c.title, c.room, c.teacher, u.name, c.starts_at, c.ends_at
      FROM classes c JOIN users u ON u.user = c.teacher";
@@ -36,6 +37,10 @@ fn read_figures(row: &Row<'_>) -> rusqlite::Result<AttendanceFigures> {
         excused: to_u64(row.get(3)?),
         conflicts: 0,
     })
+}
+
+fn read_figures_and_conflicts(row: &Row<'_>) -> rusqlite::Result<AttendanceFigures> {
+    Ok(AttendanceFigures { conflicts: to_u64(row.get(4)?), ..read_figures(row)? })
 }
 
 impl ReadTimetable for Transaction<'_> {
@@ -70,25 +75,38 @@ impl ReadTimetable for Transaction<'_> {
         Ok(classes)
     }
 
-    fn batch_figures(&self, batch: &str, from: i64, until: i64) -> Result<AttendanceFigures, StoreError> {
+    fn figures_of_batches(
+        &self,
+        batches: &[String],
+        from: i64,
+        until: i64,
+    ) -> Result<AttendanceFigures, StoreError> {
         let sql = format!(
             "SELECT {FIGURES}, count(marks) FROM classes c
              CROSS JOIN attendance a ON a.institute = c.institute AND a.class = c.class
              WHERE c.institute = ?1 AND c.batch = ?2 AND c.starts_at >= ?3 AND c.starts_at < ?4 AND c.cancelled_at IS NULL"
         );
-        let figures = self.one(&sql, (self.institute, batch, from, until), |row| {
-            Ok(AttendanceFigures { conflicts: to_u64(row.get(4)?), ..read_figures(row)? })
-        })?;
-        Ok(figures.unwrap_or_default())
+        let mut sum = AttendanceFigures::default();
+        for batch in batches {
+            let params = (self.institute, batch, from, until);
+            sum += self.one(&sql, params, read_figures_and_conflicts)?.unwrap_or_default();
+        }
+        Ok(sum)
     }
 
-    fn class_figures(&self, class: &str) -> Result<AttendanceFigures, StoreError> {
+    fn figures_of_classes(
+        &self,
+        classes: &[String],
+    ) -> Result<HashMap<String, AttendanceFigures>, StoreError> {
         let sql =
             format!("SELECT {FIGURES}, count(marks) FROM attendance WHERE institute = ?1 AND class = ?2");
-        let figures = self.one(&sql, (self.institute, class), |row| {
-            Ok(AttendanceFigures { conflicts: to_u64(row.get(4)?), ..read_figures(row)? })
-        })?;
-        Ok(figures.unwrap_or_default())
+        let mut found = HashMap::new();
+        for class in classes {
+            let figures = self.one(&sql, (self.institute, class), read_figures_and_conflicts)?;
+            let some = figures.filter(|figures| *figures != AttendanceFigures::default());
+            found.extend(some.map(|figures| (class.clone(), figures)));
+        }
+        Ok(found)
     }
 
     fn student_figures(&self, student: &str) -> Result<AttendanceFigures, StoreError> {
@@ -115,13 +133,18 @@ impl ReadTimetable for Transaction<'_> {
         )
     }
 
-    fn class_conflicts(&self, class: &str) -> Result<Vec<ClassConflict>, StoreError> {
-        self.all(
-            "SELECT a.student, u.name, a.marks FROM attendance a JOIN users u ON u.user = a.student
-             WHERE a.institute = ?1 AND a.class = ?2 AND a.marks IS NOT NULL ORDER BY u.name",
-            (self.institute, class),
-            |row| Ok(ClassConflict { student: row.get(0)?, name: row.get(1)?, marks: row.get(2)? }),
-        )
+    fn conflicts_of_classes(&self, classes: &[String]) -> Result<Vec<ClassConflict>, StoreError> {
+        let sql = "SELECT a.student, u.name, a.marks FROM attendance a JOIN users u ON u.user = a.student
+             WHERE a.institute = ?1 AND a.class = ?2 AND a.marks IS NOT NULL";
+        let mut conflicts = Vec::new();
+        for class in classes {
+            conflicts.extend(self.all(sql, (self.institute, class), |row| {
+                let (student, name, marks) = (row.get(0)?, row.get(1)?, row.get(2)?);
+                Ok(ClassConflict { class: class.clone(), student, name, marks })
+            })?);
+        }
+        conflicts.sort_by(|a, b| (&a.name, &a.student).cmp(&(&b.name, &b.student)));
+        Ok(conflicts)
     }
 
     fn attendance(&self, class: &str) -> Result<Vec<AttendanceRow>, StoreError> {

@@ -2,6 +2,7 @@
 
 use super::fees::{invoice, payment};
 use super::*;
+use std::collections::HashMap;
 use sync_protocol::document_id::DocumentId;
 use sync_protocol::link::DocumentRecord;
 use sync_protocol::quarantine::Usage;
@@ -352,11 +353,19 @@ fn attendance_is_counted_by_mark_and_by_conflict(TestStore { store, .. }: &TestS
     .unwrap();
     read(store, |records| {
         let figures = AttendanceFigures { present: 1, absent: 0, late: 1, excused: 0, conflicts: 1 };
-        assert_eq!(records.class_figures("c1")?, figures);
-        assert_eq!(records.batch_figures("maths", AT, AT + 1)?, figures);
+        let several = ["c1".to_owned(), "no-class".to_owned()];
+        assert_eq!(records.figures_of_classes(&several)?, HashMap::from([("c1".to_owned(), figures)]));
+        let batches = ["maths".to_owned(), "no-batch".to_owned()];
+        assert_eq!(records.figures_of_batches(&batches, AT, AT + 1)?, figures);
+        assert_eq!(records.figures_of_batches(&batches[1..], AT, AT + 1)?, AttendanceFigures::default());
         assert_eq!(records.classes_figures(AT, AT + 1)?.marks, figures);
         assert_eq!(records.classes_figures(AT + 1, AT + 2)?, ClassesFigures::default());
-        assert_eq!(records.class_conflicts("c1")?[0].marks, r#"["present","late"]"#);
+        let conflicts = records.conflicts_of_classes(&several)?;
+        let [conflict] = &conflicts[..] else { panic!("{conflicts:?}") };
+        assert_eq!(
+            (&conflict.class[..], &conflict.student[..], &conflict.marks[..]),
+            ("c1", "ann", r#"["present","late"]"#)
+        );
         assert_eq!(records.attendance("c1")?[0].marks.as_deref(), Some(r#"["present","late"]"#));
         let ann = &records.attendance("c1")?[0];
         assert_eq!(ann.heads.as_deref(), Some(r#"["ab"]"#));
@@ -464,6 +473,8 @@ fn documents_append_only_where_the_log_ends(TestStore { store, .. }: &TestStore)
         assert_eq!(records.changes_after(document, 2)?, [[3, 0, 255]]);
         assert_eq!(records.snapshot(document)?, Some((2, b"saved".to_vec())));
         assert_eq!(records.document_by_subject("notes", "c1")?.unwrap().record.document, document);
+        let several = records.documents_by_subjects("notes", &["no-class".into(), "c1".into()])?;
+        assert_eq!(several.iter().map(|known| known.record.document).collect::<Vec<_>>(), [document]);
         assert_eq!(records.changes_among(document, &[[9; 32], [3; 32], [1; 32]])?.len(), 2);
         assert_eq!(records.acknowledged("log")?, 5);
         let figures = records.institute_figures()?;

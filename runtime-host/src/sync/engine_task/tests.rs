@@ -217,6 +217,31 @@ async fn an_engine_hears_of_a_link_that_was_up_before_it() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_link_without_room_holds_up_no_device() {
+    let bytes = follow(NORTHSIDE);
+    let edge = edge(&bytes);
+    let (messages, mut sent) = mpsc::channel(1);
+    let others = b"what another institute says".to_vec();
+    messages.send(others.clone()).await.unwrap();
+    edge.link.send_replace(Some(LinkSender { generation: 1, messages }));
+    let mut device = edge.connect(NORTHSIDE, 1, 8).await;
+    device.assert_echo(b"hello").await;
+    for expected in [others, bytes] {
+        assert_eq!(tokio::time::timeout(PATIENCE, sent.recv()).await.unwrap(), Some(expected));
+    }
+    edge.stop().await;
+}
+
+#[test]
+fn what_shares_a_call_is_bounded_in_bytes_and_a_large_frame_goes_alone() {
+    let frame = |bytes: usize| EngineInput::LinkFrame { generation: 1, bytes: vec![0; bytes] };
+    let half = limits::ENGINE_BATCH_BYTES / 2;
+    assert_eq!(in_one_call(&[]), 0);
+    assert_eq!(in_one_call(&[frame(4 * half), frame(1)]), 1);
+    assert_eq!(in_one_call(&[frame(half), EngineInput::Closed(1), frame(half), frame(1)]), 3);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn an_engine_that_speaks_for_another_institute_is_stopped() {
     let edge = edge(&follow(RIVERSIDE));
     let mut device = edge.connect(NORTHSIDE, 1, 8).await;
