@@ -547,9 +547,9 @@ mod tests {
             read.unwrap();
         });
         assert!(steps.len() > 40, "{steps:#?}");
-        // `mine` is the list of one user's batches.
-        let whole: Vec<_> =
-            steps.iter().filter(|step| step.starts_with("SCAN") && !step.starts_with("SCAN mine")).collect();
+        // `mine` is the list of one user's batches, a query within a query the last messages of a mailbox.
+        let few = |step: &str| step.starts_with("SCAN mine") || step.starts_with("SCAN (subquery");
+        let whole: Vec<_> = steps.iter().filter(|step| step.starts_with("SCAN") && !few(step)).collect();
         assert!(whole.is_empty(), "{whole:#?}");
         // A search by the institute alone reads all of the institute: only an ordered list with a limit may, which stops.
         let wide = steps.iter().filter(|step| step.contains("(institute=?)"));
