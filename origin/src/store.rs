@@ -17,6 +17,7 @@ mod doubts;
 mod error;
 mod feed;
 mod fees;
+mod figures;
 mod idempotency;
 mod messages;
 mod notices;
@@ -50,10 +51,11 @@ pub(crate) use feed::FeedRow;
 #[cfg(test)]
 pub(crate) use fees::EntryKind;
 pub(crate) use fees::{
-    EventStatus, Invoice, LedgerEntry, NewInvoice, NewRefund, Payment, PaymentEvent, PaymentRow,
+    EventStatus, Invoice, LedgerEntry, NewInvoice, NewRefund, Payment, PaymentEvent, PaymentRow, Settled,
 };
+pub(crate) use figures::{ClassesFigures, InstituteFigures};
 pub(crate) use idempotency::{Decision, DecisionStatus};
-pub(crate) use messages::{MessageRow, NewMessage};
+pub(crate) use messages::{MessageRow, NewMessage, Unread, arrival_of_history};
 pub(crate) use notices::{Notice, Notices};
 pub(crate) use notifications::{NewNotification, NotificationId, NotificationRow};
 pub(crate) use outbox::{AfterFailure, OutboxFigures, SetAside, Work};

@@ -64,6 +64,9 @@ pub enum Command {
     PostMessage { to: Recipient, text: String },
     /// By an admin: nobody reads the text any more, and its readers see that there was one.
     RetractMessage { message: String, reason: String },
+    /// By whoever is signed in: their messages up to `until` are read, which is `messages.until` of a dashboard that shows
+    /// them. What comes to the origin later stays unread, whenever it was written.
+    MarkMessagesRead { until: i64 },
     /// By the student who is signed in.
     SubmitAssignment { assignment: String, text: String },
     /// By an admin.
@@ -208,7 +211,11 @@ pub enum Command {
         #[serde(default, skip_serializing_if = "Option::is_none")]
         currency: Option<String>,
     },
-    /// By an admin. `time_zone` is an IANA name, `currency` an ISO 4217 code.
+    /// By an admin, of what a payment provider told and could not be applied then: it is tried again.
+    ApplyPaymentEvent { provider: String, event: String },
+    /// By an admin: nothing comes of it, and why.
+    SettlePaymentEvent { provider: String, event: String, reason: String },
+    /// By an admin. `time_zone` is an IANA name, `currency` an ISO 4217 code, which stays once anything was owed in it.
     ChangeInstitute {
         #[serde(default, skip_serializing_if = "Option::is_none")]
         name: Option<String>,
@@ -278,6 +285,7 @@ pub const NAMES: [&str; 32] = [
     "record-payment",
     "post-message",
     "retract-message",
+    "mark-messages-read",
     "submit-assignment",
     "enroll-student",
     "withdraw-student",
@@ -302,6 +310,8 @@ pub const NAMES: [&str; 32] = [
     "create-assignment",
     "change-assignment",
     "create-invoice",
+    "apply-payment-event",
+    "settle-payment-event",
     "change-institute",
     "revoke-device",
 ];
@@ -349,6 +359,7 @@ impl Command {
             Command::RecordPayment { .. } => "record-payment",
             Command::PostMessage { .. } => "post-message",
             Command::RetractMessage { .. } => "retract-message",
+            Command::MarkMessagesRead { .. } => "mark-messages-read",
             Command::SubmitAssignment { .. } => "submit-assignment",
             Command::EnrollStudent { .. } => "enroll-student",
             Command::WithdrawStudent { .. } => "withdraw-student",
@@ -373,6 +384,8 @@ impl Command {
             Command::CreateAssignment { .. } => "create-assignment",
             Command::ChangeAssignment { .. } => "change-assignment",
             Command::CreateInvoice { .. } => "create-invoice",
+            Command::ApplyPaymentEvent { .. } => "apply-payment-event",
+            Command::SettlePaymentEvent { .. } => "settle-payment-event",
             Command::ChangeInstitute { .. } => "change-institute",
             Command::RevokeDevice { .. } => "revoke-device",
         }
@@ -424,12 +437,28 @@ mod tests {
             ),
             (r#"{"command":"change-institute","currency":"rupees"}"#, "currency"),
             (r#"{"command":"revoke-device","user":"u","device":""}"#, "device"),
+            (r#"{"command":"mark-messages-read"}"#, "until"),
+            (r#"{"command":"apply-payment-event","provider":"a b","event":"e"}"#, "provider"),
+            (r#"{"command":"apply-payment-event","provider":"p","event":"a b"}"#, "event"),
+            (r#"{"command":"settle-payment-event","provider":"p","event":"e","reason":" "}"#, "reason"),
         ] {
             assert_eq!(fault(json).field(), Some(field), "{json}");
         }
         let payment = r#"{"command":"record-payment","invoice":"i","amount_minor":0,"method":"cash"}"#;
         assert_eq!(fault(payment).field(), Some("amount_minor"));
         assert_eq!(fault(&format!("{:?}", "x".repeat(MAX_COMMAND_BYTES))).code(), "body-too-large");
+    }
+
+    #[test]
+    fn a_class_is_moved_to_a_room_on_one_line() {
+        let moved = |room: &str| {
+            let times = r#""starts_at":"2026-11-02T09:00:00Z","ends_at":"2026-11-02T10:00:00Z""#;
+            decode(&format!(r#"{{"command":"reschedule-class","class":"c",{times},"room":{room:?}}}"#))
+        };
+        for room in ["a\nb", &"x".repeat(MAX_TITLE_CHARS + 1), " "] {
+            assert_eq!(moved(room).unwrap_err().field(), Some("room"), "{room:?}");
+        }
+        assert!(moved("").is_ok() && moved(&"x".repeat(MAX_TITLE_CHARS)).is_ok());
     }
 
     #[test]
@@ -462,6 +491,7 @@ mod tests {
             ("record-payment", r#","invoice":"i","amount_minor":1,"method":"cash""#),
             ("post-message", r#","to":{"user":"u"},"text":"t""#),
             ("retract-message", r#","message":"m","reason":"not for everybody""#),
+            ("mark-messages-read", r#","until":7"#),
             ("submit-assignment", r#","assignment":"a","text":"t""#),
             ("enroll-student", r#","student":"s","batch":"b""#),
             ("withdraw-student", r#","student":"s","batch":"b""#),
@@ -495,6 +525,8 @@ mod tests {
             ("create-assignment", r#","batch":"b","title":"Exercise","max_score":10"#),
             ("change-assignment", r#","assignment":"a","max_score":20"#),
             ("create-invoice", r#","student":"s","title":"Fees","amount_minor":1,"due_on":"2026-12-01""#),
+            ("apply-payment-event", r#","provider":"stripe","event":"evt_1""#),
+            ("settle-payment-event", r#","provider":"stripe","event":"evt_1","reason":"Paid in cash""#),
             ("change-institute", r#","time_zone":"Asia/Kolkata""#),
             ("revoke-device", r#","user":"u","device":"a phone""#),
         ];

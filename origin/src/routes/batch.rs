@@ -24,8 +24,8 @@ use utoipa::ToSchema;
 
 /// Most requests of one batch: what an app's first screen needs.
 const MAX_REQUESTS: usize = 10;
-/// Longest path with its query, in bytes.
-const MAX_PATH_BYTES: usize = 512;
+/// Longest path below its place, and longest query, in bytes.
+const MAX_PART_BYTES: usize = 200;
 /// Largest body of one answer, in bytes: no view comes near it, and ten of them fit into memory many times.
 const MAX_ANSWER_BYTES: usize = 4 * 1024 * 1024;
 /// Where the views are.
@@ -63,7 +63,10 @@ pub(super) struct BatchRequest {
 #[serde(deny_unknown_fields)]
 struct BatchItem {
     /// A view with its query, for example `/api/students/grades`.
-    #[schema(pattern = "^/api/(students|teachers|admin|classes)/[A-Za-z0-9/._-]{1,64}$")]
+    #[schema(
+        max_length = 512,
+        pattern = "^/api/(students|teachers|guardians|admin|classes)/[A-Za-z0-9/._~%-]{1,200}([?][A-Za-z0-9._~%&=+:-]{0,200})?$"
+    )]
     path: String,
     /// As the header `If-None-Match`, of one tag.
     #[serde(default, deserialize_with = "given")]
@@ -118,8 +121,10 @@ fn request(at: usize, item: &BatchItem, headers: &HeaderMap) -> Result<Request, 
     let wrong = |field: &str, detail: &str| {
         ApiError::invalid_field(format!("requests.{at}.{field}"), format!("requests.{at}.{field} {detail}"))
     };
-    if item.path.len() > MAX_PATH_BYTES || !PLACES.iter().any(|place| item.path.starts_with(place)) {
-        return Err(wrong("path", &format!("is not the path of a view, of at most {MAX_PATH_BYTES} bytes")));
+    if !is_path_of_view(&item.path) {
+        let detail =
+            format!("is not the path of a view with its query, each of at most {MAX_PART_BYTES} bytes");
+        return Err(wrong("path", &detail));
     }
     let mut request = Request::builder().method(Method::GET).uri(&item.path);
     for name in [AUTHORIZATION, HeaderName::from_static(BOOKMARK_HEADER)] {
@@ -134,6 +139,17 @@ fn request(at: usize, item: &BatchItem, headers: &HeaderMap) -> Result<Request, 
         request = request.header(IF_NONE_MATCH, tags);
     }
     request.body(Body::empty()).map_err(|_| wrong("path", "is not a path"))
+}
+
+/// Whether the text has the form that the description asks for: a place, a path of unreserved characters, and a query perhaps.
+fn is_path_of_view(text: &str) -> bool {
+    let allowed = |text: &str, more: &[u8]| {
+        text.len() <= MAX_PART_BYTES
+            && text.bytes().all(|b| b.is_ascii_alphanumeric() || b"._~%-".contains(&b) || more.contains(&b))
+    };
+    let (path, query) = text.split_once('?').unwrap_or((text, ""));
+    let below = PLACES.iter().find_map(|place| path.strip_prefix(place));
+    below.is_some_and(|below| !below.is_empty() && allowed(below, b"/")) && allowed(query, b"&=+:")
 }
 
 /// Whether the text is a tag as the views give it: 32 hexadecimal digits between quotes.

@@ -16,6 +16,7 @@ mod patroni;
 mod plans;
 mod retries;
 mod sessions;
+mod states;
 mod tables;
 mod timetable;
 mod views;

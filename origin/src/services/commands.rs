@@ -266,6 +266,7 @@ fn decide(tx: &mut WriteTx<'_>, request: Request) -> Result<Decision, CommandFau
         return Err(effects::forbidden("there is no such institute"));
     }
     let mut subject = Subject::of_command(tx.records(), &order.command)?;
+    subject.given_by(&user);
     let before = subject.state(tx.records())?;
     let applied = match &order.if_match {
         Some(tags) if !records::matches(tags, before.as_ref()) => Err(effects::precondition_failed()),

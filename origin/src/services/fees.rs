@@ -25,6 +25,8 @@ pub(crate) enum FeeFault {
     BeyondPaid { amount: i64, left: i64 },
     #[error("the student would owe {balance}, the limit is {MAX_BALANCE_MINOR}")]
     BeyondBalance { balance: i64 },
+    #[error("the event cannot be applied: {0}")]
+    Event(String),
     #[error("the currency is {found}, the institute's is {expected}")]
     Currency { found: String, expected: String },
     #[error(transparent)]

@@ -45,7 +45,13 @@ impl Subject {
             Command::RecordPayment { invoice, .. } | Command::VoidInvoice { invoice } => {
                 known(&collections::INVOICES, &[invoice])
             }
+            Command::ApplyPaymentEvent { provider, event }
+            | Command::SettlePaymentEvent { provider, event, .. } => {
+                known(&collections::PAYMENT_EVENTS, &[provider, event])
+            }
             Command::RefundPayment { payment, .. } => known(&collections::PAYMENTS, &[payment]),
+            // The giver's, who is not part of the command.
+            Command::MarkMessagesRead { .. } => Self::of(&collections::MAILBOXES, None),
             Command::PostMessage { .. } => Self::of(&collections::MESSAGES, None),
             Command::RetractMessage { message, .. } => known(&collections::MESSAGES, &[message]),
             Command::EnrollStudent { student, batch } | Command::WithdrawStudent { student, batch } => {
@@ -89,6 +95,13 @@ impl Subject {
     pub(crate) fn made(&mut self, outcome: &Value) {
         if self.key.is_none() {
             self.key = outcome.get(self.kind).and_then(Value::as_str).map(|key| vec![key.to_owned()]);
+        }
+    }
+
+    /// Takes the key of a record that is the giver's own.
+    pub(crate) fn given_by(&mut self, user: &str) {
+        if self.kind == collections::MAILBOXES.record {
+            self.key = Some(vec![user.to_owned()]);
         }
     }
 

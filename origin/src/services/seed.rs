@@ -9,7 +9,7 @@ use super::local_time::LocalTime;
 use super::passwords::{self, PasswordError};
 use crate::store::{
     Assignment, AttendanceRow, NewClass, NewInvoice, NewMessage, NewSubmission, NewUser, PaymentRow, Store,
-    StoreError, WriteTx,
+    StoreError, WriteTx, arrival_of_history,
 };
 use jiff::ToSpan as _;
 use jiff::civil::Date;
@@ -281,10 +281,12 @@ impl<'t, 'c> Loader<'t, 'c> {
                 batch: batch.map(str::to_owned),
                 text: text.to_owned(),
                 posted_at: self.now - days_ago * DAY_MS,
+                arrived: Some(arrival_of_history(self.now - days_ago * DAY_MS)),
             })?;
             self.count(added);
         }
-        self.tx.set_messages_read(&student, self.now - DAY_MS - DAY_MS / 2)
+        self.tx.read_messages(&student, arrival_of_history(self.now - DAY_MS - DAY_MS / 2))?;
+        Ok(())
     }
 
     /// One invoice of tuition for each student, paid in full, in part or not at all; a second one for `student@`.

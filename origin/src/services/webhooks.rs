@@ -1,7 +1,8 @@
 //! What payment providers tell: each event once, in the transaction that it moves money in.
 //!
 //! An event that cannot be applied, such as a payment of an unknown invoice or of more than is due, is set aside whole,
-//! for an admin to see (`GET /api/admin/fees`), and acknowledged: the provider's repetitions would change nothing.
+//! for an admin to see (`GET /admin/v1/payment-events`) and to apply or settle later, and acknowledged: the provider's
+//! repetitions would change nothing.
 
 mod event;
 mod settings;
@@ -105,6 +106,15 @@ fn apply(
         Err(FeeFault::Store(error)) => Err(error.into()),
         Err(fault) => set_aside(tx, fault.to_string()),
     }
+}
+
+/// Moves the money of an event that was set aside, dated when it came. An error leaves nothing behind only where the transaction,
+/// or an attempt within it, ends with it.
+pub(crate) fn apply_kept(tx: &mut WriteTx<'_>, kept: &PaymentEvent) -> Result<(), FeeFault> {
+    let event = Event::decode(kept.body.as_bytes()).map_err(FeeFault::Event)?;
+    let money = event.money.map_err(FeeFault::Event)?;
+    let money = money.ok_or_else(|| FeeFault::Event("it moves no money".to_owned()))?;
+    move_money(tx, &kept.provider, &money, kept.received_at)
 }
 
 fn set_aside(tx: &mut WriteTx<'_>, reason: String) -> Result<(EventStatus, Option<String>), WebhookError> {

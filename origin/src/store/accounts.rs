@@ -14,7 +14,6 @@ pub(crate) struct Account {
     pub(crate) name: String,
     pub(crate) role: Role,
     pub(crate) password_hash: Option<String>,
-    pub(crate) messages_read_at: i64,
     /// Which access tokens count no more; empty where the account was looked up by its address.
     pub(crate) revocation: Revocation,
 }
@@ -104,9 +103,6 @@ pub(crate) trait WriteAccounts {
 
     /// Makes a user of this institute one of another role.
     fn set_role(&self, user: &str, role: Role) -> Result<(), StoreError>;
-
-    /// Notes until when the user has read their messages.
-    fn set_messages_read(&self, user: &str, until: i64) -> Result<(), StoreError>;
 
     /// Adds a token and drops the user's expired ones.
     fn add_refresh_token(&self, token: &RefreshToken) -> Result<(), StoreError>;

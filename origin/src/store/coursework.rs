@@ -64,9 +64,6 @@ pub(crate) trait ReadCoursework {
 
     /// The highest score that was given for an assignment.
     fn highest_score(&self, assignment: &str) -> Result<Option<f64>, StoreError>;
-
-    /// Submissions of the whole institute.
-    fn submission_count(&self) -> Result<u64, StoreError>;
 }
 
 pub(crate) trait WriteCoursework {

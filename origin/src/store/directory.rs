@@ -31,14 +31,6 @@ pub(crate) struct StudiedBatch {
     pub(crate) teachers: Vec<String>,
 }
 
-#[derive(Debug)]
-pub(crate) struct InstituteCounts {
-    pub(crate) admins: u64,
-    pub(crate) teachers: u64,
-    pub(crate) students: u64,
-    pub(crate) batches: u64,
-}
-
 pub(crate) trait ReadDirectory {
     fn institute(&self) -> Result<Option<Institute>, StoreError>;
 
@@ -63,8 +55,6 @@ pub(crate) trait ReadDirectory {
 
     /// The whole directory, in order of user.
     fn directory(&self) -> Result<Vec<DirectoryEntry>, StoreError>;
-
-    fn institute_counts(&self) -> Result<InstituteCounts, StoreError>;
 }
 
 pub(crate) trait WriteDirectory {

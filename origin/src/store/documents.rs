@@ -97,14 +97,6 @@ pub(crate) struct Carried {
     pub(crate) carried_as: [u8; 32],
 }
 
-#[derive(Debug, Clone, Default)]
-pub(crate) struct DocumentCounts {
-    /// Documents and changes by kind.
-    pub(crate) kinds: Vec<(String, u64, u64)>,
-    /// Refused changes that nobody has settled.
-    pub(crate) quarantined: u64,
-}
-
 pub(crate) trait ReadDocuments {
     /// The document, whatever its institute, deleted or not: the caller compares, so that a foreign id is not taken for a new one.
     fn document_anywhere(&self, document: DocumentId) -> Result<Option<LoggedDocument>, StoreError>;
@@ -153,9 +145,6 @@ pub(crate) trait ReadDocuments {
 
     /// Those of `hashes` that are in the log of the document.
     fn changes_among(&self, document: DocumentId, hashes: &[[u8; 32]]) -> Result<Vec<[u8; 32]>, StoreError>;
-
-    /// A document counts until its history is cut; its successor counts then.
-    fn document_counts(&self) -> Result<DocumentCounts, StoreError>;
 }
 
 pub(crate) trait WriteDocuments {

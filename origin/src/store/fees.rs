@@ -122,6 +122,12 @@ impl EventStatus {
             EventStatus::SetAside => "set-aside",
         }
     }
+
+    pub(super) fn parse(text: &str) -> Result<Self, StoreError> {
+        let all = [EventStatus::Applied, EventStatus::Ignored, EventStatus::SetAside];
+        let unknown = || StoreError::Corrupt { what: "status of an event", text: text.to_owned() };
+        all.into_iter().find(|status| status.as_str() == text).ok_or_else(unknown)
+    }
 }
 
 /// What a payment provider told, and what became of it.
@@ -133,6 +139,23 @@ pub(crate) struct PaymentEvent {
     pub(crate) reason: Option<String>,
     pub(crate) body: String,
     pub(crate) received_at: i64,
+}
+
+/// An event that is kept.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct KeptEvent {
+    pub(crate) event: PaymentEvent,
+    /// When somebody dealt with an event that was set aside.
+    pub(crate) settled_at: Option<i64>,
+}
+
+/// What was done about an event that was set aside.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Settled<'a> {
+    pub(crate) by: &'a str,
+    pub(crate) at: i64,
+    /// Why nothing comes of it; absent when it was applied after all.
+    pub(crate) why: Option<&'a str>,
 }
 
 /// An event that waits for somebody to decide.
@@ -154,14 +177,8 @@ pub(crate) trait ReadFees {
     /// Invoices of the whole institute that are not paid in full, the first due first.
     fn open_invoices(&self, limit: u32) -> Result<Vec<Invoice>, StoreError>;
 
-    /// What the whole institute has still to receive.
-    fn outstanding_minor(&self) -> Result<i64, StoreError>;
-
     /// Payments of the whole institute, the newest first.
     fn recent_payments(&self, limit: u32) -> Result<Vec<PaymentRow>, StoreError>;
-
-    /// What the whole institute received since a time, refunds not taken off.
-    fn received_since_minor(&self, since: i64) -> Result<i64, StoreError>;
 
     fn payment(&self, payment: &str) -> Result<Option<Payment>, StoreError>;
 
@@ -171,10 +188,16 @@ pub(crate) trait ReadFees {
     /// The student's ledger, the newest first.
     fn ledger(&self, student: &str, limit: u32) -> Result<Vec<LedgerEntry>, StoreError>;
 
+    /// Whether anything was ever owed, in the institute's currency.
+    fn has_ledger(&self) -> Result<bool, StoreError>;
+
     /// Whether the event was taken in before.
     fn knows_payment_event(&self, provider: &str, event: &str) -> Result<bool, StoreError>;
 
-    /// Events that were set aside, the oldest first.
+    /// An event with what became of it.
+    fn payment_event(&self, provider: &str, event: &str) -> Result<Option<KeptEvent>, StoreError>;
+
+    /// Events that were set aside and that nobody has dealt with, the oldest first.
     fn set_aside_events(&self, limit: u32) -> Result<Vec<SetAside>, StoreError>;
 }
 
@@ -194,4 +217,12 @@ pub(crate) trait WriteFees {
 
     /// Keeps an event for good. Fails when it is there: look before.
     fn add_payment_event(&self, event: &PaymentEvent) -> Result<(), StoreError>;
+
+    /// Notes what was done about an event that was set aside; false when it was not, or somebody was faster.
+    fn settle_payment_event(
+        &self,
+        provider: &str,
+        event: &str,
+        settled: &Settled<'_>,
+    ) -> Result<bool, StoreError>;
 }

@@ -23,6 +23,23 @@ pub(crate) struct Addressee {
     pub(crate) batch: Option<String>,
 }
 
+/// What somebody has not read.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) struct Unread {
+    /// Others' messages.
+    pub(crate) count: u64,
+    /// The arrival of the last of them; none when nothing is unread.
+    pub(crate) newest: Option<i64>,
+}
+
+/// Taken off the time of a message that came with an institute's history, so that its arrival is before all revisions.
+const BEFORE_REVISIONS: i64 = 1_000_000_000_000_000;
+
+/// The arrival of a message that comes with an institute's history: before all that were posted here, in the order of times.
+pub(crate) fn arrival_of_history(posted_at: i64) -> i64 {
+    posted_at - BEFORE_REVISIONS
+}
+
 #[derive(Debug, Clone)]
 pub(crate) struct NewMessage {
     pub(crate) message: String,
@@ -32,6 +49,8 @@ pub(crate) struct NewMessage {
     pub(crate) batch: Option<String>,
     pub(crate) text: String,
     pub(crate) posted_at: i64,
+    /// Absent for a message that arrives with this transaction's revision.
+    pub(crate) arrived: Option<i64>,
 }
 
 pub(crate) trait ReadMessages {
@@ -44,8 +63,9 @@ pub(crate) trait ReadMessages {
     /// Those of the messages that were retracted.
     fn retracted_of(&self, messages: &[String]) -> Result<Vec<String>, StoreError>;
 
-    /// Messages to the user and to their batches that came after `read_at`, without those that were retracted.
-    fn unread_messages(&self, user: &str, batches: &[String], read_at: i64) -> Result<u64, StoreError>;
+    /// What arrived for the user and their batches behind what they have read, without what was retracted: counted among the
+    /// last `most` of each mailbox.
+    fn unread_messages(&self, user: &str, batches: &[String], most: u32) -> Result<Unread, StoreError>;
 }
 
 pub(crate) trait WriteMessages {
@@ -53,4 +73,7 @@ pub(crate) trait WriteMessages {
 
     /// Whether it was not retracted before.
     fn retract_message(&self, message: &str, by: &str, reason: &str, at: i64) -> Result<bool, StoreError>;
+
+    /// Notes that the user has read what arrived up to `until`, or up to now if that is earlier; false when that had been noted.
+    fn read_messages(&self, user: &str, until: i64) -> Result<bool, StoreError>;
 }

@@ -9,7 +9,7 @@ use super::directory::{Institute, ReadDirectory, StudiedBatch, TaughtBatch};
 use super::documents::{LoggedDocument, ReadDocuments};
 use super::error::StoreError;
 use super::fees::{Invoice, ReadFees};
-use super::messages::{MessageRow, ReadMessages};
+use super::messages::{MessageRow, ReadMessages, Unread};
 use super::timetable::{AttendanceFigures, ClassConflict, ClassRow, ReadTimetable};
 use std::collections::HashMap;
 use std::ops::Range;
@@ -27,6 +27,8 @@ pub(crate) struct StudentOverviewOf<'a> {
     pub(crate) work_max: u32,
     /// Absent when the messages are not for who asks.
     pub(crate) messages_max: Option<u32>,
+    /// Of each mailbox.
+    pub(crate) unread_max: u32,
 }
 
 /// Each part is what the operation of that name gives.
@@ -38,8 +40,8 @@ pub(crate) struct StudentOverview {
     pub(crate) work: Vec<StudentSubmission>,
     pub(crate) average: Option<f64>,
     pub(crate) invoices: Vec<Invoice>,
-    /// The unread ones' number, and the newest.
-    pub(crate) messages: Option<(u64, Vec<MessageRow>)>,
+    /// The unread ones, and the newest.
+    pub(crate) messages: Option<(Unread, Vec<MessageRow>)>,
 }
 
 /// Of which teacher, and how much.
@@ -54,6 +56,8 @@ pub(crate) struct TeacherOverviewOf<'a> {
     pub(crate) recent: Range<i64>,
     pub(crate) to_grade_max: u32,
     pub(crate) messages_max: u32,
+    /// Of each mailbox.
+    pub(crate) unread_max: u32,
 }
 
 /// Each part is what the operation of that name gives.
@@ -63,8 +67,8 @@ pub(crate) struct TeacherOverview {
     pub(crate) recent: AttendanceFigures,
     pub(crate) work_to_grade: Vec<UngradedSubmission>,
     pub(crate) work_to_grade_count: u64,
-    /// The unread ones' number, and the newest.
-    pub(crate) messages: (u64, Vec<MessageRow>),
+    /// The unread ones, and the newest.
+    pub(crate) messages: (Unread, Vec<MessageRow>),
 }
 
 /// What is known of several classes.
@@ -87,7 +91,7 @@ pub(crate) trait ReadOverview:
     fn student_overview(&self, of: &StudentOverviewOf<'_>) -> Result<StudentOverview, StoreError> {
         let student = &of.student.user;
         let messages = of.messages_max.map(|max| {
-            let unread = self.unread_messages(student, of.batches, of.student.messages_read_at)?;
+            let unread = self.unread_messages(student, of.batches, of.unread_max)?;
             Ok::<_, StoreError>((unread, self.messages_to(student, of.batches, max)?))
         });
         Ok(StudentOverview {
@@ -111,7 +115,7 @@ pub(crate) trait ReadOverview:
             work_to_grade: self.work_to_grade(teacher, of.to_grade_max)?,
             work_to_grade_count: self.work_to_grade_count(teacher)?,
             messages: (
-                self.unread_messages(teacher, of.batches, of.teacher.messages_read_at)?,
+                self.unread_messages(teacher, of.batches, of.unread_max)?,
                 self.messages_to(teacher, of.batches, of.messages_max)?,
             ),
         })

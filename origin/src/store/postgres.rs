@@ -16,6 +16,7 @@ mod documents;
 mod doubts;
 mod feed;
 mod fees;
+mod figures;
 mod idempotency;
 mod messages;
 mod migrate;

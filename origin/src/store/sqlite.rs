@@ -11,6 +11,7 @@ mod documents;
 mod doubts;
 mod feed;
 mod fees;
+mod figures;
 mod folder_lock;
 mod idempotency;
 mod messages;
@@ -202,6 +203,50 @@ mod tests {
 
     /// The last schema without the role of guardians.
     const BEFORE_GUARDIANS: i32 = 16;
+    /// The last schema with a time up to which messages are read, and without figures.
+    const BEFORE_ARRIVALS: i32 = 19;
+
+    #[test]
+    fn a_store_from_before_arrivals_and_figures_has_the_same_unread_and_is_counted() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("origin.sqlite");
+        let mut connection = connect(&path).unwrap();
+        let runner = migrations::migrations::runner().set_target(Target::Version(BEFORE_ARRIVALS));
+        runner.run(&mut connection).unwrap();
+        connection
+            .execute_batch(
+                "INSERT INTO institutes VALUES ('i', 'I', 'UTC', 'USD', 7, 0);
+                 INSERT INTO users (user, institute, email, name, role, messages_read_at, created_at)
+                     VALUES ('sam', 'i', 'sam@x', 'Sam', 'student', 2000, 0),
+                         ('ann', 'i', 'ann@x', 'Ann', 'student', 0, 0), ('tom', 'i', 'tom@x', 'Tom', 'teacher', 0, 0);
+                 INSERT INTO batches VALUES ('i', 'b', 'B');
+                 INSERT INTO enrolments VALUES ('i', 'b', 'sam', 0), ('i', 'b', 'ann', 0);
+                 INSERT INTO classes (institute, class, batch, title, room, teacher, starts_at, ends_at)
+                     VALUES ('i', 'c', 'b', 'C', '', 'tom', 5, 6);
+                 INSERT INTO attendance (institute, class, student, mark, marks)
+                     VALUES ('i', 'c', 'sam', 'late', '[]'), ('i', 'c', 'ann', 'present', NULL);
+                 INSERT INTO messages (institute, message, author, recipient, batch, text, posted_at)
+                     VALUES ('i', 'm1', 'tom', NULL, 'b', 'x', 1000), ('i', 'm2', 'tom', 'sam', NULL, 'x', 2000),
+                         ('i', 'm3', 'tom', NULL, 'b', 'x', 2001);
+                 INSERT INTO invoices (institute, invoice, student, title, amount_minor, paid_minor, due_on)
+                     VALUES ('i', 'n', 'sam', 'N', 500, 200, '2026-01-01');
+                 INSERT INTO payments (institute, payment, invoice, amount_minor, method, recorded_by, paid_at)
+                     VALUES ('i', 'p', 'n', 200, 'cash', 'tom', 86400000);
+                 INSERT INTO ledger VALUES ('i', 'invoice', 'n', 'sam', 'n', 500, 0),
+                     ('i', 'payment', 'p', 'sam', 'n', -200, 86400000);",
+            )
+            .unwrap();
+        drop(connection);
+
+        let database = Database::open(folder.path(), Arc::default()).unwrap();
+        let read = database.read_blocking::<_, StoreError>("i", |records| {
+            crate::store::tests::same_unread_and_counted(records)
+        });
+        read.unwrap();
+        let sound: String =
+            connect(&path).unwrap().query_row("PRAGMA integrity_check", [], |row| row.get(0)).unwrap();
+        assert_eq!(sound, "ok");
+    }
 
     #[test]
     fn a_store_from_before_guardians_goes_on_and_takes_them() {

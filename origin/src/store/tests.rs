@@ -19,6 +19,7 @@ mod cluster;
 mod conformance;
 mod doubts;
 mod fees;
+mod figures;
 mod moving;
 mod series;
 mod sessions;
@@ -89,4 +90,24 @@ fn a_second_process_is_told_who_has_the_folder() {
     assert!(fault.contains(&format!("process {}", std::process::id())), "{fault}");
     drop(store);
     assert!(Store::open(folder.path()).is_ok());
+}
+
+/// What the migrations make of a store in which `sam` had read up to a time and `ann` nothing, with one class, one invoice that is
+/// paid in part, and three messages.
+pub(in crate::store) fn same_unread_and_counted(records: &dyn Records) -> Result<(), StoreError> {
+    let batches = ["b".to_owned()];
+    let unread = |user: &str| records.unread_messages(user, &batches, 100);
+    let newest = Some(arrival_of_history(2_001));
+    assert_eq!(unread("sam")?, Unread { count: 1, newest });
+    assert_eq!(unread("ann")?, Unread { count: 2, newest });
+    let figures = records.institute_figures()?;
+    assert_eq!((figures.students, figures.teachers, figures.batches), (2, 1, 1));
+    assert_eq!(figures.outstanding_minor, 300);
+    const DAY_MS: i64 = 24 * 60 * 60 * 1000;
+    assert_eq!((records.received_since_minor(DAY_MS)?, records.received_since_minor(2 * DAY_MS)?), (200, 0));
+    let today = records.classes_figures(0, 10)?;
+    assert_eq!((today.classes, today.expected), (1, 2));
+    let marks = AttendanceFigures { present: 1, late: 1, conflicts: 1, ..AttendanceFigures::default() };
+    assert_eq!(today.marks, marks);
+    Ok(())
 }

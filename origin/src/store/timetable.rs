@@ -107,6 +107,8 @@ pub(crate) struct ClassConflict {
 pub(crate) trait ReadTimetable {
     fn class(&self, class: &str) -> Result<Option<ClassRow>, StoreError>;
 
+    fn is_cancelled(&self, class: &str) -> Result<bool, StoreError>;
+
     /// Classes of all these batches that start in the given span, in order, the first `limit` of them.
     fn classes_of(
         &self,
@@ -125,12 +127,6 @@ pub(crate) trait ReadTimetable {
         until: i64,
         limit: u32,
     ) -> Result<Vec<ClassRow>, StoreError>;
-
-    /// Classes of the whole institute in the given span: their number, and the students expected in them.
-    fn expected_between(&self, from: i64, until: i64) -> Result<(u64, u64), StoreError>;
-
-    /// Marks of the whole institute's classes in the given span.
-    fn figures_between(&self, from: i64, until: i64) -> Result<AttendanceFigures, StoreError>;
 
     /// Marks of all these batches' classes in the given span.
     fn figures_of_batches(

@@ -14,6 +14,7 @@ use super::doubts::{ReadDoubts, WriteDoubts};
 use super::error::StoreError;
 use super::feed::{ReadFeed, WriteFeed};
 use super::fees::{ReadFees, WriteFees};
+use super::figures::ReadFigures;
 use super::idempotency::{ReadDecisions, WriteDecisions};
 use super::messages::{ReadMessages, WriteMessages};
 use super::notifications::{ReadNotifications, WriteNotifications};
@@ -48,6 +49,7 @@ pub(crate) trait Records:
     + ReadDoubts
     + ReadFeed
     + ReadFees
+    + ReadFigures
     + ReadMessages
     + ReadQuarantine
     + ReadNotifications
@@ -71,6 +73,7 @@ impl<T> Records for T where
         + ReadDoubts
         + ReadFeed
         + ReadFees
+        + ReadFigures
         + ReadMessages
         + ReadQuarantine
         + ReadNotifications
@@ -145,8 +148,11 @@ pub(crate) trait Scope {
     /// Ends the innermost savepoint.
     fn release_savepoint(&self) -> Result<(), StoreError>;
 
-    /// Raises the institute's revision by one and writes the feed row and the outbox; the new revision.
+    /// Raises the institute's revision by one and writes the feed row, the outbox and the figures; the new revision.
     fn raise_revision(&self, entry: &FeedEntry) -> Result<u64, StoreError>;
+
+    /// Writes what the figures have changed by, of a transaction that raises no revision.
+    fn write_figures(&self) -> Result<(), StoreError>;
 
     /// Drops the feed rows up to a revision.
     fn trim_feed(&self, until: u64) -> Result<(), StoreError>;
@@ -248,6 +254,7 @@ impl<'t> WriteTx<'t> {
     /// Raises the revision and writes the feed row if anything was touched; `value` with the revision that holds now.
     pub(super) fn finish<T>(mut self, value: T) -> Result<Committed<T>, StoreError> {
         if !self.touched {
+            self.writes.write_figures()?;
             return Ok(Committed { value, revision: self.writes.revision()?, position: 0, has_work: false });
         }
         let tags = &mut self.entry.tags;

@@ -21,6 +21,8 @@ impl Command {
                 optional_text("feedback", feedback)
             }
             Command::PostMessage { .. } | Command::RetractMessage { .. } => self.validate_message(),
+            // Any number: the origin knows up to where there are messages.
+            Command::MarkMessagesRead { until: _ } => Ok(()),
             Command::SubmitAssignment { assignment, text: body } => {
                 id("assignment", assignment)?;
                 text("text", body)
@@ -42,11 +44,11 @@ impl Command {
                 Ok(_) => Ok(()),
                 Err(_) => Err(field("document", "document is not 16 bytes in bs58check")),
             },
-            Command::RescheduleClass { class, starts_at, ends_at, room } => {
+            Command::RescheduleClass { class, starts_at, ends_at, room: place } => {
                 id("class", class)?;
                 id_sized("starts_at", starts_at)?;
                 id_sized("ends_at", ends_at)?;
-                optional_text("room", room)
+                optional(place, |place| room(place))
             }
             Command::CreateClass { .. }
             | Command::ChangeClass { .. }
@@ -65,7 +67,9 @@ impl Command {
             Command::CreateInvoice { .. }
             | Command::VoidInvoice { .. }
             | Command::RecordPayment { .. }
-            | Command::RefundPayment { .. } => self.validate_money(),
+            | Command::RefundPayment { .. }
+            | Command::ApplyPaymentEvent { .. }
+            | Command::SettlePaymentEvent { .. } => self.validate_money(),
         }
     }
 
@@ -116,6 +120,15 @@ impl Command {
             payment_id("payment", payment)?;
             amount(*amount_minor)?;
             optional(reason, |reason| title("reason", reason))?;
+        }
+        if let Command::ApplyPaymentEvent { provider, event }
+        | Command::SettlePaymentEvent { provider, event, .. } = self
+        {
+            id("provider", provider)?;
+            provider_id("event", event)?;
+        }
+        if let Command::SettlePaymentEvent { reason, .. } = self {
+            title("reason", reason)?;
         }
         Ok(())
     }
@@ -317,7 +330,12 @@ fn payment_id(name: &str, value: &str) -> Result<(), CommandError> {
     if !provider.is_empty() {
         id(name, provider)?;
     }
-    if own.is_empty() || own.len() > MAX_PROVIDER_ID_BYTES || !own.bytes().all(|b| b.is_ascii_graphic()) {
+    provider_id(name, own)
+}
+
+fn provider_id(name: &str, value: &str) -> Result<(), CommandError> {
+    let visible = value.bytes().all(|b| b.is_ascii_graphic());
+    if value.is_empty() || value.len() > MAX_PROVIDER_ID_BYTES || !visible {
         let message = format!("{name} is not 1 to {MAX_PROVIDER_ID_BYTES} visible ASCII characters");
         return Err(CommandError::Field { field: name.into(), message });
     }

@@ -14,7 +14,7 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 /// The lists with their collections, from which their parameters are documented.
-pub(in crate::routes) static LISTS: [(&str, &Collection); 21] = [
+pub(in crate::routes) static LISTS: [(&str, &Collection); 22] = [
     ("/admin/v1/users", &collections::USERS),
     ("/admin/v1/batches", &collections::BATCHES),
     ("/admin/v1/enrolments", &collections::ENROLMENTS),
@@ -27,6 +27,7 @@ pub(in crate::routes) static LISTS: [(&str, &Collection); 21] = [
     ("/admin/v1/invoices", &collections::INVOICES),
     ("/admin/v1/payments", &collections::PAYMENTS),
     ("/admin/v1/refunds", &collections::REFUNDS),
+    ("/admin/v1/payment-events", &collections::PAYMENT_EVENTS),
     ("/admin/v1/messages", &collections::MESSAGES),
     ("/admin/v1/documents", &collections::DOCUMENTS),
     ("/admin/v1/doubts", &collections::DOUBTS),
@@ -58,6 +59,8 @@ pub(in crate::routes) fn router() -> OpenApiRouter<App> {
         .routes(routes!(read_invoice))
         .routes(routes!(list_payments))
         .routes(routes!(read_payment))
+        .routes(routes!(list_payment_events))
+        .routes(routes!(read_payment_event))
         .routes(routes!(list_messages))
         .routes(routes!(read_message))
         .routes(routes!(list_documents))
@@ -344,6 +347,32 @@ async fn read_payment(
         &claims.inst,
         app.admin.read(&claims, &collections::PAYMENTS, vec![key], seen).await?,
     )
+}
+
+/// What payment providers told, and what became of it.
+#[utoipa::path(get, path = "/admin/v1/payment-events", tag = "Fees", responses((status = 200, description = "A page", body = PageOf<PaymentEventRecord>)))]
+async fn list_payment_events(
+    State(app): State<App>,
+    Identity(claims): Identity,
+    Seen(seen): Seen,
+    Pairs(query): Pairs,
+) -> Result<Response, ApiError> {
+    let listed = app.admin.list(&claims, &collections::PAYMENT_EVENTS, query, seen).await?;
+    page::<PaymentEventRecord>(&app, &claims.inst, listed)
+}
+
+/// What a payment provider told, as it was sent.
+#[utoipa::path(get, path = "/admin/v1/payment-events/{provider}/{event}", tag = "Fees", responses((status = 200, description = "The record", body = PaymentEventRecord)))]
+async fn read_payment_event(
+    State(app): State<App>,
+    Identity(claims): Identity,
+    Seen(seen): Seen,
+    _: NoQuery,
+    Path((provider, event)): Path<(String, String)>,
+) -> Result<Response, ApiError> {
+    let key = vec![provider, event];
+    let found = app.admin.read(&claims, &collections::PAYMENT_EVENTS, key, seen).await?;
+    record::<PaymentEventRecord>(&app, &claims.inst, found)
 }
 
 /// Messages, without what is written in them. The audit log says who asked.

@@ -34,6 +34,8 @@ pub(in crate::routes) fn router() -> OpenApiRouter<App> {
         .routes(routes!(change_assignment))
         .routes(routes!(grade_submission))
         .routes(routes!(create_invoice))
+        .routes(routes!(apply_payment_event))
+        .routes(routes!(settle_payment_event))
         .routes(routes!(change_institute))
 }
 
@@ -294,6 +296,30 @@ async fn create_invoice(
 ) -> Result<Response, ApiError> {
     let command = body.into_command(String::new());
     apply(&app, &claims, command, terms, StatusCode::CREATED).await
+}
+
+/// Applies what a payment provider told and was set aside.
+#[utoipa::path(post, path = "/admin/v1/payment-events/{provider}/{event}/apply", tag = "Fees", responses((status = 200, description = "What the command did", body = Receipt)))]
+async fn apply_payment_event(
+    State(app): State<App>,
+    Identity(claims): Identity,
+    terms: Terms,
+    Path((provider, event)): Path<(String, String)>,
+) -> Result<Response, ApiError> {
+    let command = Command::ApplyPaymentEvent { provider, event };
+    apply(&app, &claims, command, terms, StatusCode::OK).await
+}
+
+/// Settles what a payment provider told and was set aside: nothing comes of it.
+#[utoipa::path(post, path = "/admin/v1/payment-events/{provider}/{event}/settle", tag = "Fees", request_body = Settlement, responses((status = 200, description = "What the command did", body = Receipt)))]
+async fn settle_payment_event(
+    State(app): State<App>,
+    Identity(claims): Identity,
+    terms: Terms,
+    Path((provider, event)): Path<(String, String)>,
+    JsonBody(body): JsonBody<Settlement>,
+) -> Result<Response, ApiError> {
+    apply(&app, &claims, body.into_command(provider, event), terms, StatusCode::OK).await
 }
 
 /// Changes the institute.

@@ -16,13 +16,15 @@ async fn each_view_of_a_batch_has_its_own_status_and_is_what_it_is_alone() {
         {"path": "/api/teachers/dashboard"},
         {"path": "/api/students/schedule?date=never"},
         {"path": "/api/students/nothing"},
+        {"path": "/api/guardians/dashboard"},
+        {"path": "/api/students/grades?student=somebody.else"},
     ]});
     let answer = origin.post(&student, "/api/batch", batch).await;
     assert_eq!(answer.status, StatusCode::OK, "{answer:?}");
     let answer = answer.json();
     let statuses: Vec<u64> =
         answer["responses"].as_array().unwrap().iter().map(|one| one["status"].as_u64().unwrap()).collect();
-    assert_eq!(statuses, [200, 304, 200, 403, 422, 404]);
+    assert_eq!(statuses, [200, 304, 200, 403, 422, 404, 403, 403]);
     let first = &answer["responses"][0];
     assert_eq!(first["body"], alone.json());
     assert_eq!(first["headers"]["etag"], alone.header("etag"));

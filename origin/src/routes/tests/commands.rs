@@ -133,6 +133,35 @@ async fn the_other_commands_have_their_effects() {
     assert_eq!(that_day["classes"][0]["class"], class.as_str());
 }
 
+async fn cancelled_classes_stay(origin: &TestOrigin) {
+    let teacher = origin.user("teacher@northside.example").await;
+    let student = origin.user("student@northside.example").await;
+    let class = origin.class_today("maths-a").await;
+    let cancel = json!({"command": "cancel-class", "class": class});
+    assert_eq!(origin.command(&teacher, "c", cancel).await.status, StatusCode::OK);
+    let times = ("2030-01-01T10:00:00Z", "2030-01-01T11:00:00Z");
+    for (key, command) in [
+        (
+            "r",
+            json!({"command": "reschedule-class", "class": class, "starts_at": times.0, "ends_at": times.1}),
+        ),
+        ("m", json!({"command": "change-class", "class": class, "room": "9"})),
+    ] {
+        let refused = origin.command(&teacher, key, command).await;
+        let told = refused.json();
+        assert_eq!((refused.problem(), &told["field"]), ((422, "invalid-field".into()), &json!("class")));
+    }
+    let working = tokio::spawn(origin.app.queue.clone().run(origin.app.stopping.clone()));
+    let page = super::notifications::until_unread(origin, &student, 1).await;
+    assert_eq!(page["notifications"][0]["kind"], "class-cancelled", "nobody is told that it moves");
+    working.abort();
+}
+
+#[tokio::test]
+async fn a_cancelled_class_is_not_moved() {
+    crate::testing::on_both_engines(cancelled_classes_stay).await;
+}
+
 #[tokio::test]
 async fn records_of_another_institute_do_not_exist() {
     let origin = TestOrigin::start().await;

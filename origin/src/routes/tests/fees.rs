@@ -1,6 +1,7 @@
 //! Money: what is issued, paid, refunded and told by payment providers always balances, on both engines.
 
 mod balance;
+mod events;
 
 use crate::testing::{Answer, TestDatabase, TestOrigin, WEBHOOK_SECRET};
 use axum::http::{Method, StatusCode};
@@ -13,12 +14,12 @@ fn now() -> i64 {
     crate::clock::unix_ms() / 1000
 }
 
-fn paid(event: &str, payment: &str, invoice: &str, amount: i64) -> Value {
+pub(super) fn paid(event: &str, payment: &str, invoice: &str, amount: i64) -> Value {
     json!({"id": event, "type": "payment_intent.succeeded", "data": {"object": {
         "id": payment, "amount_received": amount, "currency": "inr", "metadata": {"invoice": invoice}}}})
 }
 
-async fn tell(origin: &TestOrigin, body: &Value) -> Answer {
+pub(super) async fn tell(origin: &TestOrigin, body: &Value) -> Answer {
     let body = body.to_string();
     let signature = crate::services::webhooks::sign(WEBHOOK_SECRET.as_bytes(), body.as_bytes(), now());
     origin.request(Method::POST, HOOK, &[("stripe-signature", &signature)], body).await

@@ -27,6 +27,8 @@ impl Ids {
             ("doubts", "document"),
             ("sessions", "session"),
             ("audit", "entry"),
+            ("payment-events", "provider"),
+            ("payment-events", "event"),
         ] {
             let page = origin.get(admin, &format!("/admin/v1/{list}?limit=2")).await.json();
             let found: Vec<String> = page["items"]
@@ -71,6 +73,8 @@ async fn plant(origin: &TestOrigin, admin: &User) {
         let done = origin.command(admin, &format!("plant-{n}"), command).await;
         assert_eq!(done.status, StatusCode::OK, "{done:?}");
     }
+    let told = super::fees::paid("evt_1", "pi_1", "canary", 1);
+    assert_eq!(super::fees::tell(origin, &told).await.json()["status"], "set-aside");
     let users = origin.get(admin, "/admin/v1/users?limit=200").await.json();
     for (n, user) in users["items"].as_array().unwrap().iter().enumerate() {
         let change = json!({"command": "change-user", "user": user["user"], "name": format!("Canary {n}"),

@@ -140,3 +140,56 @@ async fn go_from_their_readers(origin: &TestOrigin) {
 async fn a_retracted_message_is_read_by_nobody_but_admins() {
     on_both_engines(go_from_their_readers).await;
 }
+
+/// A message as an edge forwards it that took it some time ago.
+async fn forward(origin: &TestOrigin, author: &User, key: &str, accepted_at: i64) {
+    let headers =
+        [("authorization", format!("Bearer {}", crate::testing::SECRET)), ("rollcall-edge", "edge-1".into())];
+    let headers = headers.each_ref().map(|(name, value)| (*name, value.as_str()));
+    let command = json!({"command": "post-message", "to": {"batch": "maths-a"}, "text": "From the bus"});
+    let body = json!({"identity": author.claims, "key": key, "accepted_at": accepted_at, "command": command});
+    let answer = origin.request(Method::POST, "/edge/v1/commands", &headers, body.to_string()).await;
+    assert_eq!(answer.status, StatusCode::OK, "{answer:?}");
+}
+
+async fn are_marked_read(origin: &TestOrigin) {
+    let teacher = origin.user("teacher@northside.example").await;
+    let student = origin.user("student@northside.example").await;
+    let seen = async |user: &User, path: &str| origin.get(user, path).await.json()["messages"].clone();
+    let student_sees = async || seen(&student, "/api/students/dashboard").await;
+    let before = student_sees().await;
+    assert_eq!(before["unread"], 2);
+    let mark = |until: &Value| json!({"command": "mark-messages-read", "until": until});
+    let marked = origin.command(&student, "m1", mark(&before["until"])).await.json();
+    assert_eq!(marked["outcome"]["marked"], true);
+    let after = student_sees().await;
+    assert_eq!((&after["unread"], &after["until"]), (&json!(0), &Value::Null));
+    assert_eq!(after["recent"], before["recent"], "they are there still");
+    let again = origin.command(&student, "m2", mark(&before["until"])).await.json();
+    assert_eq!(again["outcome"]["marked"], false);
+
+    // Written a week ago, before all that the student has read, and brought by an edge now.
+    forward(origin, &teacher, "late", crate::clock::unix_ms() - 7 * 24 * 60 * 60 * 1000).await;
+    let late = student_sees().await;
+    assert_eq!(late["unread"], 1);
+    let post = json!({"command": "post-message", "to": {"batch": "maths-a"}, "text": "Bring a ruler."});
+    assert_eq!(origin.command(&teacher, "p1", post).await.status, StatusCode::OK);
+    // What came after the dashboard that the student looked at stays unread.
+    origin.command(&student, "m3", mark(&late["until"])).await;
+    let last = student_sees().await;
+    assert_eq!(last["unread"], 1);
+    assert_eq!(
+        seen(&teacher, "/api/teachers/dashboard").await["unread"],
+        1,
+        "the assistant's, and none of one's own"
+    );
+    // Nobody marks what is to come.
+    origin.command(&student, "m4", mark(&json!(i64::MAX))).await;
+    forward(origin, &teacher, "later", crate::clock::unix_ms()).await;
+    assert_eq!(student_sees().await["unread"], 1);
+}
+
+#[tokio::test]
+async fn messages_are_marked_read_up_to_what_was_seen() {
+    on_both_engines(are_marked_read).await;
+}

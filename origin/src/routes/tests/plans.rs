@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 
 const LARGE: &str = include_str!("../../services/views/large_institute.sql");
 /// Tables of as many rows as there are students, or more.
-const LARGE_TABLES: [&str; 10] = [
+const LARGE_TABLES: [&str; 13] = [
     "guardians",
     "submissions",
     "users",
@@ -17,6 +17,9 @@ const LARGE_TABLES: [&str; 10] = [
     "payments",
     "ledger",
     "notifications",
+    "payment_events",
+    "figures",
+    "class_figures",
 ];
 
 async fn done(origin: &TestOrigin, user: &User, command: Value) -> Value {
@@ -52,6 +55,13 @@ async fn look_at_messages(origin: &TestOrigin, admin: &User) {
         .await;
 }
 
+async fn settle_and_read(origin: &TestOrigin, admin: &User) {
+    let settle = json!({"command": "settle-payment-event", "provider": "stripe", "event": "event-100",
+        "reason": "A test"});
+    done(origin, admin, settle).await;
+    done(origin, admin, json!({"command": "mark-messages-read", "until": 7})).await;
+}
+
 #[tokio::test]
 async fn no_command_scans_a_large_table_of_postgres() {
     let database = TestDatabase::create();
@@ -80,6 +90,7 @@ async fn no_command_scans_a_large_table_of_postgres() {
             .await;
     }
     look_at_messages(&origin, &admin).await;
+    settle_and_read(&origin, &admin).await;
     let paid = done(
         &origin,
         &admin,

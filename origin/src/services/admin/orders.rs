@@ -119,6 +119,20 @@ pub(crate) struct Retraction {
     reason: Title,
 }
 
+/// Why nothing comes of what a payment provider told.
+#[derive(Debug, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Settlement {
+    reason: Title,
+}
+
+impl Settlement {
+    /// The command about a provider's event.
+    pub(crate) fn into_command(self, provider: String, event: String) -> Command {
+        Command::SettlePaymentEvent { provider, event, reason: self.reason.0 }
+    }
+}
+
 /// A batch to be made.
 #[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]

@@ -176,6 +176,8 @@ pub(crate) struct InvoiceRecord {
     pub(crate) amount_minor: i64,
     pub(crate) paid_minor: i64,
     pub(crate) due_on: String,
+    /// Nothing is owed for a void invoice.
+    pub(crate) voided_at: Option<String>,
 }
 
 /// A payment.
@@ -187,6 +189,8 @@ pub(crate) struct PaymentRecord {
     pub(crate) student: String,
     pub(crate) student_name: String,
     pub(crate) amount_minor: i64,
+    /// What was given back of it.
+    pub(crate) refunded_minor: i64,
     pub(crate) method: String,
     pub(crate) reference: Option<String>,
     pub(crate) recorded_by: String,
@@ -244,6 +248,28 @@ pub(crate) struct SetAsideRecord {
     /// Why it failed last.
     pub(crate) fault: Option<String>,
     pub(crate) set_aside_at: String,
+}
+
+/// What a payment provider told, and what became of it.
+#[derive(Debug, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct PaymentEventRecord {
+    pub(crate) provider: String,
+    /// The provider's id of it.
+    pub(crate) event: String,
+    /// `applied`, `ignored` or `set-aside`.
+    pub(crate) status: String,
+    /// Why it was set aside.
+    pub(crate) reason: Option<String>,
+    pub(crate) received_at: String,
+    /// When an admin applied it after all, or settled it.
+    pub(crate) settled_at: Option<String>,
+    pub(crate) settled_by: Option<String>,
+    /// Why nothing came of it.
+    pub(crate) settlement: Option<String>,
+    /// As the provider sent it, when the event is read alone; empty for one that was ignored.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) body: Option<String>,
 }
 
 /// A message, to a user or to a batch.

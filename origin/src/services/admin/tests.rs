@@ -8,7 +8,7 @@ use crate::testing::{TestDatabase, plans, scans_of};
 use collections::*;
 
 /// Every collection that is listed.
-static LISTED: [&Collection; 21] = [
+static LISTED: [&Collection; 22] = [
     &USERS,
     &BATCHES,
     &ENROLMENTS,
@@ -21,6 +21,7 @@ static LISTED: [&Collection; 21] = [
     &INVOICES,
     &PAYMENTS,
     &REFUNDS,
+    &PAYMENT_EVENTS,
     &MESSAGES,
     &DOCUMENTS,
     &DOUBTS,
@@ -131,6 +132,7 @@ fn no_list_scans_a_large_table_of_postgres() {
         "payments",
         "refunds",
         "outbox",
+        "payment_events",
         "messages",
         "audit",
         "user_activities",

@@ -100,7 +100,7 @@ async fn in_time<T>(what: &str, done: impl Future<Output = T>) -> T {
 fn compute(records: &dyn Records) -> Result<Computed, StoreError> {
     let bookmark = Bookmark::new(records.epoch(), records.revision()?);
     Ok(Computed {
-        body: records.institute_counts()?.batches.to_string().into_bytes(),
+        body: records.institute_figures()?.batches.to_string().into_bytes(),
         tags: vec![tag::EVERYTHING.to_owned(), BATCHES.to_owned()],
         bookmark,
         valid_until: None,

@@ -41,9 +41,12 @@ pub(super) fn apply(
         Command::CreateInvoice { .. }
         | Command::VoidInvoice { .. }
         | Command::RefundPayment { .. }
+        | Command::ApplyPaymentEvent { .. }
+        | Command::SettlePaymentEvent { .. }
         | Command::RecordPayment { .. } => money::apply(tx, &by, command, at),
         Command::PostMessage { to, text } => messages::post(tx, &by, to, text, at),
         Command::RetractMessage { message, reason } => messages::retract(tx, &by, message, reason, at),
+        Command::MarkMessagesRead { until } => messages::mark_read(tx, &by, *until),
         Command::SubmitAssignment { assignment, text } => submit_assignment(tx, &by, assignment, text, at),
         Command::CreateClass { .. } | Command::ChangeClass { .. } | Command::CancelClass { .. } => {
             timetable::apply(tx, &by, command, at)
@@ -160,6 +163,7 @@ fn reschedule_class(
 ) -> Result<Value, CommandFault> {
     let found = tx.class(class)?.ok_or_else(|| not_found("class", class))?;
     require_teacher(tx, by, &found.batch)?;
+    timetable::require_not_cancelled(tx, class)?;
     if ends_at <= starts_at || ends_at - starts_at > MAX_CLASS_MS {
         return Err(invalid("ends_at", "ends_at is not within 24 hours after starts_at".into()));
     }

@@ -131,6 +131,7 @@ async fn store_with_messages(store: &Store, now: i64) {
                 batch: Some("maths-a".into()),
                 text: "long ago".into(),
                 posted_at: now - years * 365 * DAY_MS,
+                arrived: None,
             })?;
         }
         Ok(())

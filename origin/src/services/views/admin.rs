@@ -1,7 +1,7 @@
 //! The dashboard of an institute's admin.
 
 use super::{InstituteView, PaymentView, Person, SHORT_LIST, Scene, rate};
-use crate::store::StoreError;
+use crate::store::{ClassesFigures, InstituteFigures, StoreError};
 use serde::Serialize;
 use std::collections::BTreeMap;
 use utoipa::ToSchema;
@@ -49,7 +49,7 @@ struct Fees {
     currency: String,
     /// Still to be received, minor units.
     outstanding: i64,
-    /// Received in the last 30 days, minor units.
+    /// Received in the last 30 days and today (UTC), refunds taken off, minor units.
     received_30_days: i64,
 }
 
@@ -67,10 +67,9 @@ struct Documents {
 
 pub(super) fn dashboard(scene: &Scene<'_>) -> Result<AdminDashboard, StoreError> {
     let records = scene.records;
-    let counts = records.institute_counts()?;
+    let counts = records.institute_figures()?;
     let (from, until) = scene.time.day(scene.today);
-    let (classes_today, expected) = records.expected_between(from, until)?;
-    let figures = records.figures_between(from, until)?;
+    let ClassesFigures { classes, expected, marks: figures } = records.classes_figures(from, until)?;
     let marked = figures.present + figures.absent + figures.late + figures.excused;
     let payments = records.recent_payments(SHORT_LIST)?.into_iter();
     Ok(AdminDashboard {
@@ -81,8 +80,8 @@ pub(super) fn dashboard(scene: &Scene<'_>) -> Result<AdminDashboard, StoreError>
             teachers: counts.teachers,
             students: counts.students,
             batches: counts.batches,
-            classes_today,
-            submissions: records.submission_count()?,
+            classes_today: classes,
+            submissions: counts.submissions,
         },
         attendance_today: AttendanceToday {
             present: figures.present,
@@ -95,20 +94,19 @@ pub(super) fn dashboard(scene: &Scene<'_>) -> Result<AdminDashboard, StoreError>
         },
         fees: Fees {
             currency: scene.institute.currency.clone(),
-            outstanding: records.outstanding_minor()?,
+            outstanding: counts.outstanding_minor,
             received_30_days: records.received_since_minor(scene.now - RECEIVED_MS)?,
         },
         recent_payments: payments.map(|payment| scene.payment_view(payment)).collect(),
-        documents: documents(scene)?,
+        documents: documents(counts),
     })
 }
 
-fn documents(scene: &Scene<'_>) -> Result<Documents, StoreError> {
-    let counts = scene.records.document_counts()?;
-    Ok(Documents {
-        total: counts.kinds.iter().map(|(_, documents, _)| documents).sum(),
-        changes: counts.kinds.iter().map(|(_, _, changes)| changes).sum(),
+fn documents(counts: InstituteFigures) -> Documents {
+    Documents {
+        total: counts.kinds.values().map(|(documents, _)| documents).sum(),
+        changes: counts.kinds.values().map(|(_, changes)| changes).sum(),
         quarantined: counts.quarantined,
-        kinds: counts.kinds.into_iter().map(|(kind, documents, _)| (kind, documents)).collect(),
-    })
+        kinds: counts.kinds.into_iter().map(|(kind, (documents, _))| (kind, documents)).collect(),
+    }
 }

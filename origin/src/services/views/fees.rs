@@ -53,12 +53,14 @@ struct EntryView {
 pub(crate) struct AdminFees {
     currency: String,
     outstanding_minor: i64,
+    /// In the last 30 days and today (UTC), refunds taken off.
     received_30_days_minor: i64,
     /// The first due first.
     open_invoices: Vec<OpenInvoice>,
     /// The newest first.
     recent_payments: Vec<PaymentView>,
-    /// What payment providers told and could not be applied, the oldest first.
+    /// What payment providers told, could not be applied, and waits for somebody, the oldest first; all of it is at
+    /// `/admin/v1/payment-events?open=true`.
     set_aside: Vec<SetAsideView>,
 }
 
@@ -108,7 +110,7 @@ pub(super) fn admin_fees(scene: &Scene<'_>) -> Result<AdminFees, StoreError> {
     });
     Ok(AdminFees {
         currency: scene.institute.currency.clone(),
-        outstanding_minor: records.outstanding_minor()?,
+        outstanding_minor: records.institute_figures()?.outstanding_minor,
         received_30_days_minor: records.received_since_minor(scene.now - RECEIVED_MS)?,
         open_invoices: open.collect(),
         recent_payments: payments.collect(),

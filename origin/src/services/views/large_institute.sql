@@ -8,6 +8,8 @@ INSERT INTO users ("user", institute, email, name, role, created_at)
     SELECT 'teacher-' || n, 'large.example', 'teacher-' || n || '@large.example', 'Teacher ' || n, 'teacher', now()
     FROM generate_series(1, 220) n;
 INSERT INTO users ("user", institute, email, name, role, created_at)
+    VALUES ('admin-1', 'large.example', 'admin-1@large.example', 'Admin', 'admin', now());
+INSERT INTO users ("user", institute, email, name, role, created_at)
     SELECT 'guardian-' || n, 'large.example', 'guardian-' || n || '@large.example', 'Guardian ' || n, 'guardian', now()
     FROM generate_series(1, 20000) n;
 INSERT INTO guardians SELECT 'large.example', 'guardian-' || n, 'student-' || (n + 4 * k)
@@ -31,13 +33,19 @@ INSERT INTO classes SELECT 'large.example', 'class-' || n, 'batch-' || (n % 220 
 INSERT INTO attendance (institute, class, student, mark)
     SELECT 'large.example', 'class-' || (n % 220 + 220 * k), 'student-' || n, 'present'
     FROM generate_series(1, 28785) n CROSS JOIN generate_series(1, 8) k;
-INSERT INTO messages SELECT 'large.example', 'message-' || n, 'teacher-' || (n % 220 + 1),
+INSERT INTO messages (institute, message, author, recipient, batch, text, posted_at, arrived)
+    SELECT 'large.example', 'message-' || n, 'teacher-' || (n % 220 + 1),
     CASE WHEN n % 2 = 0 THEN 'student-' || (n % 28785 + 1) END, CASE WHEN n % 2 = 1 THEN 'batch-' || (n % 220 + 1) END,
-    'Hello', now() - n * interval '1 minute' FROM generate_series(1, 60000) n;
+    'Hello', now() - n * interval '1 minute', 60000 - n FROM generate_series(1, 60000) n;
 INSERT INTO invoices SELECT 'large.example', 'invoice-' || n, 'student-' || n, 'Fees', 1000, 500, now()::date
     FROM generate_series(1, 28785) n;
 INSERT INTO payments SELECT 'large.example', 'payment-' || n, 'invoice-' || n, 500, 'cash', NULL, 'teacher-1',
     now() - n * interval '1 minute' FROM generate_series(1, 28785) n;
 INSERT INTO ledger SELECT institute, 'invoice', invoice, student, invoice, amount_minor, now() FROM invoices
     WHERE institute = 'large.example';
+INSERT INTO payment_events SELECT 'large.example', 'stripe', 'event-' || n,
+    CASE WHEN n % 100 = 0 THEN 'set-aside' ELSE 'applied' END, NULL, '{}', now() - n * interval '1 minute'
+    FROM generate_series(1, 20000) n;
+INSERT INTO figures SELECT * FROM counted_figures WHERE institute = 'large.example';
+INSERT INTO class_figures SELECT * FROM counted_class_figures WHERE institute = 'large.example';
 ANALYZE;

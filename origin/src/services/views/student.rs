@@ -1,6 +1,6 @@
 //! The dashboard of a student.
 
-use super::{ClassView, InstituteView, LIST, Messages, Person, SHORT_LIST, Scene, rate};
+use super::{ClassView, InstituteView, LIST, Messages, Person, SHORT_LIST, Scene, UNREAD_MAX, rate};
 use crate::store::{
     Assignment, AttendanceFigures, Invoice, StoreError, StudentOverviewOf, StudentSubmission, StudiedBatch,
 };
@@ -133,6 +133,7 @@ pub(super) fn dashboard(scene: &Scene<'_>) -> Result<StudentDashboard, StoreErro
         open_max: LIST,
         work_max: 2 * LIST,
         messages_max: scene.own.then_some(SHORT_LIST),
+        unread_max: UNREAD_MAX,
     };
     let found = scene.records.student_overview(&of)?;
     let mut next = found.classes;

@@ -1,6 +1,6 @@
 //! The dashboard of a teacher.
 
-use super::{ClassView, InstituteView, LIST, Messages, Person, SHORT_LIST, Scene, rate};
+use super::{ClassView, InstituteView, LIST, Messages, Person, SHORT_LIST, Scene, UNREAD_MAX, rate};
 use crate::store::{
     AttendanceFigures, ClassConflict, LoggedDocument, StoreError, TaughtBatch, TeacherOverview,
     TeacherOverviewOf, UngradedSubmission,
@@ -108,6 +108,7 @@ pub(super) fn dashboard(scene: &Scene<'_>) -> Result<TeacherDashboard, StoreErro
         recent: scene.now - RECENT_MS..scene.now,
         to_grade_max: LIST,
         messages_max: SHORT_LIST,
+        unread_max: UNREAD_MAX,
     };
     let found = scene.records.teacher_overview(&of)?;
     let today = classes_today(scene, &found)?;

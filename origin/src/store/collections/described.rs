@@ -236,11 +236,16 @@ pub(crate) static INVOICES: Collection = Collection {
         column("amount_minor", "i.amount_minor", Kind::Integer),
         column("paid_minor", "i.paid_minor", Kind::Integer),
         column("due_on", "i.due_on", Kind::Date),
+        column("voided_at", "i.voided_at", Kind::Time),
     ],
     key: &["invoice"],
     filters: &[
         equal("student", "i.student"),
-        flag("open", "i.paid_minor < i.amount_minor", "i.paid_minor >= i.amount_minor"),
+        flag(
+            "open",
+            "i.paid_minor < i.amount_minor AND i.voided_at IS NULL",
+            "(i.paid_minor >= i.amount_minor OR i.voided_at IS NOT NULL)",
+        ),
     ],
     sorts: &[by("invoice", &["invoice"])],
 };
@@ -255,6 +260,7 @@ pub(crate) static PAYMENTS: Collection = Collection {
         column("student", "i.student", Kind::Text),
         column("student_name", "u.name", Kind::Text),
         column("amount_minor", "p.amount_minor", Kind::Integer),
+        column("refunded_minor", "p.refunded_minor", Kind::Integer),
         column("method", "p.method", Kind::Text),
         column("reference", "p.reference", Kind::Text),
         column("recorded_by", "p.recorded_by", Kind::Text),
@@ -283,6 +289,50 @@ pub(crate) static REFUNDS: Collection = Collection {
     key: &["refund"],
     filters: &[equal("payment", "r.payment"), from("r.refunded_at"), until("r.refunded_at")],
     sorts: &[by("refunded_at", &["refunded_at", "refund"])],
+};
+
+/// What payment providers told, and what became of it. The audit log repeats no provider's words.
+pub(crate) static PAYMENT_EVENTS: Collection = Collection {
+    record: "payment event",
+    from: "payment_events e",
+    institute: "e.institute",
+    columns: &[
+        column("provider", "e.provider", Kind::Text),
+        column("event", "e.event", Kind::Text),
+        column("status", "e.status", Kind::Text),
+        column("reason", "e.reason", Kind::Text),
+        column("received_at", "e.received_at", Kind::Time),
+        column("settled_at", "e.settled_at", Kind::Time),
+        column("settled_by", "e.settled_by", Kind::Text),
+        column("settlement", "e.settlement", Kind::Text),
+        unlogged("body", "e.body", Kind::Text),
+    ],
+    key: &["provider", "event"],
+    filters: &[
+        Filter { name: "status", sql: "e.status", test: Test::OneOf(&["applied", "ignored", "set-aside"]) },
+        flag(
+            "open",
+            "e.status = 'set-aside' AND e.settled_at IS NULL",
+            "(e.status <> 'set-aside' OR e.settled_at IS NOT NULL)",
+        ),
+        from("e.received_at"),
+        until("e.received_at"),
+    ],
+    sorts: &[by("received_at", &["received_at", "provider", "event"])],
+};
+
+/// How far each user has read their messages. Nobody lists it; the audit log says how it changes.
+pub(crate) static MAILBOXES: Collection = Collection {
+    record: "mailbox",
+    from: "users u",
+    institute: "u.institute",
+    columns: &[
+        column("mailbox", "u.\"user\"", Kind::Text),
+        column("messages_read", "u.messages_read", Kind::Integer),
+    ],
+    key: &["mailbox"],
+    filters: &[],
+    sorts: &[by("mailbox", &["mailbox"])],
 };
 
 /// Lists say who wrote to whom; what they wrote is in the record that is read alone, and who read it in the audit log.

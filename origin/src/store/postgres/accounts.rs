@@ -6,11 +6,12 @@ use crate::store::accounts::{
     parse_role,
 };
 use crate::store::error::StoreError;
+use crate::store::figures::Figure;
 use sync_protocol::revocation::Revocation;
 use sync_protocol::token::Role;
 use tokio_postgres::Row;
 
-const COLUMNS: &str = r#""user", institute, email, name, role, password_hash, messages_read_at"#;
+const COLUMNS: &str = r#""user", institute, email, name, role, password_hash"#;
 
 pub(super) struct RawAccount {
     account: Account,
@@ -27,11 +28,10 @@ fn read_account(row: &Row) -> Result<RawAccount, tokio_postgres::Error> {
             name: row.try_get(3)?,
             role: Role::Student,
             password_hash: row.try_get(5)?,
-            messages_read_at: millis(row, 6)?,
             revocation: Revocation::default(),
         },
         role: row.try_get(4)?,
-        revocation: row.try_get(7)?,
+        revocation: row.try_get(6)?,
     })
 }
 
@@ -145,6 +145,7 @@ impl WriteAccounts for Transaction<'_> {
                 &Millis(now),
             ],
         )?;
+        self.figures.add(Figure::Users, user.role.as_str(), i64::from(added > 0));
         Ok(added > 0)
     }
 
@@ -156,14 +157,14 @@ impl WriteAccounts for Transaction<'_> {
     }
 
     fn set_role(&self, user: &str, role: Role) -> Result<(), StoreError> {
-        let sql = r#"UPDATE users SET role = $3 WHERE "user" = $1 AND institute = $2"#;
-        self.run(sql, &[&user, &self.institute, &role.as_str()])?;
-        Ok(())
-    }
-
-    fn set_messages_read(&self, user: &str, until: i64) -> Result<(), StoreError> {
-        let sql = r#"UPDATE users SET messages_read_at = $3 WHERE "user" = $1 AND institute = $2"#;
-        self.run(sql, &[&user, &self.institute, &Millis(until)])?;
+        let sql = r#"WITH before AS (SELECT role FROM users WHERE "user" = $1 AND institute = $2)
+             UPDATE users SET role = $3 FROM before WHERE "user" = $1 AND institute = $2 RETURNING before.role"#;
+        let before: Option<String> =
+            self.one(sql, &[&user, &self.institute, &role.as_str()], |row| row.try_get(0))?;
+        if let Some(before) = before {
+            self.figures.add(Figure::Users, &before, -1);
+            self.figures.add(Figure::Users, role.as_str(), 1);
+        }
         Ok(())
     }
 

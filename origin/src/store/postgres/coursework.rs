@@ -5,6 +5,7 @@ use crate::store::coursework::{
     Assignment, NewSubmission, ReadCoursework, StudentSubmission, UngradedSubmission, WriteCoursework,
 };
 use crate::store::error::StoreError;
+use crate::store::figures::Figure;
 use tokio_postgres::Row;
 
 const WORK: &str = "s.submission, a.assignment, a.batch, a.title, a.due_at, a.max_score,
@@ -138,10 +139,6 @@ impl ReadCoursework for Transaction<'_> {
         let sql = "SELECT max(score) FROM submissions WHERE institute = $1 AND assignment = $2";
         Ok(self.one(sql, &[&self.institute, &assignment], |row| row.try_get(0))?.flatten())
     }
-
-    fn submission_count(&self) -> Result<u64, StoreError> {
-        self.number("SELECT count(*) FROM submissions WHERE institute = $1", &[&self.institute])
-    }
 }
 
 impl WriteCoursework for Transaction<'_> {
@@ -190,6 +187,7 @@ impl WriteCoursework for Transaction<'_> {
                 &work.text,
             ],
         )?;
+        self.figures.add(Figure::Submissions, "", i64::from(added > 0));
         Ok(added > 0)
     }
 

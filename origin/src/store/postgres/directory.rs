@@ -2,10 +2,9 @@
 
 use super::transaction::{Answer, Millis, Transaction};
 use crate::store::accounts::{parse_revocation, parse_role};
-use crate::store::directory::{
-    Institute, InstituteCounts, ReadDirectory, StudiedBatch, TaughtBatch, WriteDirectory,
-};
+use crate::store::directory::{Institute, ReadDirectory, StudiedBatch, TaughtBatch, WriteDirectory};
 use crate::store::error::StoreError;
+use crate::store::figures::Figure;
 use crate::store::transaction::to_u64;
 use sync_protocol::directory::DirectoryEntry;
 use sync_protocol::revocation::Revocation;
@@ -162,25 +161,6 @@ impl ReadDirectory for Transaction<'_> {
         let sql = format!(r#"{ENTRY} ORDER BY u."user""#);
         self.all(&sql, &[&self.institute], read_entry)?.into_iter().map(parse_entry).collect()
     }
-
-    fn institute_counts(&self) -> Result<InstituteCounts, StoreError> {
-        let counts = self.one(
-            "SELECT count(*) FILTER (WHERE role = 'admin'), count(*) FILTER (WHERE role = 'teacher'),
-                    count(*) FILTER (WHERE role = 'student'),
-                    (SELECT count(*) FROM batches WHERE institute = $1)
-             FROM users WHERE institute = $1",
-            &[&self.institute],
-            |row| {
-                Ok(InstituteCounts {
-                    admins: to_u64(row.try_get(0)?),
-                    teachers: to_u64(row.try_get(1)?),
-                    students: to_u64(row.try_get(2)?),
-                    batches: to_u64(row.try_get(3)?),
-                })
-            },
-        )?;
-        counts.ok_or(StoreError::Corrupt { what: "counts", text: self.institute.to_owned() })
-    }
 }
 
 impl WriteDirectory for Transaction<'_> {
@@ -201,7 +181,9 @@ impl WriteDirectory for Transaction<'_> {
 
     fn add_batch(&self, batch: &str, title: &str) -> Result<bool, StoreError> {
         let sql = "INSERT INTO batches (institute, batch, title) VALUES ($1, $2, $3) ON CONFLICT DO NOTHING";
-        Ok(self.run(sql, &[&self.institute, &batch, &title])? > 0)
+        let added = self.run(sql, &[&self.institute, &batch, &title])? > 0;
+        self.figures.add(Figure::Batches, "", i64::from(added));
+        Ok(added)
     }
 
     fn change_batch(&self, batch: &str, title: &str) -> Result<(), StoreError> {
@@ -238,7 +220,9 @@ impl WriteDirectory for Transaction<'_> {
 
     fn remove_enrolment(&self, batch: &str, student: &str) -> Result<bool, StoreError> {
         let sql = "DELETE FROM enrolments WHERE institute = $1 AND batch = $2 AND student = $3";
-        Ok(self.run(sql, &[&self.institute, &batch, &student])? > 0)
+        let removed = self.run(sql, &[&self.institute, &batch, &student])? > 0;
+        self.figures.add(Figure::Enrolled, batch, -i64::from(removed));
+        Ok(removed)
     }
 
     fn add_guardian(&self, guardian: &str, student: &str) -> Result<bool, StoreError> {
@@ -255,6 +239,8 @@ impl WriteDirectory for Transaction<'_> {
     fn add_enrolment(&self, batch: &str, student: &str, now: i64) -> Result<bool, StoreError> {
         let sql = "INSERT INTO enrolments (institute, batch, student, enrolled_at) VALUES ($1, $2, $3, $4)
              ON CONFLICT DO NOTHING";
-        Ok(self.run(sql, &[&self.institute, &batch, &student, &Millis(now)])? > 0)
+        let added = self.run(sql, &[&self.institute, &batch, &student, &Millis(now)])? > 0;
+        self.figures.add(Figure::Enrolled, batch, i64::from(added));
+        Ok(added)
     }
 }

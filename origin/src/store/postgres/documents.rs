@@ -2,10 +2,11 @@
 
 use super::transaction::{Answer, Millis, Transaction, millis};
 use crate::store::documents::{
-    Carried, ChangeRow, DocumentCounts, LoggedDocument, NewDocument, RawDocument, RawSuccession,
-    ReadDocuments, Succession, WriteDocuments,
+    Carried, ChangeRow, LoggedDocument, NewDocument, RawDocument, RawSuccession, ReadDocuments, Succession,
+    WriteDocuments,
 };
 use crate::store::error::StoreError;
+use crate::store::figures::Figure;
 use crate::store::transaction::{to_i64, to_u64};
 use sync_protocol::actor::Binding;
 use sync_protocol::document_id::DocumentId;
@@ -162,19 +163,13 @@ impl ReadDocuments for Transaction<'_> {
         })?;
         Ok(found.into_iter().filter_map(|hash| hash.try_into().ok()).collect())
     }
+}
 
-    fn document_counts(&self) -> Result<DocumentCounts, StoreError> {
-        let kinds = self.all(
-            "SELECT kind, count(*), sum(changes)::bigint FROM documents WHERE institute = $1 AND deleted_at IS NULL AND successor IS NULL
-             GROUP BY kind ORDER BY kind",
-            &[&self.institute],
-            |row| Ok((row.try_get(0)?, to_u64(row.try_get(1)?), to_u64(row.try_get(2)?))),
-        )?;
-        let quarantined = self.number(
-            "SELECT count(*) FROM quarantine WHERE institute = $1 AND settled_at IS NULL",
-            &[&self.institute],
-        )?;
-        Ok(DocumentCounts { kinds, quarantined })
+impl Transaction<'_> {
+    /// Counts a document that is there, or was: `by` of them, with `changes` changes in its log.
+    fn count_document(&self, kind: &str, by: i64, changes: i64) {
+        self.figures.add(Figure::Documents, kind, by);
+        self.figures.add(Figure::Changes, kind, changes);
     }
 }
 
@@ -195,6 +190,7 @@ impl WriteDocuments for Transaction<'_> {
                 &Millis(new.created_at),
             ],
         )?;
+        self.count_document(&record.kind, i64::from(added > 0), 0);
         Ok(added > 0)
     }
 
@@ -207,14 +203,15 @@ impl WriteDocuments for Transaction<'_> {
     ) -> Result<bool, StoreError> {
         let id = document.to_string();
         let (after, added) = (to_i64(after), to_i64(changes.len() as u64));
-        let moved = self.run(
+        let moved: Option<(String, bool)> = self.one(
             "UPDATE documents SET changes = changes + $4, heads = $5
-             WHERE document = $1 AND institute = $2 AND changes = $3 AND deleted_at IS NULL",
+             WHERE document = $1 AND institute = $2 AND changes = $3 AND deleted_at IS NULL
+             RETURNING kind, successor IS NULL",
             &[&id, &self.institute, &after, &added, &heads],
+            |row| Ok((row.try_get(0)?, row.try_get(1)?)),
         )?;
-        if moved == 0 {
-            return Ok(false);
-        }
+        let Some((kind, counts)) = moved else { return Ok(false) };
+        self.count_document(&kind, 0, if counts { added } else { 0 });
         let column = |read: fn(&ChangeRow) -> &str| changes.iter().map(read).collect::<Vec<_>>();
         let hashes: Vec<&[u8]> = changes.iter().map(|change| &change.hash[..]).collect();
         let bytes: Vec<&[u8]> = changes.iter().map(|change| &change.bytes[..]).collect();
@@ -250,6 +247,13 @@ impl WriteDocuments for Transaction<'_> {
 
     fn delete_document(&self, document: DocumentId, by: &str, now: i64) -> Result<(), StoreError> {
         let id = document.to_string();
+        let sql = "SELECT kind, changes FROM documents
+             WHERE document = $1 AND institute = $2 AND deleted_at IS NULL AND successor IS NULL";
+        let counted: Option<(String, i64)> =
+            self.one(sql, &[&id, &self.institute], |row| Ok((row.try_get(0)?, row.try_get(1)?)))?;
+        let sql =
+            "SELECT count(*) FROM quarantine WHERE document = $1 AND institute = $2 AND settled_at IS NULL";
+        let quarantined = self.number(sql, &[&id, &self.institute])?;
         for table in ["changes", "snapshots", "actors", "carried", "quarantine"] {
             let sql = format!("DELETE FROM {table} WHERE document = $1 AND institute = $2");
             self.run(&sql, &[&id, &self.institute])?;
@@ -259,17 +263,26 @@ impl WriteDocuments for Transaction<'_> {
              WHERE document = $1 AND institute = $2",
             &[&id, &self.institute, &by, &Millis(now)],
         )?;
+        if let Some((kind, changes)) = counted {
+            self.count_document(&kind, -1, -changes);
+        }
+        self.figures.add(Figure::Quarantined, "", -to_i64(quarantined));
         Ok(())
     }
 
     fn succeed_document(&self, document: DocumentId, succession: &Succession) -> Result<bool, StoreError> {
         let RawSuccession { successor, heads, first } = RawSuccession::of(succession);
-        let marked = self.run(
+        let marked: Option<(String, i64)> = self.one(
             "UPDATE documents SET successor = $3, cut_heads = $4, cut_first = $5
-             WHERE document = $1 AND institute = $2 AND successor IS NULL AND deleted_at IS NULL",
+             WHERE document = $1 AND institute = $2 AND successor IS NULL AND deleted_at IS NULL
+             RETURNING kind, changes",
             &[&document.to_string(), &self.institute, &successor, &heads, &first],
+            |row| Ok((row.try_get(0)?, row.try_get(1)?)),
         )?;
-        Ok(marked > 0)
+        if let Some((kind, changes)) = &marked {
+            self.count_document(kind, -1, -changes);
+        }
+        Ok(marked.is_some())
     }
 
     fn put_carried(&self, document: DocumentId, carried: &Carried) -> Result<(), StoreError> {

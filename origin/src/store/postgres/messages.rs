@@ -2,7 +2,8 @@
 
 use super::transaction::{Answer, Millis, Transaction, millis};
 use crate::store::error::StoreError;
-use crate::store::messages::{Addressee, MessageRow, NewMessage, ReadMessages, WriteMessages};
+use crate::store::messages::{Addressee, MessageRow, NewMessage, ReadMessages, Unread, WriteMessages};
+use crate::store::transaction::{to_i64, to_u64};
 
 impl Transaction<'_> {
     pub(super) async fn ask_messages_to(
@@ -43,17 +44,28 @@ impl Transaction<'_> {
         &self,
         user: &str,
         batches: &[String],
-        read_at: i64,
-    ) -> Answer<u64> {
-        self.ask_number(
-            "SELECT (SELECT count(*) FROM messages
-                     WHERE institute = $1 AND recipient = $2 AND posted_at > $4 AND retracted_at IS NULL)
-                  + (SELECT count(*) FROM messages
-                     WHERE institute = $1 AND batch = ANY ($3) AND posted_at > $4 AND author <> $2
-                         AND retracted_at IS NULL)",
-            &[&self.institute, &user, &batches, &Millis(read_at)],
-        )
-        .await
+        most: u32,
+    ) -> Answer<Unread> {
+        // The last of each mailbox by its index, and of those the others': a mailbox full of one's own words costs no more.
+        let unread = self
+            .ask_one(
+                r#"SELECT count(*) FILTER (WHERE others), max(arrived) FROM (
+                (SELECT true AS others, arrived FROM messages
+                 WHERE institute = $1 AND recipient = $2 AND retracted_at IS NULL
+                     AND arrived > (SELECT messages_read FROM users WHERE "user" = $2 AND institute = $1)
+                 ORDER BY arrived DESC LIMIT $4)
+                UNION ALL
+                SELECT own.* FROM unnest($3::text[]) mailbox(batch) CROSS JOIN LATERAL (
+                    SELECT author <> $2, arrived FROM messages
+                    WHERE institute = $1 AND batch = mailbox.batch AND retracted_at IS NULL
+                        AND arrived > (SELECT messages_read FROM users WHERE "user" = $2 AND institute = $1)
+                    ORDER BY arrived DESC LIMIT $4) own
+             ) newest"#,
+                &[&self.institute, &user, &batches, &i64::from(most)],
+                |row| Ok(Unread { count: to_u64(row.try_get(0)?), newest: row.try_get(1)? }),
+            )
+            .await?;
+        Ok(unread.unwrap_or_default())
     }
 }
 
@@ -75,16 +87,16 @@ impl ReadMessages for Transaction<'_> {
         self.all(sql, &[&self.institute, &messages], |row| row.try_get(0))
     }
 
-    fn unread_messages(&self, user: &str, batches: &[String], read_at: i64) -> Result<u64, StoreError> {
-        self.wait(self.ask_unread_messages(user, batches, read_at))
+    fn unread_messages(&self, user: &str, batches: &[String], most: u32) -> Result<Unread, StoreError> {
+        self.wait(self.ask_unread_messages(user, batches, most))
     }
 }
 
 impl WriteMessages for Transaction<'_> {
     fn add_message(&self, message: &NewMessage) -> Result<bool, StoreError> {
         let added = self.run(
-            "INSERT INTO messages (institute, message, author, recipient, batch, text, posted_at)
-             VALUES ($1, $2, $3, $4, $5, $6, $7) ON CONFLICT DO NOTHING",
+            "INSERT INTO messages (institute, message, author, recipient, batch, text, posted_at, arrived)
+             VALUES ($1, $2, $3, $4, $5, $6, $7, $8) ON CONFLICT DO NOTHING",
             &[
                 &self.institute,
                 &message.message,
@@ -93,6 +105,7 @@ impl WriteMessages for Transaction<'_> {
                 &message.batch,
                 &message.text,
                 &Millis(message.posted_at),
+                &message.arrived.unwrap_or(to_i64(self.at.revision + 1)),
             ],
         )?;
         Ok(added > 0)
@@ -102,5 +115,12 @@ impl WriteMessages for Transaction<'_> {
         let sql = "UPDATE messages SET retracted_at = $3, retracted_by = $4, reason = $5
              WHERE institute = $1 AND message = $2 AND retracted_at IS NULL";
         Ok(self.run(sql, &[&self.institute, &message, &Millis(at), &by, &reason])? > 0)
+    }
+
+    fn read_messages(&self, user: &str, until: i64) -> Result<bool, StoreError> {
+        let sql = r#"UPDATE users SET messages_read = $3
+             WHERE "user" = $1 AND institute = $2 AND messages_read < $3"#;
+        let until = until.min(to_i64(self.at.revision));
+        Ok(self.run(sql, &[&user, &self.institute, &until])? > 0)
     }
 }

@@ -71,20 +71,70 @@ mod tests {
 
     /// The last schema without the role of guardians.
     const BEFORE_GUARDIANS: i32 = 18;
+    /// The last schema with a time up to which messages are read, and without figures.
+    const BEFORE_ARRIVALS: i32 = 21;
 
-    #[test]
-    fn a_database_from_before_guardians_goes_on_and_takes_them() {
-        let database = TestDatabase::create();
+    fn migrate_to(database: &TestDatabase, version: i32) {
         let url = database.server.url(&database.name);
         tokio::runtime::Runtime::new().unwrap().block_on(async {
             let (mut client, connection) =
                 tokio_postgres::connect(&url, tokio_postgres::NoTls).await.unwrap();
             let task = tokio::spawn(connection);
-            let runner = migrations::migrations::runner().set_target(Target::Version(BEFORE_GUARDIANS));
+            let runner = migrations::migrations::runner().set_target(Target::Version(version));
             runner.run_async(&mut client).await.unwrap();
             drop(client);
             task.await.unwrap().unwrap();
         });
+    }
+
+    #[test]
+    fn a_database_from_before_arrivals_and_figures_has_the_same_unread_and_is_counted() {
+        let database = TestDatabase::create();
+        migrate_to(&database, BEFORE_ARRIVALS);
+        let at = |ms: i64| format!("to_timestamp({ms} / 1000.0)");
+        database.sql(&format!(
+            r#"INSERT INTO institutes VALUES ('i', 'I', 'UTC', 'USD', 7, now());
+             INSERT INTO users ("user", institute, email, name, role, messages_read_at, created_at)
+                 VALUES ('sam', 'i', 'sam@x', 'Sam', 'student', {read}, now()),
+                     ('ann', 'i', 'ann@x', 'Ann', 'student', 'epoch', now()),
+                     ('tom', 'i', 'tom@x', 'Tom', 'teacher', 'epoch', now());
+             INSERT INTO batches VALUES ('i', 'b', 'B');
+             INSERT INTO enrolments VALUES ('i', 'b', 'sam', now()), ('i', 'b', 'ann', now());
+             INSERT INTO classes (institute, class, batch, title, room, teacher, starts_at, ends_at)
+                 VALUES ('i', 'c', 'b', 'C', '', 'tom', {begin}, {end});
+             INSERT INTO attendance (institute, class, student, mark, marks)
+                 VALUES ('i', 'c', 'sam', 'late', '[]'), ('i', 'c', 'ann', 'present', NULL);
+             INSERT INTO messages (institute, message, author, recipient, batch, text, posted_at)
+                 VALUES ('i', 'm1', 'tom', NULL, 'b', 'x', {m1}), ('i', 'm2', 'tom', 'sam', NULL, 'x', {read}),
+                     ('i', 'm3', 'tom', NULL, 'b', 'x', {m3});
+             INSERT INTO invoices (institute, invoice, student, title, amount_minor, paid_minor, due_on)
+                 VALUES ('i', 'n', 'sam', 'N', 500, 200, '2026-01-01');
+             INSERT INTO payments (institute, payment, invoice, amount_minor, method, recorded_by, paid_at)
+                 VALUES ('i', 'p', 'n', 200, 'cash', 'tom', {day});
+             INSERT INTO ledger VALUES ('i', 'invoice', 'n', 'sam', 'n', 500, now()),
+                 ('i', 'payment', 'p', 'sam', 'n', -200, {day});"#,
+            read = at(2_000),
+            begin = at(5),
+            end = at(6),
+            m1 = at(1_000),
+            m3 = at(2_001),
+            day = at(86_400_000),
+        ));
+        let store = Store::connect(&database.config()).unwrap();
+        let read = store.read_blocking::<_, StoreError>("i", |records| {
+            crate::store::tests::same_unread_and_counted(records)
+        });
+        read.unwrap();
+        // The owner's rows are under the rule again.
+        let unforced = "SELECT count(*) FROM pg_class WHERE relnamespace = 'public'::regnamespace
+             AND relkind IN ('r', 'p') AND relrowsecurity AND NOT relforcerowsecurity";
+        assert_eq!(database.sql(unforced), "0");
+    }
+
+    #[test]
+    fn a_database_from_before_guardians_goes_on_and_takes_them() {
+        let database = TestDatabase::create();
+        migrate_to(&database, BEFORE_GUARDIANS);
         let user = |id: &str, role: &str| {
             format!(
                 r#"INSERT INTO users ("user", institute, email, name, role, created_at)

@@ -24,7 +24,7 @@ impl ReadOverview for Transaction<'_> {
         let student = &of.student.user;
         let messages = async {
             let Some(max) = of.messages_max else { return Ok(None) };
-            let unread = self.ask_unread_messages(student, of.batches, of.student.messages_read_at);
+            let unread = self.ask_unread_messages(student, of.batches, of.unread_max);
             try_join!(biased; unread, self.ask_messages_to(student, of.batches, max)).map(Some)
         };
         let parts = self.wait(async {
@@ -64,7 +64,7 @@ impl ReadOverview for Transaction<'_> {
                     self.ask_figures_of_batches(of.batches, of.recent.start, of.recent.end),
                     self.ask_work_to_grade(teacher, of.to_grade_max),
                     self.ask_work_to_grade_count(teacher),
-                    self.ask_unread_messages(teacher, of.batches, of.teacher.messages_read_at),
+                    self.ask_unread_messages(teacher, of.batches, of.unread_max),
                     self.ask_messages_to(teacher, of.batches, of.messages_max),
                 )
             })?;

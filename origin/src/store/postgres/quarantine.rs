@@ -2,8 +2,9 @@
 
 use super::transaction::{Millis, Transaction, millis};
 use crate::store::error::StoreError;
+use crate::store::figures::Figure;
 use crate::store::quarantine::{QuarantineOutcome, QuarantineRow, ReadQuarantine, WriteQuarantine};
-use crate::store::transaction::to_u64;
+use crate::store::transaction::{to_i64, to_u64};
 use sync_protocol::document_id::DocumentId;
 use sync_protocol::quarantine::Usage;
 use tokio_postgres::Row;
@@ -96,12 +97,13 @@ impl WriteQuarantine for Transaction<'_> {
                 &Millis(row.refused_at),
             ],
         )?;
+        self.figures.add(Figure::Quarantined, "", i64::from(added > 0));
         Ok(added > 0)
     }
 
     fn settle_arrived(&self, document: DocumentId, hashes: &[[u8; 32]], now: i64) -> Result<(), StoreError> {
         let hashes: Vec<&[u8]> = hashes.iter().map(<[u8; 32]>::as_slice).collect();
-        self.run(
+        let settled = self.run(
             r"UPDATE quarantine SET settled_at = $4, outcome = $5, bytes = ''
              WHERE institute = $1 AND document = $2 AND hash = ANY ($3) AND settled_at IS NULL",
             &[
@@ -112,6 +114,7 @@ impl WriteQuarantine for Transaction<'_> {
                 &QuarantineOutcome::Arrived.as_str(),
             ],
         )?;
+        self.figures.add(Figure::Quarantined, "", -to_i64(settled));
         Ok(())
     }
 
@@ -128,6 +131,7 @@ impl WriteQuarantine for Transaction<'_> {
              WHERE institute = $1 AND document = $2 AND hash = $3 AND settled_at IS NULL",
             &[&self.institute, &document.to_string(), &hash.as_slice(), &Millis(now), &by, &outcome.as_str()],
         )?;
+        self.figures.add(Figure::Quarantined, "", -i64::from(settled > 0));
         Ok(settled > 0)
     }
 }

@@ -121,6 +121,11 @@ impl ReadTimetable for Transaction<'_> {
         self.one(&sql, &[&self.institute, &class], read_class)
     }
 
+    fn is_cancelled(&self, class: &str) -> Result<bool, StoreError> {
+        let sql = "SELECT 1 FROM classes WHERE institute = $1 AND class = $2 AND cancelled_at IS NOT NULL";
+        Ok(self.one(sql, &[&self.institute, &class], |_| Ok(()))?.is_some())
+    }
+
     fn classes_of(
         &self,
         batches: &[String],
@@ -145,27 +150,6 @@ impl ReadTimetable for Transaction<'_> {
         );
         let (from, until) = (Millis(from), Millis(until));
         self.all(&sql, &[&self.institute, &teacher, &from, &until, &i64::from(limit)], read_class)
-    }
-
-    fn expected_between(&self, from: i64, until: i64) -> Result<(u64, u64), StoreError> {
-        let expected = self.one(
-            "SELECT count(*), coalesce(sum((SELECT count(*) FROM enrolments e
-                                   WHERE e.institute = c.institute AND e.batch = c.batch)), 0)::bigint
-             FROM classes c WHERE c.institute = $1 AND c.starts_at >= $2 AND c.starts_at < $3 AND c.cancelled_at IS NULL",
-            &[&self.institute, &Millis(from), &Millis(until)],
-            |row| Ok((to_u64(row.try_get(0)?), to_u64(row.try_get(1)?))),
-        )?;
-        Ok(expected.unwrap_or_default())
-    }
-
-    fn figures_between(&self, from: i64, until: i64) -> Result<AttendanceFigures, StoreError> {
-        let sql = format!(
-            "SELECT {FIGURES} FROM classes c
-             JOIN attendance a ON a.institute = c.institute AND a.class = c.class
-             WHERE c.institute = $1 AND c.starts_at >= $2 AND c.starts_at < $3 AND c.cancelled_at IS NULL"
-        );
-        let figures = self.one(&sql, &[&self.institute, &Millis(from), &Millis(until)], read_figures)?;
-        Ok(figures.unwrap_or_default())
     }
 
     fn figures_of_batches(
@@ -292,15 +276,18 @@ impl WriteTimetable for Transaction<'_> {
     }
 
     fn put_attendance(&self, class: &str, row: &AttendanceRow) -> Result<(), StoreError> {
-        self.run(
-            "INSERT INTO attendance (institute, class, student, mark, marks, document, heads, writers,
+        let before = self.one(
+            "WITH before AS (SELECT mark, marks IS NOT NULL AS several FROM attendance
+                 WHERE institute = $1 AND class = $2 AND student = $3)
+             INSERT INTO attendance (institute, class, student, mark, marks, document, heads, writers,
                                      remark, remark_writers)
              VALUES ($1, $2, $3, $4, $5::text::json, $6, $7::text::json, $8::text::json,
                      $9, $10::text::json)
              ON CONFLICT (institute, class, student) DO UPDATE
              SET mark = excluded.mark, marks = excluded.marks, document = excluded.document,
                  heads = excluded.heads, writers = excluded.writers,
-                 remark = excluded.remark, remark_writers = excluded.remark_writers",
+                 remark = excluded.remark, remark_writers = excluded.remark_writers
+             RETURNING (SELECT mark FROM before), (SELECT several FROM before)",
             &[
                 &self.institute,
                 &class,
@@ -313,13 +300,19 @@ impl WriteTimetable for Transaction<'_> {
                 &row.remark,
                 &row.remark_writers,
             ],
+            |found| Ok((found.try_get::<_, Option<String>>(0)?, found.try_get::<_, Option<bool>>(1)?)),
         )?;
+        let before = before.as_ref().and_then(|(mark, several)| Some((mark.as_deref()?, (*several)?)));
+        self.figures.mark(class, before, Some((&row.mark, row.marks.is_some())));
         Ok(())
     }
 
     fn remove_attendance(&self, class: &str, student: &str) -> Result<(), StoreError> {
-        let sql = "DELETE FROM attendance WHERE institute = $1 AND class = $2 AND student = $3";
-        self.run(sql, &[&self.institute, &class, &student])?;
+        let sql = "DELETE FROM attendance WHERE institute = $1 AND class = $2 AND student = $3
+             RETURNING mark, marks IS NOT NULL";
+        let removed: Option<(String, bool)> = self
+            .one(sql, &[&self.institute, &class, &student], |row| Ok((row.try_get(0)?, row.try_get(1)?)))?;
+        self.figures.mark(class, removed.as_ref().map(|(mark, several)| (mark.as_str(), *several)), None);
         Ok(())
     }
 }

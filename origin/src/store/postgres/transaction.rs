@@ -5,12 +5,14 @@
 //! the server's `statement_timeout` is of no use against one that is stopped or behind a broken network.
 
 use crate::store::error::StoreError;
+use crate::store::figures::Gathered;
 use crate::store::transaction::{FeedEntry, Scope, to_i64, to_json, to_u64};
 use deadpool_postgres::ClientWrapper;
 use std::cell::Cell;
 use std::time::{Duration, Instant};
 use sync_protocol::bookmark::Bookmark;
 use tokio::runtime::Handle;
+use tokio::try_join;
 use tokio_postgres::Row;
 use tokio_postgres::types::{FromSql, IsNull, ToSql, Type, private::BytesMut, to_sql_checked};
 
@@ -31,6 +33,7 @@ pub(super) struct Transaction<'c> {
     failed: Cell<bool>,
     /// What the transaction sees.
     pub(super) at: Bookmark,
+    pub(super) figures: Gathered,
 }
 
 /// How long a statement may take.
@@ -51,7 +54,8 @@ impl<'c> Transaction<'c> {
         at: Bookmark,
     ) -> Self {
         let (lost, failed) = (Cell::new(false), Cell::new(false));
-        Self { client, runtime, limits, institute, lost, failed, at }
+        let figures = Gathered::default();
+        Self { client, runtime, limits, institute, lost, failed, at, figures }
     }
 
     /// Whether a statement got no answer, so that the connection cannot be used again.
@@ -161,13 +165,18 @@ impl<'c> Transaction<'c> {
         self.wait(self.ask_number(sql, params))
     }
 
-    /// Runs a statement and says how many rows it changed.
-    pub(super) fn run(&self, sql: &str, params: Params<'_>) -> Result<u64, StoreError> {
+    /// Runs a statement and says how many rows it changed, for whoever waits for several answers at once.
+    pub(super) async fn ask_run(&self, sql: &str, params: Params<'_>) -> Answer<u64> {
         let asked = async {
             let statement = self.client.prepare_cached(sql).await?;
             self.client.execute(&statement, params).await
         };
-        self.wait(self.timed(sql, asked))
+        self.timed(sql, asked).await
+    }
+
+    /// Runs a statement and says how many rows it changed.
+    pub(super) fn run(&self, sql: &str, params: Params<'_>) -> Result<u64, StoreError> {
+        self.wait(self.ask_run(sql, params))
     }
 
     fn control(&self, sql: &str) -> Result<(), StoreError> {
@@ -196,33 +205,48 @@ const RAISE_WITH_EVENTS: &str = "WITH raised AS (
 
 impl Scope for Transaction<'_> {
     fn savepoint(&self) -> Result<(), StoreError> {
-        self.control("SAVEPOINT attempt")
+        self.control("SAVEPOINT attempt")?;
+        self.figures.savepoint();
+        Ok(())
     }
 
     fn undo_savepoint(&self) -> Result<(), StoreError> {
         self.control("ROLLBACK TO attempt")?;
+        self.figures.undo_savepoint();
         self.failed.set(false);
         Ok(())
     }
 
     fn release_savepoint(&self) -> Result<(), StoreError> {
-        self.control("RELEASE attempt")
+        self.control("RELEASE attempt")?;
+        self.figures.release_savepoint();
+        Ok(())
     }
 
     fn raise_revision(&self, entry: &FeedEntry) -> Result<u64, StoreError> {
         let tags: Vec<&str> = entry.tags.iter().map(String::as_str).collect();
         let documents = to_json(&entry.documents);
+        let consumers: Vec<&str> = entry.events.keys().copied().collect();
+        let events: Vec<String> = entry.events.values().map(to_json).collect();
         let read = |row: &Row| row.try_get::<_, i64>(0);
-        let revision = if entry.events.is_empty() {
-            self.one(RAISE, &[&self.institute, &tags, &documents], read)?
-        } else {
-            let consumers: Vec<&str> = entry.events.keys().copied().collect();
-            let events: Vec<String> = entry.events.values().map(to_json).collect();
-            self.one(RAISE_WITH_EVENTS, &[&self.institute, &tags, &documents, &consumers, &events], read)?
+        let figures = self.figures.take();
+        let raise = async {
+            if entry.events.is_empty() {
+                self.ask_one(RAISE, &[&self.institute, &tags, &documents], read).await
+            } else {
+                let params: Params<'_> = &[&self.institute, &tags, &documents, &consumers, &events];
+                self.ask_one(RAISE_WITH_EVENTS, params, read).await
+            }
         };
+        let (_, revision) = self.wait(async { try_join!(biased; self.ask_add_figures(&figures), raise) })?;
         let unknown =
             || StoreError::Corrupt { what: "institute of a write", text: self.institute.to_owned() };
         Ok(to_u64(revision.ok_or_else(unknown)?))
+    }
+
+    fn write_figures(&self) -> Result<(), StoreError> {
+        let figures = self.figures.take();
+        if figures.is_empty() { Ok(()) } else { self.wait(self.ask_add_figures(&figures)) }
     }
 
     fn trim_feed(&self, until: u64) -> Result<(), StoreError> {

@@ -6,11 +6,11 @@ use crate::store::accounts::{
     parse_role,
 };
 use crate::store::error::StoreError;
+use crate::store::figures::Figure;
 use rusqlite::Row;
 use sync_protocol::token::Role;
 
-const ACCOUNT: &str =
-    "SELECT user, institute, email, name, role, password_hash, messages_read_at, revocation FROM users";
+const ACCOUNT: &str = "SELECT user, institute, email, name, role, password_hash, revocation FROM users";
 
 const ACTIVE: &str = "deactivated_at IS NULL";
 
@@ -23,8 +23,7 @@ fn read_account(row: &Row<'_>) -> rusqlite::Result<Account> {
         name: row.get(3)?,
         role: parse_role(&role).ok_or(rusqlite::Error::InvalidQuery)?,
         password_hash: row.get(5)?,
-        messages_read_at: row.get(6)?,
-        revocation: parse_revocation(row.get(7)?).map_err(|_| rusqlite::Error::InvalidQuery)?,
+        revocation: parse_revocation(row.get(6)?).map_err(|_| rusqlite::Error::InvalidQuery)?,
     })
 }
 
@@ -115,6 +114,7 @@ impl WriteAccounts for Transaction<'_> {
                 now,
             ),
         )?;
+        self.figures.add(Figure::Users, user.role.as_str(), i64::from(added > 0));
         Ok(added > 0)
     }
 
@@ -125,14 +125,14 @@ impl WriteAccounts for Transaction<'_> {
     }
 
     fn set_role(&self, user: &str, role: Role) -> Result<(), StoreError> {
+        let sql = "SELECT role FROM users WHERE user = ?1 AND institute = ?2";
+        let before: Option<String> = self.one(sql, (user, self.institute), |row| row.get(0))?;
         let sql = "UPDATE users SET role = ?3 WHERE user = ?1 AND institute = ?2";
         self.run(sql, (user, self.institute, role.as_str()))?;
-        Ok(())
-    }
-
-    fn set_messages_read(&self, user: &str, until: i64) -> Result<(), StoreError> {
-        let sql = "UPDATE users SET messages_read_at = ?3 WHERE user = ?1 AND institute = ?2";
-        self.run(sql, (user, self.institute, until))?;
+        if let Some(before) = before {
+            self.figures.add(Figure::Users, &before, -1);
+            self.figures.add(Figure::Users, role.as_str(), 1);
+        }
         Ok(())
     }
 

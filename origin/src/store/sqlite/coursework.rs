@@ -5,7 +5,7 @@ use crate::store::coursework::{
     Assignment, NewSubmission, ReadCoursework, StudentSubmission, UngradedSubmission, WriteCoursework,
 };
 use crate::store::error::StoreError;
-use crate::store::transaction::to_u64;
+use crate::store::figures::Figure;
 use rusqlite::Row;
 
 // Indexes are named where the planner, which knows nothing of an institute's size, would take the primary key and read
@@ -126,11 +126,6 @@ impl ReadCoursework for Transaction<'_> {
              WHERE institute = ?1 AND assignment = ?2";
         Ok(self.one(sql, (self.institute, assignment), |row| row.get(0))?.flatten())
     }
-
-    fn submission_count(&self) -> Result<u64, StoreError> {
-        let sql = "SELECT count(*) FROM submissions WHERE institute = ?1";
-        self.one(sql, (self.institute,), |row| Ok(to_u64(row.get(0)?))).map(Option::unwrap_or_default)
-    }
 }
 
 impl WriteCoursework for Transaction<'_> {
@@ -179,6 +174,7 @@ impl WriteCoursework for Transaction<'_> {
                 &work.text,
             ),
         )?;
+        self.figures.add(Figure::Submissions, "", i64::from(added > 0));
         Ok(added > 0)
     }
 

@@ -2,10 +2,9 @@
 
 use super::transaction::Transaction;
 use crate::store::accounts::{parse_revocation, parse_role};
-use crate::store::directory::{
-    Institute, InstituteCounts, ReadDirectory, StudiedBatch, TaughtBatch, WriteDirectory,
-};
+use crate::store::directory::{Institute, ReadDirectory, StudiedBatch, TaughtBatch, WriteDirectory};
 use crate::store::error::StoreError;
+use crate::store::figures::Figure;
 use crate::store::transaction::to_u64;
 use rusqlite::Row;
 use std::collections::BTreeMap;
@@ -157,16 +156,6 @@ impl ReadDirectory for Transaction<'_> {
         }
         Ok(entries.into_values().collect())
     }
-
-    fn institute_counts(&self) -> Result<InstituteCounts, StoreError> {
-        let users = "SELECT count(*) FROM users WHERE institute = ?1 AND role = ?2";
-        Ok(InstituteCounts {
-            admins: self.number(users, (self.institute, "admin"))?,
-            teachers: self.number(users, (self.institute, "teacher"))?,
-            students: self.number(users, (self.institute, "student"))?,
-            batches: self.number("SELECT count(*) FROM batches WHERE institute = ?1", (self.institute,))?,
-        })
-    }
 }
 
 impl WriteDirectory for Transaction<'_> {
@@ -187,7 +176,9 @@ impl WriteDirectory for Transaction<'_> {
 
     fn add_batch(&self, batch: &str, title: &str) -> Result<bool, StoreError> {
         let sql = "INSERT INTO batches (institute, batch, title) VALUES (?1, ?2, ?3) ON CONFLICT DO NOTHING";
-        Ok(self.run(sql, (self.institute, batch, title))? > 0)
+        let added = self.run(sql, (self.institute, batch, title))? > 0;
+        self.figures.add(Figure::Batches, "", i64::from(added));
+        Ok(added)
     }
 
     fn change_batch(&self, batch: &str, title: &str) -> Result<(), StoreError> {
@@ -224,7 +215,9 @@ impl WriteDirectory for Transaction<'_> {
 
     fn remove_enrolment(&self, batch: &str, student: &str) -> Result<bool, StoreError> {
         let sql = "DELETE FROM enrolments WHERE institute = ?1 AND batch = ?2 AND student = ?3";
-        Ok(self.run(sql, (self.institute, batch, student))? > 0)
+        let removed = self.run(sql, (self.institute, batch, student))? > 0;
+        self.figures.add(Figure::Enrolled, batch, -i64::from(removed));
+        Ok(removed)
     }
 
     fn add_guardian(&self, guardian: &str, student: &str) -> Result<bool, StoreError> {
@@ -241,6 +234,8 @@ impl WriteDirectory for Transaction<'_> {
     fn add_enrolment(&self, batch: &str, student: &str, now: i64) -> Result<bool, StoreError> {
         let sql = "INSERT INTO enrolments (institute, batch, student, enrolled_at) VALUES (?1, ?2, ?3, ?4)
              ON CONFLICT DO NOTHING";
-        Ok(self.run(sql, (self.institute, batch, student, now))? > 0)
+        let added = self.run(sql, (self.institute, batch, student, now))? > 0;
+        self.figures.add(Figure::Enrolled, batch, i64::from(added));
+        Ok(added)
     }
 }

@@ -2,10 +2,11 @@
 
 use super::transaction::Transaction;
 use crate::store::documents::{
-    Carried, ChangeRow, DocumentCounts, LoggedDocument, NewDocument, RawDocument, RawSuccession,
-    ReadDocuments, Succession, WriteDocuments,
+    Carried, ChangeRow, LoggedDocument, NewDocument, RawDocument, RawSuccession, ReadDocuments, Succession,
+    WriteDocuments,
 };
 use crate::store::error::StoreError;
+use crate::store::figures::Figure;
 use crate::store::transaction::{to_i64, to_json, to_u64};
 use rusqlite::Row;
 use sync_protocol::actor::Binding;
@@ -130,19 +131,13 @@ impl ReadDocuments for Transaction<'_> {
         let found = hashes.iter().map(|hash| self.one(sql, (&document, &hash[..]), |row| row.get(0)));
         found.filter_map(Result::transpose).collect()
     }
+}
 
-    fn document_counts(&self) -> Result<DocumentCounts, StoreError> {
-        let kinds = self.all(
-            "SELECT kind, count(*), sum(changes) FROM documents WHERE institute = ?1 AND deleted_at IS NULL AND successor IS NULL
-             GROUP BY kind ORDER BY kind",
-            (self.institute,),
-            |row| Ok((row.get(0)?, to_u64(row.get(1)?), to_u64(row.get(2)?))),
-        )?;
-        let quarantined = self.number(
-            "SELECT count(*) FROM quarantine WHERE institute = ?1 AND settled_at IS NULL",
-            (self.institute,),
-        )?;
-        Ok(DocumentCounts { kinds, quarantined })
+impl Transaction<'_> {
+    /// Counts a document that is there, or was: `by` of them, with `changes` changes in its log.
+    fn count_document(&self, kind: &str, by: i64, changes: i64) {
+        self.figures.add(Figure::Documents, kind, by);
+        self.figures.add(Figure::Changes, kind, changes);
     }
 }
 
@@ -163,6 +158,7 @@ impl WriteDocuments for Transaction<'_> {
                 new.created_at,
             ),
         )?;
+        self.count_document(&record.kind, i64::from(added > 0), 0);
         Ok(added > 0)
     }
 
@@ -175,14 +171,14 @@ impl WriteDocuments for Transaction<'_> {
     ) -> Result<bool, StoreError> {
         let id = document.to_string();
         let (after, added) = (to_i64(after), to_i64(changes.len() as u64));
-        let moved = self.run(
+        let moved: Option<(String, bool)> = self.one(
             "UPDATE documents SET changes = changes + ?3, heads = ?4 WHERE document = ?1 AND changes = ?2
-                 AND deleted_at IS NULL",
+                 AND deleted_at IS NULL RETURNING kind, successor IS NULL",
             (&id, after, added, to_json(&heads)),
+            |row| Ok((row.get(0)?, row.get(1)?)),
         )?;
-        if moved == 0 {
-            return Ok(false);
-        }
+        let Some((kind, counts)) = moved else { return Ok(false) };
+        self.count_document(&kind, 0, if counts { added } else { 0 });
         for (change, position) in changes.iter().zip(after + 1..) {
             self.run(
                 "INSERT INTO changes (document, position, hash, bytes, user, device, edge, received_at)
@@ -213,6 +209,13 @@ impl WriteDocuments for Transaction<'_> {
 
     fn delete_document(&self, document: DocumentId, by: &str, now: i64) -> Result<(), StoreError> {
         let id = document.to_string();
+        let sql = "SELECT kind, changes FROM documents
+             WHERE document = ?1 AND institute = ?2 AND deleted_at IS NULL AND successor IS NULL";
+        let counted: Option<(String, i64)> =
+            self.one(sql, (&id, self.institute), |row| Ok((row.get(0)?, row.get(1)?)))?;
+        let sql =
+            "SELECT count(*) FROM quarantine WHERE institute = ?1 AND document = ?2 AND settled_at IS NULL";
+        let quarantined = self.number(sql, (self.institute, &id))?;
         for table in ["changes", "snapshots", "actors", "carried"] {
             self.run(&format!("DELETE FROM {table} WHERE document = ?1"), (&id,))?;
         }
@@ -223,17 +226,26 @@ impl WriteDocuments for Transaction<'_> {
              WHERE document = ?1 AND institute = ?2",
             (&id, self.institute, by, now),
         )?;
+        if let Some((kind, changes)) = counted {
+            self.count_document(&kind, -1, -changes);
+        }
+        self.figures.add(Figure::Quarantined, "", -to_i64(quarantined));
         Ok(())
     }
 
     fn succeed_document(&self, document: DocumentId, succession: &Succession) -> Result<bool, StoreError> {
         let RawSuccession { successor, heads, first } = RawSuccession::of(succession);
-        let marked = self.run(
+        let marked: Option<(String, i64)> = self.one(
             "UPDATE documents SET successor = ?3, cut_heads = ?4, cut_first = ?5
-             WHERE document = ?1 AND institute = ?2 AND successor IS NULL AND deleted_at IS NULL",
+             WHERE document = ?1 AND institute = ?2 AND successor IS NULL AND deleted_at IS NULL
+             RETURNING kind, changes",
             (document.to_string(), self.institute, successor, heads, first),
+            |row| Ok((row.get(0)?, row.get(1)?)),
         )?;
-        Ok(marked > 0)
+        if let Some((kind, changes)) = &marked {
+            self.count_document(kind, -1, -changes);
+        }
+        Ok(marked.is_some())
     }
 
     fn put_carried(&self, document: DocumentId, carried: &Carried) -> Result<(), StoreError> {

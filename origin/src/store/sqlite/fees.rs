@@ -3,9 +3,10 @@
 use super::transaction::Transaction;
 use crate::store::error::StoreError;
 use crate::store::fees::{
-    EntryKind, Invoice, LedgerEntry, NewInvoice, NewRefund, Payment, PaymentEvent, PaymentRow, ReadFees,
-    SetAside, WriteFees,
+    EntryKind, EventStatus, Invoice, KeptEvent, LedgerEntry, NewInvoice, NewRefund, Payment, PaymentEvent,
+    PaymentRow, ReadFees, SetAside, Settled, WriteFees,
 };
+use crate::store::figures::{Figure, day_of};
 use rusqlite::Row;
 
 fn read_invoice(row: &Row<'_>) -> rusqlite::Result<Invoice> {
@@ -42,12 +43,6 @@ impl ReadFees for Transaction<'_> {
         self.all(sql, (self.institute, limit), read_invoice)
     }
 
-    fn outstanding_minor(&self) -> Result<i64, StoreError> {
-        let sql = "SELECT coalesce(sum(amount_minor - paid_minor), 0) FROM invoices
-             WHERE institute = ?1 AND paid_minor < amount_minor AND voided_at IS NULL";
-        Ok(self.one(sql, (self.institute,), |row| row.get(0))?.unwrap_or(0))
-    }
-
     fn recent_payments(&self, limit: u32) -> Result<Vec<PaymentRow>, StoreError> {
         self.all(
             "SELECT p.payment, p.invoice, u.name, p.amount_minor, p.method, p.reference, p.recorded_by, p.paid_at
@@ -68,12 +63,6 @@ impl ReadFees for Transaction<'_> {
                 })
             },
         )
-    }
-
-    fn received_since_minor(&self, since: i64) -> Result<i64, StoreError> {
-        let sql =
-            "SELECT coalesce(sum(amount_minor), 0) FROM payments WHERE institute = ?1 AND paid_at >= ?2";
-        Ok(self.one(sql, (self.institute, since), |row| row.get(0))?.unwrap_or(0))
     }
 
     fn payment(&self, payment: &str) -> Result<Option<Payment>, StoreError> {
@@ -122,6 +111,33 @@ impl ReadFees for Transaction<'_> {
             .collect()
     }
 
+    fn has_ledger(&self) -> Result<bool, StoreError> {
+        let sql = "SELECT 1 FROM ledger WHERE institute = ?1 LIMIT 1";
+        Ok(self.one(sql, (self.institute,), |_| Ok(()))?.is_some())
+    }
+
+    fn payment_event(&self, provider: &str, event: &str) -> Result<Option<KeptEvent>, StoreError> {
+        let sql = "SELECT status, reason, body, received_at, settled_at FROM payment_events
+             WHERE institute = ?1 AND provider = ?2 AND event = ?3";
+        let found = self.one(sql, (self.institute, provider, event), |row| {
+            let kept = PaymentEvent {
+                provider: provider.to_owned(),
+                event: event.to_owned(),
+                status: EventStatus::SetAside,
+                reason: row.get(1)?,
+                body: row.get(2)?,
+                received_at: row.get(3)?,
+            };
+            Ok((row.get::<_, String>(0)?, KeptEvent { event: kept, settled_at: row.get(4)? }))
+        })?;
+        found
+            .map(|(status, kept)| {
+                let event = PaymentEvent { status: EventStatus::parse(&status)?, ..kept.event };
+                Ok(KeptEvent { event, ..kept })
+            })
+            .transpose()
+    }
+
     fn knows_payment_event(&self, provider: &str, event: &str) -> Result<bool, StoreError> {
         let sql = "SELECT 1 FROM payment_events WHERE institute = ?1 AND provider = ?2 AND event = ?3";
         Ok(self.one(sql, (self.institute, provider, event), |_| Ok(()))?.is_some())
@@ -131,7 +147,8 @@ impl ReadFees for Transaction<'_> {
         self.all(
             "SELECT provider, event, coalesce(reason, ''), body, received_at
              FROM payment_events INDEXED BY payment_events_set_aside
-             WHERE institute = ?1 AND status = 'set-aside' ORDER BY received_at, provider, event LIMIT ?2",
+             WHERE institute = ?1 AND status = 'set-aside' AND settled_at IS NULL
+             ORDER BY received_at, provider, event LIMIT ?2",
             (self.institute, limit),
             |row| {
                 Ok(SetAside {
@@ -161,6 +178,7 @@ impl Transaction<'_> {
              SELECT institute, ?2, ?3, student, invoice, ?5, ?6 FROM invoices WHERE institute = ?1 AND invoice = ?4",
             (self.institute, kind.as_str(), entry, invoice, amount, at),
         )?;
+        self.figures.add(Figure::Outstanding, "", amount);
         Ok(())
     }
 
@@ -210,6 +228,7 @@ impl WriteFees for Transaction<'_> {
             let PaymentRow { payment, invoice, amount_minor, paid_at, .. } = payment;
             self.add_paid(invoice, *amount_minor)?;
             self.add_entry(EntryKind::Payment, payment, invoice, -amount_minor, *paid_at)?;
+            self.figures.add(Figure::Received, &day_of(*paid_at), *amount_minor);
         }
         Ok(added > 0)
     }
@@ -239,6 +258,7 @@ impl WriteFees for Transaction<'_> {
             invoice.ok_or_else(|| StoreError::Corrupt { what: "payment", text: new.payment.clone() })?;
         self.add_paid(&invoice, -new.amount_minor)?;
         self.add_entry(EntryKind::Refund, &new.refund, &invoice, new.amount_minor, new.refunded_at)?;
+        self.figures.add(Figure::Received, &day_of(new.refunded_at), -new.amount_minor);
         Ok(true)
     }
 
@@ -257,5 +277,20 @@ impl WriteFees for Transaction<'_> {
             ),
         )?;
         Ok(())
+    }
+
+    fn settle_payment_event(
+        &self,
+        provider: &str,
+        event: &str,
+        settled: &Settled<'_>,
+    ) -> Result<bool, StoreError> {
+        let changed = self.run(
+            "UPDATE payment_events SET status = iif(?6 IS NULL, 'applied', status),
+                 settled_by = ?4, settled_at = ?5, settlement = ?6
+             WHERE institute = ?1 AND provider = ?2 AND event = ?3 AND status = 'set-aside' AND settled_at IS NULL",
+            (self.institute, provider, event, settled.by, settled.at, settled.why),
+        )?;
+        Ok(changed > 0)
     }
 }

@@ -2,7 +2,8 @@
 
 use super::transaction::Transaction;
 use crate::store::error::StoreError;
-use crate::store::messages::{Addressee, MessageRow, NewMessage, ReadMessages, WriteMessages};
+use crate::store::messages::{Addressee, MessageRow, NewMessage, ReadMessages, Unread, WriteMessages};
+use crate::store::transaction::to_u64;
 
 impl ReadMessages for Transaction<'_> {
     fn messages_to(&self, user: &str, batches: &[String], limit: u32) -> Result<Vec<MessageRow>, StoreError> {
@@ -51,25 +52,39 @@ impl ReadMessages for Transaction<'_> {
         found.filter_map(Result::transpose).collect()
     }
 
-    fn unread_messages(&self, user: &str, batches: &[String], read_at: i64) -> Result<u64, StoreError> {
-        let direct = "SELECT count(*) FROM messages
-             WHERE institute = ?1 AND recipient = ?2 AND posted_at > ?3 AND retracted_at IS NULL";
-        let mut unread = self.number(direct, (self.institute, user, read_at))?;
-        let in_batch = "SELECT count(*) FROM messages
-             WHERE institute = ?1 AND batch = ?2 AND posted_at > ?3 AND author <> ?4
-                 AND retracted_at IS NULL";
+    fn unread_messages(&self, user: &str, batches: &[String], most: u32) -> Result<Unread, StoreError> {
+        let sql = "SELECT messages_read FROM users WHERE user = ?1 AND institute = ?2";
+        let read: Option<i64> = self.one(sql, (user, self.institute), |row| row.get(0))?;
+        let Some(read) = read else { return Ok(Unread::default()) };
+        let figures = |row: &rusqlite::Row<'_>| Ok((to_u64(row.get(0)?), row.get::<_, Option<i64>>(1)?));
+        let sql = "SELECT count(*), max(arrived) FROM (
+                 SELECT arrived FROM messages INDEXED BY messages_unread_of_recipient
+                 WHERE institute = ?1 AND recipient = ?2 AND arrived > ?3 AND retracted_at IS NULL
+                 ORDER BY arrived DESC LIMIT ?4)";
+        let mut mailboxes = Vec::new();
+        mailboxes.extend(self.one(sql, (self.institute, user, read, most), figures)?);
+        // The last of the mailbox, and of those the others': a mailbox full of one's own words costs no more.
+        let sql = "SELECT count(*) FILTER (WHERE author <> ?5), max(arrived) FROM (
+                 SELECT author, arrived FROM messages INDEXED BY messages_unread_of_batch
+                 WHERE institute = ?1 AND batch = ?2 AND arrived > ?3 AND retracted_at IS NULL
+                 ORDER BY arrived DESC LIMIT ?4)";
         for batch in batches {
-            unread += self.number(in_batch, (self.institute, batch, read_at, user))?;
+            mailboxes.extend(self.one(sql, (self.institute, batch, read, most, user), figures)?);
         }
-        Ok(unread)
+        Ok(Unread {
+            count: mailboxes.iter().map(|(count, _)| count).sum(),
+            newest: mailboxes.iter().filter_map(|(_, newest)| *newest).max(),
+        })
     }
 }
 
 impl WriteMessages for Transaction<'_> {
     fn add_message(&self, message: &NewMessage) -> Result<bool, StoreError> {
         let added = self.run(
-            "INSERT INTO messages (institute, message, author, recipient, batch, text, posted_at)
-             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7) ON CONFLICT DO NOTHING",
+            "INSERT INTO messages (institute, message, author, recipient, batch, text, posted_at, arrived)
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7,
+                 coalesce(?8, (SELECT revision + 1 FROM institutes WHERE institute = ?1)))
+             ON CONFLICT DO NOTHING",
             (
                 self.institute,
                 &message.message,
@@ -78,6 +93,7 @@ impl WriteMessages for Transaction<'_> {
                 &message.batch,
                 &message.text,
                 message.posted_at,
+                message.arrived,
             ),
         )?;
         Ok(added > 0)
@@ -87,5 +103,12 @@ impl WriteMessages for Transaction<'_> {
         let sql = "UPDATE messages SET retracted_at = ?3, retracted_by = ?4, reason = ?5
              WHERE institute = ?1 AND message = ?2 AND retracted_at IS NULL";
         Ok(self.run(sql, (self.institute, message, at, by, reason))? > 0)
+    }
+
+    fn read_messages(&self, user: &str, until: i64) -> Result<bool, StoreError> {
+        let sql = "UPDATE users SET messages_read = now.until
+             FROM (SELECT min(?3, revision) AS until FROM institutes WHERE institute = ?2) now
+             WHERE user = ?1 AND institute = ?2 AND messages_read < now.until";
+        Ok(self.run(sql, (user, self.institute, until))? > 0)
     }
 }

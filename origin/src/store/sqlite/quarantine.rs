@@ -2,6 +2,7 @@
 
 use super::transaction::Transaction;
 use crate::store::error::StoreError;
+use crate::store::figures::Figure;
 use crate::store::quarantine::{QuarantineOutcome, QuarantineRow, ReadQuarantine, WriteQuarantine};
 use crate::store::transaction::to_u64;
 use rusqlite::Row;
@@ -89,6 +90,7 @@ impl WriteQuarantine for Transaction<'_> {
                 row.refused_at,
             ),
         )?;
+        self.figures.add(Figure::Quarantined, "", i64::from(added > 0));
         Ok(added > 0)
     }
 
@@ -112,6 +114,7 @@ impl WriteQuarantine for Transaction<'_> {
              WHERE institute = ?1 AND document = ?2 AND hash = ?3 AND settled_at IS NULL",
             (self.institute, document.to_string(), &hash[..], now, by, outcome.as_str()),
         )?;
+        self.figures.add(Figure::Quarantined, "", -i64::from(settled > 0));
         Ok(settled > 0)
     }
 }

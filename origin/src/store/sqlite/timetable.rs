@@ -50,6 +50,11 @@ impl ReadTimetable for Transaction<'_> {
         self.one(&sql, (self.institute, class), read_class)
     }
 
+    fn is_cancelled(&self, class: &str) -> Result<bool, StoreError> {
+        let sql = "SELECT 1 FROM classes WHERE institute = ?1 AND class = ?2 AND cancelled_at IS NOT NULL";
+        Ok(self.one(sql, (self.institute, class), |_| Ok(()))?.is_some())
+    }
+
     fn classes_of(
         &self,
         batches: &[String],
@@ -84,26 +89,6 @@ impl ReadTimetable for Transaction<'_> {
              ORDER BY c.starts_at, c.class LIMIT ?5"
         );
         self.all(&sql, (self.institute, teacher, from, until, limit), read_class)
-    }
-
-    fn expected_between(&self, from: i64, until: i64) -> Result<(u64, u64), StoreError> {
-        let expected = self.one(
-            "SELECT count(*), coalesce(sum((SELECT count(*) FROM enrolments e
-                                   WHERE e.institute = c.institute AND e.batch = c.batch)), 0)
-             FROM classes c WHERE c.institute = ?1 AND c.starts_at >= ?2 AND c.starts_at < ?3 AND c.cancelled_at IS NULL",
-            (self.institute, from, until),
-            |row| Ok((to_u64(row.get(0)?), to_u64(row.get(1)?))),
-        )?;
-        Ok(expected.unwrap_or_default())
-    }
-
-    fn figures_between(&self, from: i64, until: i64) -> Result<AttendanceFigures, StoreError> {
-        let sql = format!(
-            "SELECT {FIGURES}, count(marks) FROM classes c
-             CROSS JOIN attendance a ON a.institute = c.institute AND a.class = c.class
-             WHERE c.institute = ?1 AND c.starts_at >= ?2 AND c.starts_at < ?3 AND c.cancelled_at IS NULL"
-        );
-        Ok(self.one(&sql, (self.institute, from, until), read_figures_and_conflicts)?.unwrap_or_default())
     }
 
     fn figures_of_batches(
@@ -199,6 +184,15 @@ impl ReadTimetable for Transaction<'_> {
     }
 }
 
+impl Transaction<'_> {
+    /// A student's mark in a class, and whether it is one of several.
+    fn marked(&self, class: &str, student: &str) -> Result<Option<(String, bool)>, StoreError> {
+        let sql = "SELECT mark, marks IS NOT NULL FROM attendance
+             WHERE institute = ?1 AND class = ?2 AND student = ?3";
+        self.one(sql, (self.institute, class, student), |row| Ok((row.get(0)?, row.get(1)?)))
+    }
+}
+
 impl WriteTimetable for Transaction<'_> {
     fn add_class(&self, class: &NewClass) -> Result<bool, StoreError> {
         let added = self.run(
@@ -258,6 +252,7 @@ impl WriteTimetable for Transaction<'_> {
     }
 
     fn put_attendance(&self, class: &str, row: &AttendanceRow) -> Result<(), StoreError> {
+        let before = self.marked(class, &row.student)?;
         self.run(
             "INSERT INTO attendance (institute, class, student, mark, marks, document, heads, writers,
                                      remark, remark_writers)
@@ -279,12 +274,16 @@ impl WriteTimetable for Transaction<'_> {
                 &row.remark_writers,
             ),
         )?;
+        let before = before.as_ref().map(|(mark, several)| (mark.as_str(), *several));
+        self.figures.mark(class, before, Some((&row.mark, row.marks.is_some())));
         Ok(())
     }
 
     fn remove_attendance(&self, class: &str, student: &str) -> Result<(), StoreError> {
         let sql = "DELETE FROM attendance WHERE institute = ?1 AND class = ?2 AND student = ?3";
+        let before = self.marked(class, student)?;
         self.run(sql, (self.institute, class, student))?;
+        self.figures.mark(class, before.as_ref().map(|(mark, several)| (mark.as_str(), *several)), None);
         Ok(())
     }
 }

@@ -1,6 +1,7 @@
 //! An open transaction of SQLite: how the operations of all subjects reach their rows.
 
 use crate::store::error::StoreError;
+use crate::store::figures::Gathered;
 use crate::store::overview::ReadOverview;
 use crate::store::transaction::{FeedEntry, Scope, to_i64, to_json, to_u64};
 use rusqlite::{Connection, OptionalExtension as _, Row};
@@ -10,11 +11,12 @@ pub(super) struct Transaction<'c> {
     connection: &'c Connection,
     pub(super) institute: &'c str,
     pub(super) epoch: u64,
+    pub(super) figures: Gathered,
 }
 
 impl<'c> Transaction<'c> {
     pub(super) fn new(connection: &'c Connection, institute: &'c str, epoch: u64) -> Self {
-        Self { connection, institute, epoch }
+        Self { connection, institute, epoch, figures: Gathered::default() }
     }
 
     fn prepare(&self, sql: &str) -> rusqlite::Result<rusqlite::CachedStatement<'c>> {
@@ -63,18 +65,25 @@ impl ReadOverview for Transaction<'_> {}
 
 impl Scope for Transaction<'_> {
     fn savepoint(&self) -> Result<(), StoreError> {
-        Ok(self.connection.execute_batch("SAVEPOINT attempt")?)
+        self.connection.execute_batch("SAVEPOINT attempt")?;
+        self.figures.savepoint();
+        Ok(())
     }
 
     fn undo_savepoint(&self) -> Result<(), StoreError> {
-        Ok(self.connection.execute_batch("ROLLBACK TO attempt")?)
+        self.connection.execute_batch("ROLLBACK TO attempt")?;
+        self.figures.undo_savepoint();
+        Ok(())
     }
 
     fn release_savepoint(&self) -> Result<(), StoreError> {
-        Ok(self.connection.execute_batch("RELEASE attempt")?)
+        self.connection.execute_batch("RELEASE attempt")?;
+        self.figures.release_savepoint();
+        Ok(())
     }
 
     fn raise_revision(&self, entry: &FeedEntry) -> Result<u64, StoreError> {
+        self.write_figures()?;
         let raise = "UPDATE institutes SET revision = revision + 1 WHERE institute = ?1 RETURNING revision";
         let revision = self.one(raise, (self.institute,), |row| row.get::<_, i64>(0))?;
         let unknown =
@@ -94,6 +103,10 @@ impl Scope for Transaction<'_> {
             )?;
         }
         Ok(revision)
+    }
+
+    fn write_figures(&self) -> Result<(), StoreError> {
+        self.add_figures(&self.figures.take())
     }
 
     fn trim_feed(&self, until: u64) -> Result<(), StoreError> {

@@ -67,7 +67,8 @@ fn a_cancelled_class_is_on_no_timetable_and_keeps_its_marks(TestStore { store, .
     .unwrap();
     read(store, |records| {
         assert!(records.classes_of(&["maths".to_owned()], AT, AT + 1, 10)?.is_empty());
-        assert_eq!(records.expected_between(AT, AT + 1)?, (0, 0));
+        assert_eq!(records.classes_figures(AT, AT + 1)?, ClassesFigures::default());
+        assert!(records.is_cancelled("c1")?);
         assert_eq!(records.mark_of("c1", "ann")?.as_deref(), Some("late"));
         assert!(records.class("c1")?.is_some());
         Ok(())
@@ -179,6 +180,7 @@ fn pages_of_every_collection_together_are_the_whole_in_both_orders(TestStore { s
         (&collections::SUBMISSIONS, 0),
         (&collections::INVOICES, 0),
         (&collections::PAYMENTS, 0),
+        (&collections::PAYMENT_EVENTS, 0),
         (&collections::DOCUMENTS, 0),
         (&collections::QUARANTINE, 0),
         (&collections::SESSIONS, 0),
@@ -189,9 +191,8 @@ fn pages_of_every_collection_together_are_the_whole_in_both_orders(TestStore { s
     ] {
         let mut forwards = pages(store, from, false);
         assert_eq!(forwards.len(), count, "{}", from.record);
-        let backwards = pages(store, from, true);
         forwards.reverse();
-        assert_eq!(forwards, backwards, "{}", from.record);
+        assert_eq!(forwards, pages(store, from, true), "{}", from.record);
     }
     let filter = collections::AUDIT.filters.iter().find(|filter| filter.name == "user").unwrap();
     let sort = &collections::AUDIT.sorts[0];

@@ -24,6 +24,7 @@ on_each_engine! {
     what_is_written_is_read_back_alike,
     a_refresh_token_is_found_before_its_institute_is_known,
     messages_of_several_mailboxes_come_newest_first,
+    what_arrives_late_is_unread_whenever_it_was_written,
     attendance_is_counted_by_mark_and_by_conflict,
 }
 
@@ -51,7 +52,7 @@ fn the_feed_has_no_gap_under_concurrent_writers_some_of_which_fail(TestStore { s
         assert_eq!(row.revision, revision);
         assert!(row.tags.contains(&tag::INSTITUTE.to_owned()));
     }
-    let batches = store.read_blocking::<_, StoreError>(INSTITUTE, |records| records.institute_counts());
+    let batches = store.read_blocking::<_, StoreError>(INSTITUTE, |records| records.institute_figures());
     assert_eq!(batches.unwrap().batches, 8 * 40);
 }
 
@@ -163,18 +164,20 @@ fn what_is_written_is_read_back_alike(TestStore { store, .. }: &TestStore) {
         assert_eq!(records.classes_taught("teacher", AT, AT + 1, 10)?[0].class, "c1");
         assert!(records.classes_taught("teacher", AT + 1, AT + 2, 10)?.is_empty());
         assert!(records.classes_taught("ann", AT, AT + 1, 10)?.is_empty());
-        assert_eq!(records.expected_between(AT, AT + 1)?, (1, 2));
+        let today = records.classes_figures(AT, AT + 1)?;
+        assert_eq!((today.classes, today.expected), (1, 2));
         let invoice = &records.student_invoices("ann")?[0];
         assert_eq!((invoice.paid_minor, invoice.due_on.as_str()), (400, "2026-12-31"));
-        assert_eq!((records.outstanding_minor()?, records.received_since_minor(AT)?), (600, 400));
+        let figures = records.institute_figures()?;
+        assert_eq!((figures.outstanding_minor, records.received_since_minor(AT)?), (600, 400));
+        assert_eq!(figures.submissions, 1);
         assert_eq!(records.recent_payments(5)?[0].student_name, "ANN");
         assert!(records.share_batch("ann", "bob")? && !records.share_batch("ann", "nobody")?);
         assert_eq!(records.studied_batches("ann")?[0].teachers, ["TEACHER"]);
         assert_eq!(records.taught_batches("teacher")?[0].students, 2);
-        let counts = records.institute_counts()?;
-        assert_eq!((counts.admins, counts.teachers, counts.students, counts.batches), (0, 1, 2, 1));
+        assert_eq!((figures.admins, figures.teachers, figures.students, figures.batches), (0, 1, 2, 1));
         let account = records.account_by_email("ann@northside.example")?.unwrap();
-        assert_eq!((account.role, account.messages_read_at), (Role::Student, 0));
+        assert_eq!(account.role, Role::Student);
         assert_eq!(records.batches_of(&account)?, ["maths"]);
         assert_eq!(records.epoch(), store.epoch());
         Ok(())
@@ -250,6 +253,7 @@ fn messages_of_several_mailboxes_come_newest_first(TestStore { store, .. }: &Tes
         batch: batch.map(str::to_owned),
         text: "hello".into(),
         posted_at: AT + n,
+        arrived: None,
     };
     // Years apart: on Postgres these rows are in several partitions and the default one.
     let old = NewMessage { posted_at: 0, ..message(0, "teacher", Some("ann"), None) };
@@ -276,8 +280,68 @@ fn messages_of_several_mailboxes_come_newest_first(TestStore { store, .. }: &Tes
     };
     assert_eq!(ids(10), ["m4", "m2", "m1", "m0"]);
     assert_eq!(ids(2), ["m4", "m2"]);
-    let unread = |since| read(store, |records| records.unread_messages("ann", &batches, since));
-    assert_eq!((unread(-1), unread(AT), unread(AT + 2)), (4, 3, 1));
+    // Three of others in the batch, two of which ann can count, and two to her alone.
+    let unread = |most| read(store, |records| records.unread_messages("ann", &batches, most));
+    assert_eq!((unread(10).count, unread(0).count), (4, 0));
+}
+
+fn what_arrives_late_is_unread_whenever_it_was_written(TestStore { store, .. }: &TestStore) {
+    school(store);
+    let post = |message: &str, recipient: Option<&str>, posted_at: i64, arrived: Option<i64>| {
+        let message = NewMessage {
+            message: message.into(),
+            author: "teacher".into(),
+            recipient: recipient.map(str::to_owned),
+            batch: if recipient.is_none() { Some("maths".into()) } else { None },
+            text: "hello".into(),
+            posted_at,
+            arrived,
+        };
+        write(store, move |tx| {
+            assert!(tx.add_message(&message)?);
+            tx.touch(tag::batch("maths"));
+            Ok(())
+        })
+        .unwrap()
+    };
+    let batches = ["maths".to_owned()];
+    let unread = |user: &'static str| {
+        let unread = read(store, |records| records.unread_messages(user, &batches, 100));
+        (unread.count, unread.newest)
+    };
+    let mark = |user: &'static str, until: i64| {
+        store
+            .write_blocking::<_, StoreError, _>(INSTITUTE, move |tx| tx.read_messages(user, until))
+            .unwrap()
+            .value
+    };
+    // Two that came with records, of which ann had read the older.
+    let history = [AT - 2_000, AT - 1_000].map(arrival_of_history);
+    post("old", None, AT - 2_000, Some(history[0]));
+    post("older than new", None, AT - 1_000, Some(history[1]));
+    assert_eq!((unread("ann"), unread("nobody")), ((2, Some(history[1])), (0, None)));
+    assert!(mark("ann", history[0]));
+    assert_eq!(unread("ann"), (1, Some(history[1])));
+
+    let first = post("m1", Some("ann"), AT + 1_000, None);
+    assert_eq!(unread("ann"), (2, Some(first as i64)));
+    assert!(mark("ann", first as i64));
+    assert!(!mark("ann", first as i64) && !mark("ann", 0), "nothing becomes unread again");
+    assert_eq!(unread("ann"), (0, None));
+    // An edge brings what was written before all that ann has read.
+    let late = post("m2", None, AT - 3_000, None);
+    assert_eq!((unread("ann"), unread("bob")), ((1, Some(late as i64)), (3, Some(late as i64))));
+    let few = read(store, |records| records.unread_messages("bob", &batches, 2));
+    assert_eq!((few.count, few.newest), (2, Some(late as i64)), "of each mailbox as many as are asked for");
+    assert!(mark("bob", i64::MAX), "up to now and no further");
+    let next = post("m3", None, AT, None);
+    assert_eq!((unread("bob"), unread("ann")), ((1, Some(next as i64)), (2, Some(next as i64))));
+    write(store, |tx| tx.retract_message("m3", "admin", "wrong", AT).map(drop)).unwrap();
+    assert_eq!(unread("bob"), (0, None));
+    assert_eq!(unread("teacher").0, 0, "one's own are read");
+    let elsewhere =
+        store.write_blocking::<_, StoreError, _>("riverside.example", |tx| tx.read_messages("ann", 9));
+    assert!(!elsewhere.unwrap().value);
 }
 
 fn attendance_is_counted_by_mark_and_by_conflict(TestStore { store, .. }: &TestStore) {
@@ -305,8 +369,8 @@ fn attendance_is_counted_by_mark_and_by_conflict(TestStore { store, .. }: &TestS
         let batches = ["maths".to_owned(), "no-batch".to_owned()];
         assert_eq!(records.figures_of_batches(&batches, AT, AT + 1)?, figures);
         assert_eq!(records.figures_of_batches(&batches[1..], AT, AT + 1)?, AttendanceFigures::default());
-        assert_eq!(records.figures_between(AT, AT + 1)?, figures);
-        assert_eq!(records.figures_between(AT + 1, AT + 2)?, AttendanceFigures::default());
+        assert_eq!(records.classes_figures(AT, AT + 1)?.marks, figures);
+        assert_eq!(records.classes_figures(AT + 1, AT + 2)?, ClassesFigures::default());
         let conflicts = records.conflicts_of_classes(&several)?;
         let [conflict] = &conflicts[..] else { panic!("{conflicts:?}") };
         assert_eq!(
@@ -424,8 +488,8 @@ fn documents_append_only_where_the_log_ends(TestStore { store, .. }: &TestStore)
         assert_eq!(several.iter().map(|known| known.record.document).collect::<Vec<_>>(), [document]);
         assert_eq!(records.changes_among(document, &[[9; 32], [3; 32], [1; 32]])?.len(), 2);
         assert_eq!(records.acknowledged("log")?, 5);
-        let counts = records.document_counts()?;
-        assert_eq!((counts.kinds, counts.quarantined), (vec![("notes".to_owned(), 1, 3)], 1));
+        let figures = records.institute_figures()?;
+        assert_eq!((figures.kinds, figures.quarantined), ([("notes".to_owned(), (1, 3))].into(), 1));
         let feed = records.feed_after(2, 10)?;
         assert_eq!(feed[0].documents, [(document, vec!["ab".to_owned()])]);
         Ok(())

@@ -117,7 +117,8 @@ fn a_void_invoice_is_not_outstanding(TestStore { store, .. }: &TestStore) {
     .unwrap();
     read(store, |records| {
         let open: Vec<_> = records.open_invoices(10)?.into_iter().map(|invoice| invoice.invoice).collect();
-        assert_eq!((open, records.outstanding_minor()?), (vec!["i2".to_owned()], 50));
+        let outstanding = records.institute_figures()?.outstanding_minor;
+        assert_eq!((open, outstanding), (vec!["i2".to_owned()], 50));
         assert_eq!(records.invoice("i1")?.unwrap().voided_at, Some(AT + 3));
         assert_eq!((records.student_invoices("ann")?.len(), records.balance_minor("ann")?), (2, 50));
         Ok(())
@@ -151,6 +152,32 @@ fn an_event_is_kept_once_with_what_became_of_it(TestStore { store, .. }: &TestSt
         assert_eq!(waiting.len(), 1);
         assert_eq!((waiting[0].event.as_str(), waiting[0].reason.as_str()), ("e2", "unknown"));
         assert_eq!((waiting[0].body.as_str(), waiting[0].received_at), (r#"{"id":"e2"}"#, AT));
+        let kept = records.payment_event("stripe", "e2")?.unwrap();
+        assert_eq!(
+            (kept.event, kept.settled_at),
+            (event("e2", EventStatus::SetAside, Some("unknown")), None)
+        );
+        assert!(records.payment_event("other", "e2")?.is_none());
+        Ok(())
+    });
+    write(store, move |tx| {
+        let settled = |why| Settled { by: "admin", at: AT + 5, why };
+        assert!(!tx.settle_payment_event("stripe", "e1", &settled(None))?, "it waits for nobody");
+        tx.add_payment_event(&event("e4", EventStatus::SetAside, Some("unknown")))?;
+        assert!(tx.settle_payment_event("stripe", "e2", &settled(None))?);
+        assert!(tx.settle_payment_event("stripe", "e4", &settled(Some("A test")))?);
+        assert!(!tx.settle_payment_event("stripe", "e4", &settled(None))?, "once");
+        Ok(())
+    })
+    .unwrap();
+    read(store, |records| {
+        assert!(records.set_aside_events(10)?.is_empty());
+        let kept = |event: &str| {
+            let kept = records.payment_event("stripe", event)?.unwrap();
+            Ok::<_, StoreError>((kept.event.status, kept.settled_at))
+        };
+        assert_eq!(kept("e2")?, (EventStatus::Applied, Some(AT + 5)));
+        assert_eq!(kept("e4")?, (EventStatus::SetAside, Some(AT + 5)));
         Ok(())
     });
     let elsewhere = store.read_blocking::<_, StoreError>("riverside.example", |records| {

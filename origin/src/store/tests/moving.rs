@@ -51,6 +51,7 @@ fn a_copy_has_every_row_and_refuses_a_database_that_is_in_use() {
     assert!(rows("users") > 20 && rows("classes") > 100 && rows("messages") > 3, "{copied:?}");
     assert_eq!((rows("feed"), rows("idempotency"), rows("signing_keys")), (3, 1, 1));
     assert_eq!(rows("doubts"), 1);
+    assert!(rows("figures") > 10 && rows("class_figures") > 50, "{copied:?}");
 
     let store = Store::connect(&database.config()).unwrap();
     assert!(summary(&store) == before, "the institute reads differently after the copy");
@@ -105,14 +106,21 @@ fn summary(store: &Store) -> String {
                 records.student_figures(&student.user)?,
                 records.directory()?,
                 records.ledger(&student.user, 100)?,
-                records.doubt("maths-a/why")?,
-                records.doubts_of(&DoubtQuery {
-                    batches: vec!["maths-a".into()],
-                    words: Some(Words::of(["wh"])),
-                    answered: None,
-                    before: None,
-                    limit: 2,
-                })?,
+                (
+                    records.doubt("maths-a/why")?,
+                    records.doubts_of(&DoubtQuery {
+                        batches: vec!["maths-a".into()],
+                        words: Some(Words::of(["wh"])),
+                        answered: None,
+                        before: None,
+                        limit: 2,
+                    })?,
+                ),
+                (
+                    records.institute_figures()?,
+                    records.classes_figures(0, i64::MAX / 1_000_000)?,
+                    records.unread_messages(&student.user, &["maths-a".to_owned()], 100)?,
+                ),
             )
         ))
     });

@@ -99,7 +99,7 @@ fn a_connection_that_goes_back_to_the_pool_keeps_no_institute() {
     let store = Store::connect(&database.config()).unwrap();
     seed::load(&store, crate::clock::unix_ms()).unwrap();
     for _ in 0..20 {
-        let named = store.read_blocking::<_, StoreError>(INSTITUTE, |records| records.institute_counts());
+        let named = store.read_blocking::<_, StoreError>(INSTITUTE, |records| records.institute_figures());
         assert!(named.unwrap().students > 0);
         let nobody = store.read_blocking::<_, StoreError>(NO_INSTITUTE, |records| records.institute());
         assert!(nobody.unwrap().is_none());

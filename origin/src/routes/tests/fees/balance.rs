@@ -86,6 +86,11 @@ impl Model {
         invoiced - paid + refunded
     }
 
+    /// What came in and was not given back.
+    fn received(&self) -> i64 {
+        self.payments.iter().map(|p| p.amount - p.refunded).sum()
+    }
+
     fn can_pay(&self, invoice: usize, amount: i64) -> bool {
         self.invoices.get(invoice).is_some_and(|i| !i.void && amount <= i.amount - i.paid)
     }
@@ -113,6 +118,16 @@ struct Run {
     admin: Claims,
     student: String,
     model: Model,
+    /// What the whole institute had to receive, and had received, before.
+    before: (i64, i64),
+}
+
+/// What the whole institute has still to receive, and has received.
+async fn sums(origin: &TestOrigin) -> (i64, i64) {
+    let read = origin.app.store.read::<_, StoreError, _>(INSTITUTE, |records| {
+        Ok((records.institute_figures()?.outstanding_minor, records.received_since_minor(0)?))
+    });
+    read.await.unwrap()
 }
 
 impl Run {
@@ -260,6 +275,9 @@ impl Run {
         });
         let (balance, ledger, invoices, payments, set_aside) = read.await.unwrap();
         assert_eq!(balance, self.model.balance());
+        let (outstanding, received) = self.before;
+        let expected = (outstanding + self.model.balance(), received + self.model.received());
+        assert_eq!(sums(&self.origin).await, expected, "the institute's figures");
         assert_eq!(ledger.iter().map(|entry| entry.amount_minor).sum::<i64>(), balance);
         assert_eq!(ledger.len(), self.model.entries);
         assert!(
@@ -330,8 +348,9 @@ fn sums_balance(start: impl AsyncFnOnce() -> TestOrigin, cases: u32) {
             let added =
                 origin.app.store.write::<_, StoreError, _>(INSTITUTE, move |tx| tx.add_user(&user, 0));
             assert!(added.await.unwrap().value);
+            let before = sums(&origin).await;
             let (origin, admin, model) = (origin.clone(), admin.clone(), Model::default());
-            let mut run = Run { origin, admin, student, model };
+            let mut run = Run { origin, admin, student, model, before };
             for (at, (step, copies)) in steps.into_iter().enumerate() {
                 run.take(at, step, copies).await;
                 run.check().await;

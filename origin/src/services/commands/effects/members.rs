@@ -47,8 +47,11 @@ pub(super) fn apply(
         | Command::RecordPayment { .. }
         | Command::VoidInvoice { .. }
         | Command::RefundPayment { .. }
+        | Command::ApplyPaymentEvent { .. }
+        | Command::SettlePaymentEvent { .. }
         | Command::PostMessage { .. }
         | Command::RetractMessage { .. }
+        | Command::MarkMessagesRead { .. }
         | Command::SubmitAssignment { .. }
         | Command::DeleteDocument { .. }
         | Command::RescheduleClass { .. }

@@ -43,6 +43,7 @@ pub(super) fn post(
         batch: batch.clone(),
         text: text.to_owned(),
         posted_at: at,
+        arrived: None,
     })?;
     let posted = Event::MessagePosted {
         message: message.clone(),
@@ -73,6 +74,16 @@ pub(super) fn retract(
         tags.into_iter().flatten().for_each(|tag| tx.touch(tag));
     }
     Ok(json!({"command": "retract-message", "message": message, "retracted": retracted}))
+}
+
+/// Marks read what had come when the reader looked. What comes later stays unread, whenever it was written: an edge may bring it
+/// days after.
+pub(super) fn mark_read(tx: &mut WriteTx<'_>, by: &Account, until: i64) -> Result<Value, CommandFault> {
+    let marked = tx.read_messages(&by.user, until)?;
+    if marked {
+        tx.touch(tag::user(&by.user));
+    }
+    Ok(json!({"command": "mark-messages-read", "until": until, "marked": marked}))
 }
 
 /// Anybody may write to admins and they to anybody; else people of one batch to each other, and the guardians of a

@@ -2,10 +2,12 @@
 
 use super::{CommandFault, already_exists, forbidden, invalid, not_found, require_admin};
 use crate::services::fees::{self, FeeFault};
-use crate::store::{Account, NewInvoice, NewRefund, PaymentRow, WriteTx};
+use crate::services::webhooks;
+use crate::store::{Account, EventStatus, NewInvoice, NewRefund, PaymentEvent, PaymentRow, Settled, WriteTx};
 use jiff::civil::Date;
 use serde_json::{Value, json};
 use sync_protocol::command::Command;
+use sync_protocol::tag;
 use sync_protocol::token::Role;
 use uuid::Uuid;
 
@@ -36,9 +38,14 @@ pub(super) fn apply(
         Command::RefundPayment { payment, amount_minor, reason } => {
             refund_payment(tx, by, (payment, *amount_minor, reason.clone()), at)
         }
+        Command::ApplyPaymentEvent { provider, event } => apply_event(tx, by, (provider, event), at),
+        Command::SettlePaymentEvent { provider, event, reason } => {
+            settle_event(tx, by, (provider, event), reason, at)
+        }
         Command::GradeSubmission { .. }
         | Command::PostMessage { .. }
         | Command::RetractMessage { .. }
+        | Command::MarkMessagesRead { .. }
         | Command::SubmitAssignment { .. }
         | Command::EnrollStudent { .. }
         | Command::WithdrawStudent { .. }
@@ -121,6 +128,42 @@ fn refund_payment(
     }))
 }
 
+/// Moves the money that a provider told of, as if it told it now.
+fn apply_event(
+    tx: &mut WriteTx<'_>,
+    by: &Account,
+    (provider, event): (&str, &str),
+    at: i64,
+) -> Result<Value, CommandFault> {
+    let kept = open_event(tx, provider, event)?;
+    webhooks::apply_kept(tx, &kept).map_err(|fault| refuse(fault, "event"))?;
+    tx.settle_payment_event(provider, event, &Settled { by: &by.user, at, why: None })?;
+    tx.touch(tag::INSTITUTE.to_owned());
+    Ok(json!({"command": "apply-payment-event", "provider": provider, "event": event}))
+}
+
+fn settle_event(
+    tx: &mut WriteTx<'_>,
+    by: &Account,
+    (provider, event): (&str, &str),
+    reason: &str,
+    at: i64,
+) -> Result<Value, CommandFault> {
+    open_event(tx, provider, event)?;
+    tx.settle_payment_event(provider, event, &Settled { by: &by.user, at, why: Some(reason) })?;
+    tx.touch(tag::INSTITUTE.to_owned());
+    Ok(json!({"command": "settle-payment-event", "provider": provider, "event": event}))
+}
+
+/// An event that was set aside and that nobody has dealt with.
+fn open_event(tx: &WriteTx<'_>, provider: &str, event: &str) -> Result<PaymentEvent, CommandFault> {
+    let kept = tx.payment_event(provider, event)?.ok_or_else(|| not_found("event", event))?;
+    if kept.event.status != EventStatus::SetAside || kept.settled_at.is_some() {
+        return Err(invalid("event", "the event does not wait for anybody".to_owned()));
+    }
+    Ok(kept.event)
+}
+
 fn create_invoice(
     tx: &mut WriteTx<'_>,
     new: &NewInvoice,
@@ -149,6 +192,7 @@ fn refuse(fault: FeeFault, field: &str) -> CommandFault {
         FeeFault::UnknownInvoice(invoice) => not_found("invoice", &invoice),
         FeeFault::UnknownPayment(payment) => not_found("payment", &payment),
         FeeFault::Void | FeeFault::Paid => invalid("invoice", detail),
+        FeeFault::Event(_) => invalid("event", detail),
         FeeFault::BeyondDue { .. }
         | FeeFault::BeyondPaid { .. }
         | FeeFault::BeyondBalance { .. }

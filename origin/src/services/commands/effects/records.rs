@@ -47,6 +47,9 @@ pub(super) fn apply(
                 invalid("time_zone", format!("time_zone is {zone:?}, not a name of the IANA's database"))
             })?;
         }
+        if let Some(currency) = currency {
+            require_free_currency(tx, currency)?;
+        }
         tx.change_institute(title.as_deref(), time_zone.as_deref(), currency.as_deref())?;
         tx.touch_everything();
         let now = tx.institute()?.ok_or_else(|| forbidden("there is no such institute"))?;
@@ -61,6 +64,15 @@ pub(super) fn apply(
         return Ok(json!({"command": name, "user": user, "device": device, "sessions": sessions}));
     }
     Err(forbidden("the command is not about records"))
+}
+
+/// Amounts are whole units of the institute's currency: in another one they would be other amounts.
+fn require_free_currency(tx: &WriteTx<'_>, currency: &str) -> Result<(), CommandFault> {
+    let same = tx.institute()?.is_some_and(|institute| institute.currency == currency);
+    if !same && tx.has_ledger()? {
+        return Err(invalid("currency", "the currency stays, since amounts were owed in it".to_owned()));
+    }
+    Ok(())
 }
 
 fn create_user(

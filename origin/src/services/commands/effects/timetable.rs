@@ -64,6 +64,7 @@ fn change_class(
 ) -> Result<(), CommandFault> {
     let found = tx.class(class)?.ok_or_else(|| not_found("class", class))?;
     require_teacher(tx, by, &found.batch)?;
+    require_not_cancelled(tx, class)?;
     if let Some(teacher) = &change.teacher {
         require_is_teacher(tx, teacher)?;
     }
@@ -129,6 +130,11 @@ fn cancel_class(tx: &mut WriteTx<'_>, by: &Account, class: &str, at: i64) -> Res
         events::emit(tx, &cancelled);
     }
     Ok(changed)
+}
+
+/// A cancelled class is on no timetable, and nobody is told that it moves.
+pub(super) fn require_not_cancelled(tx: &WriteTx<'_>, class: &str) -> Result<(), CommandFault> {
+    if tx.is_cancelled(class)? { Err(invalid("class", "the class is cancelled".into())) } else { Ok(()) }
 }
 
 pub(super) fn require_is_teacher(tx: &WriteTx<'_>, teacher: &str) -> Result<(), CommandFault> {
