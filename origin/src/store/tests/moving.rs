@@ -105,8 +105,8 @@ fn summary(store: &Store) -> String {
                 records.signing_keys()?,
                 records.student_figures(&student.user)?,
                 records.directory()?,
-                records.ledger(&student.user, 100)?,
                 (
+                    records.ledger(&student.user, 100)?,
                     records.doubt("maths-a/why")?,
                     records.doubts_of(&DoubtQuery {
                         batches: vec!["maths-a".into()],
