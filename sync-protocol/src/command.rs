@@ -278,7 +278,7 @@ impl CommandError {
 }
 
 /// The names by which clients call the commands.
-pub const NAMES: [&str; 32] = [
+pub const NAMES: [&str; 35] = [
     "grade-submission",
     "void-invoice",
     "refund-payment",
