@@ -90,6 +90,21 @@ async fn about_teaching(origin: &TestOrigin, admin: &User, user: &User) -> BTree
     all_of_one(origin, admin, user, commands).await
 }
 
+async fn about_series(origin: &TestOrigin, admin: &User, user: &User) -> BTreeSet<String> {
+    let teacher = origin.user("teacher@northside.example").await.claims.sub;
+    let create = json!({"command": "create-class-series", "batch": "maths-a", "title": "T", "teacher": teacher,
+        "weekdays": ["monday"], "from": "2030-06-01", "until": "2030-06-30", "starts": "09:00", "minutes": 60});
+    let mut names = all_of_one(origin, admin, user, vec![create]).await;
+    let classes = origin.get(admin, "/admin/v1/classes?from=2030-06-01T00:00:00Z&limit=1").await.json();
+    let class = &classes["items"][0]["class"];
+    let commands = vec![
+        json!({"command": "change-class-series", "class": class, "starts": "10:30"}),
+        json!({"command": "cancel-class-series", "class": class}),
+    ];
+    names.append(&mut all_of_one(origin, admin, user, commands).await);
+    names
+}
+
 async fn about_money(origin: &TestOrigin, admin: &User, user: &User) -> BTreeSet<String> {
     let invoice = |invoice: &str| {
         json!({"command": "create-invoice", "invoice": invoice, "student": user.claims.sub, "title": "T",
@@ -118,6 +133,7 @@ async fn every_command_shows(origin: &TestOrigin) {
     let student = origin.user("student@northside.example").await;
     let mut given = about_people(origin, &admin, &student).await;
     given.append(&mut about_teaching(origin, &admin, &student).await);
+    given.append(&mut about_series(origin, &admin, &student).await);
     given.append(&mut about_money(origin, &admin, &student).await);
     assert_eq!(given, NAMES.iter().map(|name| (*name).to_owned()).collect(), "every command is tried");
 }
