@@ -37,6 +37,7 @@ impl Origin {
         let arguments = ["serve", "--listen", "127.0.0.1:0", "--seed"];
         let mut program = Program::new(&program("rollcall-origin"), arguments)
             .in_folder(folder)
+            .with_environment("ROLLCALL_ORIGIN_MAIL__FOLDER", &folder.join("mail").to_string_lossy())
             .with_environment("ROLLCALL_ORIGIN_EDGE_SECRET", EDGE_SECRET);
         for (name, value) in settings {
             program = program.with_environment(name, value);

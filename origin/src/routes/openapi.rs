@@ -102,7 +102,9 @@ impl Operation<'_> {
         }
         let commands = self.path == "/commands";
         let table = self.path.starts_with("/admin/v1/import/");
-        if (self.administration && self.writes && !table) || commands {
+        // Work that is done again, or dropped, is gone from there: a repetition finds nothing.
+        let queue = self.path.starts_with("/admin/v1/queues/");
+        if (self.administration && self.writes && !table && !queue) || commands {
             parameters.push(json!({"name": IDEMPOTENCY_KEY_HEADER, "in": "header", "required": commands,
                 "description": "Makes the write safe to repeat", "schema": key_schema()}));
             parameters.push(json!({"name": "If-Match", "in": "header", "required": self.careful,

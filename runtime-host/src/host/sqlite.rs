@@ -290,7 +290,9 @@ mod tests {
         }
         let again = pin!(execute(&connection, "INSERT INTO t VALUES (1)"));
         assert!(futures_util::poll!(again).is_ready());
-        let long = pin!(execute(&connection, "INSERT INTO t SELECT x FROM t"));
+        // Not over before it is looked at, whichever thread it runs on.
+        let many = "INSERT INTO t WITH RECURSIVE n(x) AS (SELECT 1 UNION ALL SELECT x + 1 FROM n LIMIT 1000000) SELECT x FROM n";
+        let long = pin!(execute(&connection, many));
         assert!(futures_util::poll!(long).is_pending());
     }
 }
