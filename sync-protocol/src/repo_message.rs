@@ -124,7 +124,6 @@ struct Fields<'a> {
 }
 
 impl RepoMessage {
-    #[expect(clippy::too_many_lines, reason = "one arm for each message")]
     pub fn decode(bytes: &[u8]) -> Result<Self, RepoMessageError> {
         Self::decode_within(bytes, MAX_FRAME_BYTES)
     }
@@ -134,6 +133,7 @@ impl RepoMessage {
         Self::decode_within(bytes, MAX_EDGE_FRAME_BYTES)
     }
 
+    #[expect(clippy::too_many_lines, reason = "one arm for each message")]
     fn decode_within(bytes: &[u8], limit: usize) -> Result<Self, RepoMessageError> {
         if bytes.len() > limit {
             return Err(RepoMessageError::TooLong { bytes: bytes.len(), limit });
