@@ -59,7 +59,7 @@ pub(crate) use messages::{MessageRow, NewMessage, Unread, arrival_of_history};
 pub(crate) use notices::{Notice, Notices};
 pub(crate) use notifications::{NewNotification, NotificationId, NotificationRow};
 pub(crate) use outbox::{AfterFailure, OutboxFigures, SetAside, Work};
-pub(crate) use overview::{StudentOverviewOf, TeacherOverview, TeacherOverviewOf};
+pub(crate) use overview::{StudentOverviewOf, TeacherOverviewOf};
 pub(crate) use postgres::{Role, ServerFigures, migrate};
 pub(crate) use quarantine::{QuarantineOutcome, QuarantineRow};
 pub(crate) use retention::{Left, Trimmed};

@@ -129,6 +129,9 @@ pub(crate) trait ReadFigures {
     /// What the whole institute received since the day (UTC) of a moment, refunds taken off.
     fn received_since_minor(&self, since: i64) -> Result<i64, StoreError>;
 
+    /// How many students a batch has.
+    fn enrolled(&self, batch: &str) -> Result<u64, StoreError>;
+
     /// The institute's classes that start in the span and were not cancelled: their number, who is expected, and the marks. Costs
     /// as much as there are such classes.
     fn classes_figures(&self, from: i64, until: i64) -> Result<ClassesFigures, StoreError>;

@@ -64,6 +64,8 @@ pub(crate) struct TeacherOverviewOf<'a> {
 pub(crate) struct TeacherOverview {
     pub(crate) taught_batches: Vec<TaughtBatch>,
     pub(crate) classes: Vec<ClassRow>,
+    /// Those that name the teacher, whatever their batch.
+    pub(crate) taught: Vec<ClassRow>,
     pub(crate) recent: AttendanceFigures,
     pub(crate) work_to_grade: Vec<UngradedSubmission>,
     pub(crate) work_to_grade_count: u64,
@@ -111,6 +113,7 @@ pub(crate) trait ReadOverview:
         Ok(TeacherOverview {
             taught_batches: self.taught_batches(teacher)?,
             classes: self.classes_of(of.batches, of.today.start, of.today.end, of.today_max)?,
+            taught: self.classes_taught(teacher, of.today.start, of.today.end, of.today_max)?,
             recent: self.figures_of_batches(of.batches, of.recent.start, of.recent.end)?,
             work_to_grade: self.work_to_grade(teacher, of.to_grade_max)?,
             work_to_grade_count: self.work_to_grade_count(teacher)?,

@@ -64,6 +64,35 @@ async fn a_class_is_on_the_schedule_of_its_teacher_whose_batch_it_is_not() {
     .await;
 }
 
+/// Somebody who stands in for a colleague sees the class of today, whom to expect, and no sheet, which is the batch's.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_class_of_another_batch_is_on_the_dashboard_of_its_teacher_without_the_batchs_documents() {
+    on_both_engines(async |origin| {
+        let admin = origin.user("admin@northside.example").await;
+        let omar = origin.user("omar@northside.example").await;
+        let tara = origin.user("teacher@northside.example").await;
+        let class = origin.class_today("maths-a").await;
+        origin.post(&tara, "/api/documents", json!({"kind": "attendance", "subject": class})).await;
+        let today = async |teacher: &User| {
+            let view = origin.get(teacher, "/api/teachers/dashboard").await.json();
+            view["today"].as_array().unwrap().iter().find(|today| today["class"] == class[..]).cloned()
+        };
+        assert_eq!(today(&omar).await, None);
+        let change = json!({"command": "change-class", "class": class, "teacher": omar.claims.sub});
+        done(origin, &admin, change).await;
+        let (his, hers) = (today(&omar).await.unwrap(), today(&tara).await.unwrap());
+        assert_eq!(his["attendance"], hers["attendance"]);
+        let sum: u64 = ["present", "absent", "late", "excused", "unmarked"]
+            .iter()
+            .map(|mark| his["attendance"][mark].as_u64().unwrap())
+            .sum();
+        assert_eq!(sum, 21);
+        assert!(hers["documents"]["attendance"].is_string(), "{hers}");
+        assert_eq!(his["documents"], json!({"attendance": null, "notes": null}));
+    })
+    .await;
+}
+
 /// Ids and begins of classes of a series that are on the timetable.
 async fn series(origin: &TestOrigin, admin: &User, series: &str) -> Vec<(String, String)> {
     let list = format!("/admin/v1/classes?series={series}&limit=200&cancelled=false");

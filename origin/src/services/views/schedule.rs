@@ -40,12 +40,21 @@ pub(super) fn schedule(scene: &Scene<'_>, date: Option<Date>) -> Result<Schedule
 
 /// The classes of the user's batches, and those that name the user as their teacher though the batch is not theirs.
 fn classes_between(scene: &Scene<'_>, from: i64, until: i64) -> Result<Vec<ClassRow>, StoreError> {
-    let mut classes = scene.records.classes_of(&scene.batches, from, until, LIST)?;
-    if scene.account.role == Role::Teacher {
-        let taught = scene.records.classes_taught(&scene.account.user, from, until, LIST)?;
-        classes.extend(taught.into_iter().filter(|class| !scene.batches.contains(&class.batch)));
-        classes.sort_by(|a, b| (a.starts_at, &a.class).cmp(&(b.starts_at, &b.class)));
-        classes.truncate(LIST as usize);
+    let classes = scene.records.classes_of(&scene.batches, from, until, LIST)?;
+    if scene.account.role != Role::Teacher {
+        return Ok(classes);
     }
-    Ok(classes)
+    Ok(with_taught(scene, classes, scene.records.classes_taught(&scene.account.user, from, until, LIST)?))
+}
+
+/// Classes of a teacher's batches, and of those that name the teacher the ones of other batches, in order.
+pub(super) fn with_taught(
+    scene: &Scene<'_>,
+    mut classes: Vec<ClassRow>,
+    taught: Vec<ClassRow>,
+) -> Vec<ClassRow> {
+    classes.extend(taught.into_iter().filter(|class| !scene.batches.contains(&class.batch)));
+    classes.sort_by(|a, b| (a.starts_at, &a.class).cmp(&(b.starts_at, &b.class)));
+    classes.truncate(LIST as usize);
+    classes
 }

@@ -1,9 +1,10 @@
 //! The dashboard of a teacher.
 
+use super::schedule::with_taught;
 use super::{ClassView, InstituteView, LIST, Messages, Person, SHORT_LIST, Scene, UNREAD_MAX, rate};
 use crate::store::{
-    AttendanceFigures, ClassConflict, LoggedDocument, StoreError, TaughtBatch, TeacherOverview,
-    TeacherOverviewOf, UngradedSubmission,
+    AttendanceFigures, ClassConflict, ClassRow, LoggedDocument, StoreError, TaughtBatch, TeacherOverviewOf,
+    UngradedSubmission,
 };
 use serde::Serialize;
 use std::collections::HashMap;
@@ -18,7 +19,7 @@ pub(crate) struct TeacherDashboard {
     institute: InstituteView,
     teacher: Person,
     batches: Vec<TeacherBatch>,
-    /// The classes of today in the institute's time zone.
+    /// The classes of today in the institute's time zone: of the teacher's batches, and those that name the teacher.
     today: Vec<TeacherClass>,
     recent_attendance: RecentAttendance,
     to_grade: ToGrade,
@@ -60,7 +61,7 @@ struct ConflictView {
     values: Vec<String>,
 }
 
-/// Document ids of the class, where they exist already.
+/// Document ids of the class, where they exist already and the batch is the teacher's.
 #[derive(Debug, Serialize, ToSchema)]
 struct ClassDocuments {
     attendance: Option<String>,
@@ -110,8 +111,9 @@ pub(super) fn dashboard(scene: &Scene<'_>) -> Result<TeacherDashboard, StoreErro
         messages_max: SHORT_LIST,
         unread_max: UNREAD_MAX,
     };
-    let found = scene.records.teacher_overview(&of)?;
-    let today = classes_today(scene, &found)?;
+    let mut found = scene.records.teacher_overview(&of)?;
+    let (classes, taught) = (std::mem::take(&mut found.classes), std::mem::take(&mut found.taught));
+    let today = classes_today(scene, &with_taught(scene, classes, taught), &found.taught_batches)?;
     let (unread, newest) = found.messages;
     Ok(TeacherDashboard {
         institute: scene.institute_view(),
@@ -133,8 +135,12 @@ impl From<TaughtBatch> for TeacherBatch {
     }
 }
 
-fn classes_today(scene: &Scene<'_>, found: &TeacherOverview) -> Result<Vec<TeacherClass>, StoreError> {
-    let ids: Vec<String> = found.classes.iter().map(|class| class.class.clone()).collect();
+fn classes_today(
+    scene: &Scene<'_>,
+    classes: &[ClassRow],
+    batches: &[TaughtBatch],
+) -> Result<Vec<TeacherClass>, StoreError> {
+    let ids: Vec<String> = classes.iter().map(|class| class.class.clone()).collect();
     let mut of_classes = scene.records.classes_overview(&ids)?;
     let mut conflicts: HashMap<String, Vec<ConflictView>> = HashMap::new();
     for conflict in of_classes.conflicts {
@@ -146,28 +152,34 @@ fn classes_today(scene: &Scene<'_>, found: &TeacherOverview) -> Result<Vec<Teach
         ids.collect()
     };
     let (mut sheets, mut notes) = (by_class(of_classes.sheets), by_class(of_classes.notes));
-    let today = found.classes.iter().map(|class| {
+    let today = classes.iter().map(|class| {
         let figures = of_classes.figures.remove(&class.class).unwrap_or_default();
         let marked = figures.present + figures.absent + figures.late + figures.excused;
-        let batch = found.taught_batches.iter().find(|b| b.batch == class.batch);
-        TeacherClass {
+        let own = batches.iter().find(|own| own.batch == class.batch);
+        let students = match own {
+            Some(batch) => batch.students,
+            None => scene.records.enrolled(&class.batch)?,
+        };
+        // Sheet and notes are for the batch's teachers.
+        let own_document = |documents: &mut HashMap<String, String>| own.and(documents.remove(&class.class));
+        Ok(TeacherClass {
             class: scene.class_view(class),
             attendance: ClassAttendance {
                 present: figures.present,
                 absent: figures.absent,
                 late: figures.late,
                 excused: figures.excused,
-                unmarked: batch.map_or(0, |batch| batch.students).saturating_sub(marked),
+                unmarked: students.saturating_sub(marked),
                 conflicts: figures.conflicts,
             },
             conflicts: conflicts.remove(&class.class).unwrap_or_default(),
             documents: ClassDocuments {
-                attendance: sheets.remove(&class.class),
-                notes: notes.remove(&class.class),
+                attendance: own_document(&mut sheets),
+                notes: own_document(&mut notes),
             },
-        }
+        })
     });
-    Ok(today.collect())
+    today.collect()
 }
 
 fn conflict_view(conflict: ClassConflict) -> Result<ConflictView, StoreError> {

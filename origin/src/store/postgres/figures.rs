@@ -65,6 +65,11 @@ impl ReadFigures for Transaction<'_> {
         Ok(sum.unwrap_or(0))
     }
 
+    fn enrolled(&self, batch: &str) -> Result<u64, StoreError> {
+        let sql = "SELECT value FROM figures WHERE institute = $1 AND figure = $2 AND part = $3";
+        self.number(sql, &[&self.institute, &Figure::Enrolled.as_str(), &batch])
+    }
+
     fn classes_figures(&self, from: i64, until: i64) -> Result<ClassesFigures, StoreError> {
         // One search for each class: a join would be free to read the figures of all classes that ever were.
         let figures = self.one(

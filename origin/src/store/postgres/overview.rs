@@ -55,12 +55,13 @@ impl ReadOverview for Transaction<'_> {
 
     fn teacher_overview(&self, of: &TeacherOverviewOf<'_>) -> Result<TeacherOverview, StoreError> {
         let teacher = &of.teacher.user;
-        let (taught_batches, classes, recent, work_to_grade, work_to_grade_count, unread, newest) = self
-            .wait(async {
+        let (taught_batches, classes, taught, recent, work_to_grade, work_to_grade_count, unread, newest) =
+            self.wait(async {
                 try_join!(
                     biased;
                     self.ask_taught_batches(teacher),
                     self.ask_classes_of(of.batches, of.today.start, of.today.end, of.today_max),
+                    self.ask_classes_taught(teacher, of.today.start, of.today.end, of.today_max),
                     self.ask_figures_of_batches(of.batches, of.recent.start, of.recent.end),
                     self.ask_work_to_grade(teacher, of.to_grade_max),
                     self.ask_work_to_grade_count(teacher),
@@ -69,7 +70,15 @@ impl ReadOverview for Transaction<'_> {
                 )
             })?;
         let messages = (unread, newest);
-        Ok(TeacherOverview { taught_batches, classes, recent, work_to_grade, work_to_grade_count, messages })
+        Ok(TeacherOverview {
+            taught_batches,
+            classes,
+            taught,
+            recent,
+            work_to_grade,
+            work_to_grade_count,
+            messages,
+        })
     }
 
     fn classes_overview(&self, classes: &[String]) -> Result<ClassesOverview, StoreError> {

@@ -62,6 +62,22 @@ impl Transaction<'_> {
         .await
     }
 
+    pub(super) async fn ask_classes_taught(
+        &self,
+        teacher: &str,
+        from: i64,
+        until: i64,
+        limit: u32,
+    ) -> Answer<Vec<ClassRow>> {
+        let sql = format!(
+            "{CLASS} WHERE c.institute = $1 AND c.teacher = $2 AND c.starts_at >= $3 AND c.starts_at < $4
+                 AND c.cancelled_at IS NULL
+             ORDER BY c.starts_at, c.class LIMIT $5"
+        );
+        let (from, until) = (Millis(from), Millis(until));
+        self.ask_all(&sql, &[&self.institute, &teacher, &from, &until, &i64::from(limit)], read_class).await
+    }
+
     pub(super) async fn ask_student_figures(&self, student: &str) -> Answer<AttendanceFigures> {
         let sql = format!("SELECT {FIGURES} FROM attendance WHERE institute = $1 AND student = $2");
         let figures = self.ask_one(&sql, &[&self.institute, &student], read_figures).await?;
@@ -143,13 +159,7 @@ impl ReadTimetable for Transaction<'_> {
         until: i64,
         limit: u32,
     ) -> Result<Vec<ClassRow>, StoreError> {
-        let sql = format!(
-            "{CLASS} WHERE c.institute = $1 AND c.teacher = $2 AND c.starts_at >= $3 AND c.starts_at < $4
-                 AND c.cancelled_at IS NULL
-             ORDER BY c.starts_at, c.class LIMIT $5"
-        );
-        let (from, until) = (Millis(from), Millis(until));
-        self.all(&sql, &[&self.institute, &teacher, &from, &until, &i64::from(limit)], read_class)
+        self.wait(self.ask_classes_taught(teacher, from, until, limit))
     }
 
     fn figures_of_batches(

@@ -50,6 +50,12 @@ impl ReadFigures for Transaction<'_> {
         Ok(self.one(sql, params, |row| row.get(0))?.unwrap_or(0))
     }
 
+    fn enrolled(&self, batch: &str) -> Result<u64, StoreError> {
+        let sql = "SELECT value FROM figures WHERE institute = ?1 AND figure = ?2 AND part = ?3";
+        let params = (self.institute, Figure::Enrolled.as_str(), batch);
+        Ok(self.one(sql, params, |row| row.get(0))?.map_or(0, to_u64))
+    }
+
     fn classes_figures(&self, from: i64, until: i64) -> Result<ClassesFigures, StoreError> {
         let figures = self.one(
             "SELECT count(*), coalesce(sum(e.value), 0), coalesce(sum(m.present), 0),

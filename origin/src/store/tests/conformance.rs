@@ -166,6 +166,7 @@ fn what_is_written_is_read_back_alike(TestStore { store, .. }: &TestStore) {
         assert!(records.classes_taught("ann", AT, AT + 1, 10)?.is_empty());
         let today = records.classes_figures(AT, AT + 1)?;
         assert_eq!((today.classes, today.expected), (1, 2));
+        assert_eq!((records.enrolled("maths")?, records.enrolled("no-batch")?), (2, 0));
         let invoice = &records.student_invoices("ann")?[0];
         assert_eq!((invoice.paid_minor, invoice.due_on.as_str()), (400, "2026-12-31"));
         let figures = records.institute_figures()?;
