@@ -13,7 +13,7 @@ INSERT INTO users ("user", institute, email, name, role, created_at)
     SELECT 'guardian-' || n, 'large.example', 'guardian-' || n || '@large.example', 'Guardian ' || n, 'guardian', now()
     FROM generate_series(1, 20000) n;
 INSERT INTO guardians SELECT 'large.example', 'guardian-' || n, 'student-' || (n + 4 * k)
-    FROM generate_series(1, 20000) n CROSS JOIN generate_series(0, 1) k;
+    FROM generate_series(1, 20000) n CROSS JOIN generate_series(0, 1) k WHERE n + 4 * k <= 28785;
 INSERT INTO batches SELECT 'large.example', 'batch-' || n, 'Batch ' || n FROM generate_series(1, 220) n;
 INSERT INTO batch_teachers SELECT 'large.example', 'batch-' || n, 'teacher-' || n FROM generate_series(1, 220) n;
 INSERT INTO enrolments SELECT 'large.example', 'batch-' || (n % 220 + 1), 'student-' || n, now()
