@@ -7,6 +7,7 @@ use automerge::sync::{Message, MessageVersion, State as SyncState, SyncDoc as _}
 use automerge::{ActorId, Automerge, Change, ChangeHash};
 use std::collections::{BTreeMap, HashSet};
 use sync_protocol::batch::Priority;
+use sync_protocol::parts::first_part;
 
 pub(crate) struct Replica {
     pub(crate) doc: Automerge,
@@ -83,17 +84,9 @@ impl Replica {
         for change in &lacking {
             state.sent_hashes.remove(&change.hash());
         }
-        let mut room = most;
-        let fits = |change: &&Change| {
-            let left = room.checked_sub(change.raw_bytes().len());
-            room = left.unwrap_or(0);
-            left.is_some()
-        };
-        // Each comes behind those that it depends on.
-        let count = lacking.iter().take_while(fits).count().max(1).min(lacking.len());
-        state.sent_hashes.extend(lacking[..count].iter().map(Change::hash));
-        let chunks: Vec<Vec<u8>> =
-            lacking[..count].iter().map(|change| change.raw_bytes().to_vec()).collect();
+        let part = &lacking[..first_part(&lacking, most)];
+        state.sent_hashes.extend(part.iter().map(Change::hash));
+        let chunks: Vec<Vec<u8>> = part.iter().map(|change| change.raw_bytes().to_vec()).collect();
         Message { changes: chunks.into(), version: MessageVersion::V1, ..message }
     }
 

@@ -13,6 +13,7 @@ mod notifications;
 mod observed;
 mod openapi;
 mod operators;
+mod proved;
 mod quarantine;
 mod views;
 mod webhooks;

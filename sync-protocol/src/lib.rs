@@ -15,6 +15,7 @@ pub mod engine;
 pub mod gate;
 pub mod kind;
 pub mod link;
+pub mod parts;
 pub mod quarantine;
 pub mod repo_message;
 pub mod revocation;

@@ -119,6 +119,14 @@ impl Host {
         self.client.get(format!("{}{path}", self.url)).send().await.unwrap().text().await.unwrap()
     }
 
+    /// Each path misbehaves, is answered as it should be, and leaves the guest's later requests alone.
+    async fn lose_their_own_requests(&self, cases: &[(&str, StatusCode)]) {
+        for (path, expected) in cases {
+            assert_eq!(self.beside(path).await, [*expected; AT_ONCE], "{path}");
+            assert_eq!(self.get("/well").await, 200, "after {path}");
+        }
+    }
+
     /// Sends requests that misbehave, and meanwhile one after the other to the healthy component; again where they end too soon
     /// to tell how that fares.
     async fn beside(&self, path: &str) -> Vec<StatusCode> {
@@ -163,7 +171,7 @@ const LIMITS: &str = "cpu_ms = 300\nmemory_mb = 32\nexecution = { timeout_ms = 3
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_guest_that_misbehaves_loses_its_own_requests_and_no_others() {
     let host = Host::start(LIMITS).await;
-    for (path, expected) in [
+    let cases = [
         ("/loop", StatusCode::GATEWAY_TIMEOUT),
         ("/yield", StatusCode::GATEWAY_TIMEOUT),
         ("/log", StatusCode::GATEWAY_TIMEOUT),
@@ -173,25 +181,21 @@ async fn a_guest_that_misbehaves_loses_its_own_requests_and_no_others() {
         ("/allocate", StatusCode::INTERNAL_SERVER_ERROR),
         ("/handles", StatusCode::INTERNAL_SERVER_ERROR),
         ("/trap", StatusCode::INTERNAL_SERVER_ERROR),
-    ] {
-        assert_eq!(host.beside(path).await, [expected; AT_ONCE], "{path}");
-        assert_eq!(host.get("/well").await, 200, "after {path}");
-    }
+    ];
+    host.lose_their_own_requests(&cases).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_wasi_0_2_guest_that_misbehaves_loses_its_own_requests_and_no_others() {
     let host = Host::start_with("misbehaves_p2", "hello_p2", LIMITS).await;
-    for (path, expected) in [
+    let cases = [
         ("/loop", StatusCode::GATEWAY_TIMEOUT),
         ("/never", StatusCode::GATEWAY_TIMEOUT),
         ("/allocate", StatusCode::INTERNAL_SERVER_ERROR),
         ("/handles", StatusCode::INTERNAL_SERVER_ERROR),
         ("/trap", StatusCode::INTERNAL_SERVER_ERROR),
-    ] {
-        assert_eq!(host.beside(path).await, [expected; AT_ONCE], "{path}");
-        assert_eq!(host.get("/well").await, 200, "after {path}");
-    }
+    ];
+    host.lose_their_own_requests(&cases).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

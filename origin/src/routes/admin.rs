@@ -11,19 +11,18 @@ pub(super) mod tables;
 pub(super) mod writes;
 
 use super::error::ApiError;
+use super::proved::{answer, header, with_bookmark};
 use crate::app::App;
 use crate::services::admin::Found;
 use crate::services::admin::shapes::PageOf;
 use crate::services::commands::Receipt;
-use axum::Json;
 use axum::extract::{FromRequestParts, Query};
+use axum::http::StatusCode;
 use axum::http::header::{ETAG, IF_MATCH};
 use axum::http::request::Parts;
-use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
-use axum::response::{IntoResponse, Response};
+use axum::response::Response;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
-use sync_protocol::bookmark::{BOOKMARK_HEADER, Bookmark};
 use sync_protocol::command::{IDEMPOTENCY_KEY_HEADER, check_key};
 
 /// Longest query of a URL, in bytes: every filter of a list and a cursor, with room.
@@ -93,25 +92,6 @@ impl FromRequestParts<App> for Careful {
         let terms = Terms::from_request_parts(parts, app).await?;
         if terms.if_match.is_none() { Err(ApiError::IF_MATCH_MISSING) } else { Ok(Self(terms)) }
     }
-}
-
-fn header(headers: &mut HeaderMap, name: HeaderName, value: &str) {
-    // Bookmarks, tags and paths of ids are ASCII.
-    if let Ok(value) = HeaderValue::from_str(value) {
-        headers.insert(name, value);
-    }
-}
-
-fn with_bookmark(app: &App, institute: &str, body: impl Serialize, bookmark: Bookmark) -> Response {
-    answer(body, app.auth.prove_bookmark(institute, bookmark, 0))
-}
-
-/// The body with a bookmark that is proved.
-fn answer(body: impl Serialize, bookmark: Bookmark) -> Response {
-    let mut response = Json(body).into_response();
-    header(response.headers_mut(), HeaderName::from_static(BOOKMARK_HEADER), &bookmark.to_string());
-    header(response.headers_mut(), axum::http::header::CACHE_CONTROL, "private, no-store");
-    response
 }
 
 /// A stored record in the shape that is documented: both name the same fields.

@@ -2,14 +2,14 @@
 
 use super::error::ApiError;
 use super::extract::{Identity, JsonBody, Seen};
+use super::proved::with_bookmark;
 use crate::app::App;
 use crate::services::notifications::NotificationPage;
 use axum::Json;
 use axum::extract::{Query, State};
-use axum::http::{HeaderName, HeaderValue, Uri, header};
-use axum::response::{IntoResponse as _, Response};
+use axum::http::Uri;
+use axum::response::Response;
 use serde::{Deserialize, Serialize};
-use sync_protocol::bookmark::BOOKMARK_HEADER;
 use utoipa::ToSchema;
 
 /// `REVISION-POSITION`, as in `id`.
@@ -50,13 +50,7 @@ pub(super) async fn list(
         page.map_err(|error| ApiError::invalid_field("before".to_owned(), error.to_string()))?;
     let (list, bookmark) =
         app.notifications.list(&claims, page.before.as_ref().map(|name| name.0.as_str()), seen).await?;
-    let mut response = Json(list).into_response();
-    response.headers_mut().insert(header::CACHE_CONTROL, HeaderValue::from_static("private, no-store"));
-    let bookmark = app.auth.prove_bookmark(&claims.inst, bookmark, 0);
-    if let Ok(bookmark) = HeaderValue::from_str(&bookmark.to_string()) {
-        response.headers_mut().insert(HeaderName::from_static(BOOKMARK_HEADER), bookmark);
-    }
-    Ok(response)
+    Ok(with_bookmark(&app, &claims.inst, list, bookmark))
 }
 
 /// Marks all notifications up to one as read.

@@ -197,12 +197,9 @@ impl AuthService {
         let (email, device) = check_login(&login)?;
         let now = unix_ms();
         let by = By { account: Some(&email), address };
-        self.limits.reserve(Attempt::Guess, by, now).await.map_err(AuthError::TooManyAttempts)?;
-        let guessed = self.guess(&email, login.password).await;
-        if !matches!(guessed, Ok((_, false))) {
-            self.limits.give_back(Attempt::Guess, by, now).await;
-        }
-        let (account, verified) = guessed?;
+        let guess = self.guess(&email, login.password);
+        let (account, verified) =
+            self.reserved(by, now, guess, |guessed| matches!(guessed, Ok((_, false)))).await?;
         let account = match account {
             Some(account) if verified => account,
             known => {
@@ -224,6 +221,25 @@ impl AuthService {
             issue(&keys, tx, &account, (&device, &Uuid::new_v4().to_string()), now)
         });
         Ok(tokens.await?.value)
+    }
+
+    /// Counts a guess before it is looked at, and takes that back unless it was wrong.
+    async fn reserved<T, E>(
+        &self,
+        by: By<'_>,
+        now: i64,
+        guess: impl Future<Output = Result<T, E>>,
+        was_wrong: impl FnOnce(&Result<T, E>) -> bool,
+    ) -> Result<T, AuthError>
+    where
+        AuthError: From<E>,
+    {
+        self.limits.reserve(Attempt::Guess, by, now).await.map_err(AuthError::TooManyAttempts)?;
+        let guessed = guess.await;
+        if !was_wrong(&guessed) {
+            self.limits.give_back(Attempt::Guess, by, now).await;
+        }
+        Ok(guessed?)
     }
 
     /// Whoever has the address, and whether the password is theirs.

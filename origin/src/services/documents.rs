@@ -33,6 +33,7 @@ use sync_protocol::gate::MAX_OPERATIONS;
 use sync_protocol::kind::versions::own_changes;
 use sync_protocol::kind::{Access, Kind, KindError};
 use sync_protocol::link::{self, DocumentRecord, Hash, MAX_LINK_MESSAGE_BYTES};
+use sync_protocol::parts::first_part;
 use sync_protocol::tag;
 use sync_protocol::token::{Claims, Role, TokenError};
 use utoipa::ToSchema;
@@ -270,28 +271,23 @@ impl DocumentService {
 fn chunks_beyond(doc: &Automerge, have: &[Hash]) -> (Vec<minicbor::bytes::ByteVec>, Option<Vec<ActorId>>) {
     let known: Vec<_> =
         have.iter().map(|hash| (*hash).into()).filter(|hash| replica::has_change(doc, hash)).collect();
-    let mut changes = if known.is_empty() { Vec::new() } else { doc.get_changes(&known) };
     let bytes = |changes: &[Change]| changes.iter().map(|change| change.raw_bytes().len()).sum::<usize>();
-    let too_much = bytes(&changes) > MAX_PULLED_BYTES;
-    // A document that was typed is several times smaller than its changes; of one that was pasted together there is nothing to save, and
-    // to find that out costs the whole of it with each part.
-    let pasted = too_much && bytes(&changes) > changes.len() * PASTED_CHANGE_BYTES;
-    if known.is_empty() || too_much {
-        let whole = if pasted { None } else { Some(doc.save()) };
-        if let Some(whole) = whole.filter(|whole| whole.len() <= MAX_PULLED_BYTES) {
-            return (vec![whole.into()], None);
+    let lacking = (!known.is_empty()).then(|| doc.get_changes(&known));
+    let changes = match lacking {
+        Some(lacking) if bytes(&lacking) <= MAX_PULLED_BYTES => lacking,
+        lacking => {
+            // A document that was typed is several times smaller than its changes; of one that was pasted together there is nothing
+            // to save, and to find that out costs the whole of it with each part.
+            let pasted = |lacking: &Vec<Change>| bytes(lacking) > lacking.len() * PASTED_CHANGE_BYTES;
+            let whole = if lacking.as_ref().is_some_and(pasted) { None } else { Some(doc.save()) };
+            if let Some(whole) = whole.filter(|whole| whole.len() <= MAX_PULLED_BYTES) {
+                return (vec![whole.into()], None);
+            }
+            let mut changes = lacking.unwrap_or_else(|| doc.get_changes(&[]));
+            changes.truncate(first_part(&changes, MAX_PULLED_BYTES));
+            changes
         }
-        changes = doc.get_changes(&known);
-        let mut room = MAX_PULLED_BYTES;
-        let fits = |change: &&Change| {
-            let left = room.checked_sub(change.raw_bytes().len());
-            room = left.unwrap_or(0);
-            left.is_some()
-        };
-        // Each comes behind those that it depends on.
-        let count = changes.iter().take_while(fits).count().max(1);
-        changes.truncate(count);
-    }
+    };
     let chunks = changes.iter().map(|change| change.raw_bytes().to_vec().into()).collect();
     (chunks, Some(changes.iter().map(|change| change.actor_id().clone()).collect()))
 }

@@ -37,6 +37,14 @@ pub(crate) struct ThreadTimes {
     pub(crate) updated_at: i64,
 }
 
+impl ThreadTimes {
+    /// Of the time at which its first document was made, and that of the last change that somebody brought. None without a document.
+    pub(super) fn of((asked_at, changed_at): (Option<i64>, Option<i64>)) -> Option<Self> {
+        let asked_at = asked_at?;
+        Some(Self { asked_at, updated_at: changed_at.map_or(asked_at, |at| at.max(asked_at)) })
+    }
+}
+
 /// Which threads somebody looks for.
 #[derive(Debug, Clone)]
 pub(crate) struct DoubtQuery {

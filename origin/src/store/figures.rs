@@ -123,6 +123,14 @@ pub(crate) struct ClassesFigures {
     pub(crate) marks: AttendanceFigures,
 }
 
+impl ClassesFigures {
+    /// Of a row: classes, who is expected, and how many are present, absent, late, excused and in conflict.
+    pub(super) fn of(row: [i64; 7]) -> Self {
+        let [classes, expected, present, absent, late, excused, conflicts] = row.map(to_u64);
+        Self { classes, expected, marks: AttendanceFigures { present, absent, late, excused, conflicts } }
+    }
+}
+
 pub(crate) trait ReadFigures {
     fn institute_figures(&self) -> Result<InstituteFigures, StoreError>;
 

@@ -1,6 +1,6 @@
 //! Doubt threads: the search for those who may read them, and the lists of admins.
 
-use super::{NoQuery, Pairs, page, record};
+use super::{NoQuery, Pairs, page, record, with_bookmark};
 use crate::app::App;
 use crate::routes::error::ApiError;
 use crate::routes::extract::{Identity, Seen};
@@ -8,11 +8,9 @@ use crate::services::admin::collections::DOUBTS;
 use crate::services::admin::orders::Id;
 use crate::services::admin::shapes::{DoubtDetail, DoubtRecord, PageOf};
 use crate::services::documents::{DoubtPage, DoubtPlace, DoubtSearch, SearchWords};
-use axum::Json;
 use axum::extract::{Path, Query, State};
-use axum::http::{HeaderName, HeaderValue, Uri, header};
-use axum::response::{IntoResponse as _, Response};
-use sync_protocol::bookmark::BOOKMARK_HEADER;
+use axum::http::Uri;
+use axum::response::Response;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
@@ -43,13 +41,7 @@ async fn search(
     let Query(search) =
         search.map_err(|error| ApiError::invalid_field("query".to_owned(), error.to_string()))?;
     let (found, bookmark) = app.documents.search_doubts(&claims, search, seen).await?;
-    let mut response = Json(found).into_response();
-    response.headers_mut().insert(header::CACHE_CONTROL, HeaderValue::from_static("private, no-store"));
-    let bookmark = app.auth.prove_bookmark(&claims.inst, bookmark, 0);
-    if let Ok(bookmark) = HeaderValue::from_str(&bookmark.to_string()) {
-        response.headers_mut().insert(HeaderName::from_static(BOOKMARK_HEADER), bookmark);
-    }
-    Ok(response)
+    Ok(with_bookmark(&app, &claims.inst, found, bookmark))
 }
 
 /// Doubts, without their texts.

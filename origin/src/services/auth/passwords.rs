@@ -99,12 +99,9 @@ impl AuthService {
     ) -> Result<(), AuthError> {
         check_new_password("password", &new.password)?;
         let (by, now) = (By { account: None, address }, unix_ms());
-        self.limits.reserve(Attempt::Guess, by, now).await.map_err(AuthError::TooManyAttempts)?;
-        let set = self.set_password_by(new).await;
-        if !matches!(set, Err(AuthError::ResetInvalid)) {
-            self.limits.give_back(Attempt::Guess, by, now).await;
-        }
-        self.limits.forgive(Attempt::Guess, &set?).await;
+        let was_wrong = |set: &Result<_, _>| matches!(set, Err(AuthError::ResetInvalid));
+        let email = self.reserved(by, now, self.set_password_by(new), was_wrong).await?;
+        self.limits.forgive(Attempt::Guess, &email).await;
         Ok(())
     }
 
@@ -152,12 +149,8 @@ impl AuthService {
             self.store.read(&institute, move |records| signed_in(records, &claims)).await?
         };
         let (by, now) = (By { account: Some(&account.email), address }, unix_ms());
-        self.limits.reserve(Attempt::Guess, by, now).await.map_err(AuthError::TooManyAttempts)?;
-        let verified = self.passwords.verify(change.current_password, account.password_hash.clone()).await;
-        if !matches!(verified, Ok(false)) {
-            self.limits.give_back(Attempt::Guess, by, now).await;
-        }
-        if !verified? {
+        let guess = self.passwords.verify(change.current_password, account.password_hash.clone());
+        if !self.reserved(by, now, guess, |verified| matches!(verified, Ok(false))).await? {
             return Err(wrong("wrong".to_owned()));
         }
         let password_hash = self.passwords.hash(change.new_password).await?;

@@ -111,9 +111,9 @@ pub(super) fn dashboard(scene: &Scene<'_>) -> Result<TeacherDashboard, StoreErro
         messages_max: SHORT_LIST,
         unread_max: UNREAD_MAX,
     };
-    let mut found = scene.records.teacher_overview(&of)?;
-    let (classes, taught) = (std::mem::take(&mut found.classes), std::mem::take(&mut found.taught));
-    let today = classes_today(scene, &with_taught(scene, classes, taught), &found.taught_batches)?;
+    let found = scene.records.teacher_overview(&of)?;
+    let classes = with_taught(scene, found.classes, found.taught);
+    let today = classes_today(scene, &classes, &found.taught_batches)?;
     let (unread, newest) = found.messages;
     Ok(TeacherDashboard {
         institute: scene.institute_view(),

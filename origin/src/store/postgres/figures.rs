@@ -3,8 +3,6 @@
 use super::transaction::{Answer, Millis, Transaction};
 use crate::store::error::StoreError;
 use crate::store::figures::{ClassesFigures, Deltas, Figure, InstituteFigures, Marks, ReadFigures, day_of};
-use crate::store::timetable::AttendanceFigures;
-use crate::store::transaction::to_u64;
 use tokio::try_join;
 
 const ADD: &str = "INSERT INTO figures AS kept (institute, figure, part, value)
@@ -83,20 +81,7 @@ impl ReadFigures for Transaction<'_> {
                  SELECT * FROM class_figures WHERE institute = $1 AND class = c.class LIMIT 1) m ON true
              WHERE c.institute = $1 AND c.starts_at >= $2 AND c.starts_at < $3 AND c.cancelled_at IS NULL",
             &[&self.institute, &Millis(from), &Millis(until), &Figure::Enrolled.as_str()],
-            |row| {
-                let number = |at: usize| row.try_get(at).map(to_u64);
-                Ok(ClassesFigures {
-                    classes: number(0)?,
-                    expected: number(1)?,
-                    marks: AttendanceFigures {
-                        present: number(2)?,
-                        absent: number(3)?,
-                        late: number(4)?,
-                        excused: number(5)?,
-                        conflicts: number(6)?,
-                    },
-                })
-            },
+            |row| Ok(ClassesFigures::of([row.try_get(0)?, row.try_get(1)?, row.try_get(2)?, row.try_get(3)?, row.try_get(4)?, row.try_get(5)?, row.try_get(6)?])),
         )?;
         Ok(figures.unwrap_or_default())
     }

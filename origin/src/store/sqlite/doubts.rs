@@ -68,11 +68,7 @@ impl ReadDoubts for Transaction<'_> {
             (self.institute, document.to_string(), origin),
             |row| Ok((row.get::<_, Option<i64>>(0)?, row.get::<_, Option<i64>>(1)?)),
         )?;
-        let (asked_at, updated_at) = times.unwrap_or_default();
-        Ok(asked_at.map(|asked_at| ThreadTimes {
-            asked_at,
-            updated_at: updated_at.map_or(asked_at, |at| at.max(asked_at)),
-        }))
+        Ok(times.and_then(ThreadTimes::of))
     }
 
     fn doubts_of(&self, query: &DoubtQuery) -> Result<Vec<FoundDoubt>, StoreError> {

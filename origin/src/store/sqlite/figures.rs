@@ -3,7 +3,6 @@
 use super::transaction::Transaction;
 use crate::store::error::StoreError;
 use crate::store::figures::{ClassesFigures, Deltas, Figure, InstituteFigures, ReadFigures, day_of};
-use crate::store::timetable::AttendanceFigures;
 use crate::store::transaction::to_u64;
 
 impl Transaction<'_> {
@@ -67,18 +66,15 @@ impl ReadFigures for Transaction<'_> {
              WHERE c.institute = ?1 AND c.starts_at >= ?2 AND c.starts_at < ?3 AND c.cancelled_at IS NULL",
             (self.institute, from, until, Figure::Enrolled.as_str()),
             |row| {
-                let number = |at: usize| row.get(at).map(to_u64);
-                Ok(ClassesFigures {
-                    classes: number(0)?,
-                    expected: number(1)?,
-                    marks: AttendanceFigures {
-                        present: number(2)?,
-                        absent: number(3)?,
-                        late: number(4)?,
-                        excused: number(5)?,
-                        conflicts: number(6)?,
-                    },
-                })
+                Ok(ClassesFigures::of([
+                    row.get(0)?,
+                    row.get(1)?,
+                    row.get(2)?,
+                    row.get(3)?,
+                    row.get(4)?,
+                    row.get(5)?,
+                    row.get(6)?,
+                ]))
             },
         )?;
         Ok(figures.unwrap_or_default())
